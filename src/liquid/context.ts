@@ -13,6 +13,11 @@ export interface Context {
   readonly lengths: Tensor | undefined;
   /** [B, T] int32: tokens of different numbers belong to different documents and do not see each other. */
   readonly segments: Tensor | undefined;
+  /**
+   * [B, T] float32: time from the token before to each one, in units of the data's own; undefined where they are evenly
+   * spaced. The encoder's input `time_steps`.
+   */
+  readonly timeSteps: Tensor | undefined;
   readonly normEps: number;
   /** Cosines and sines [B, T, width / 2] for `rotary`, made once for each (width, theta). */
   readonly rotaryTables: (width: number, theta: number) => { readonly cos: Tensor; readonly sin: Tensor };
@@ -25,9 +30,10 @@ export interface ContextOptions {
   /** Where state is in use: how far it reaches, and how many tokens of each row come to it. */
   readonly span?: { readonly starts: Tensor; readonly lengths: Tensor };
   readonly segments?: Tensor | undefined;
+  readonly timeSteps?: Tensor | undefined;
 }
 
-export function createContext({ batch, length, normEps, span, segments }: ContextOptions): Context {
+export function createContext({ batch, length, normEps, span, segments, timeSteps }: ContextOptions): Context {
   const steps = iota('int32', [1, length], 1);
   const positions = span ? add(expandDims(span.starts, 1), steps) : broadcastTo(steps, [batch, length]);
   const tables = new Map<string, { cos: Tensor; sin: Tensor }>();
@@ -38,6 +44,7 @@ export function createContext({ batch, length, normEps, span, segments }: Contex
     starts: span?.starts,
     lengths: span?.lengths,
     segments,
+    timeSteps,
     normEps,
     rotaryTables: (width, theta) => {
       const key = `${width}/${theta}`;

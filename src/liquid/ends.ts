@@ -7,7 +7,7 @@ import { take, weight } from './parameter.ts';
 
 export interface Encoder {
   readonly parameters: (sizes: Sizes) => Readonly<Record<string, ParameterDeclaration>>;
-  /** What a program for B rows of T steps takes, by name. */
+  /** What a program for B rows of T steps takes, by name; `time_steps`, float32 [B, T], is what operators see as their time. */
   readonly inputs: (batch: Dim, length: Dim) => Readonly<Record<string, ArrayType>>;
   /** Hidden states [B, T, D] in the parameters' element type. */
   readonly encode: (p: Tensors, inputs: Tensors) => Tensor;

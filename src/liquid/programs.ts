@@ -74,7 +74,8 @@ function lossInputs(model: Model, { batch, length, segments = false }: LossOptio
 function lossOf(model: Model, inputs: Tensors, options: LossOptions): Tensor {
   const { batch, length, dtype = 'float32', checkpoint = false } = options;
   const p = Object.fromEntries(Object.keys(model.parameters).map((name) => [name, cast(take(inputs, name), dtype)]));
-  const context = createContext({ batch, length, normEps: model.normEps, segments: inputs.segments });
+  const { segments, time_steps: timeSteps } = inputs;
+  const context = createContext({ batch, length, normEps: model.normEps, segments, timeSteps });
   const { hidden_BTD } = model.forward(p, inputs, context, undefined, { checkpoint });
   const tokens = multiplyDims(batch, length);
   const flat = (name: string) => reshape(take(inputs, name), [tokens]);
@@ -163,7 +164,7 @@ export function stepProgram(model: Model, options: StepOptions): Program {
   };
   const body = (inputs: Tensors) => {
     const span = { starts: take(inputs, 'starts'), lengths: take(inputs, 'lengths') };
-    const context = createContext({ batch, length, normEps: model.normEps, span });
+    const context = createContext({ batch, length, normEps: model.normEps, span, timeSteps: inputs.time_steps });
     const { hidden_BTD, states } = model.forward(inputs, inputs, context, selected(inputs, 'state.', model.states));
     const hidden = allLogits ? hidden_BTD : lastValid(hidden_BTD, span.lengths);
     const kept = Object.keys(model.states).map(
