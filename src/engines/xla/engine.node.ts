@@ -40,11 +40,10 @@ export interface XlaOptions {
   readonly mesh?: Mesh;
   /** Devices that the CPU plug-in shows; other plug-ins show what is there. */
   readonly cpuDevices?: number;
-  /**
-   * Composites to cuDNN's kernels where they fit; default: on one NVIDIA device. Over a mesh a kernel would be run whole on
-   * each device, where StableHLO's own operations are divided.
-   */
+  /** Composites to cuDNN's kernels where they fit; default: on NVIDIA. */
   readonly mapped?: boolean;
+  /** The same bits from the same inputs on the same device, run after run, at some cost in speed. CPUs give them anyway. */
+  readonly deterministic?: boolean;
   /** XLA flags for every compilation, without `--`. */
   readonly flags?: Readonly<Record<string, string | number | boolean>>;
   /** Where compiled programs are kept; default: `xla` in the cache folder. Null: nowhere. */
@@ -119,7 +118,8 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
   }
   const mesh = placement.deviceIds.length > 1 ? placement.mesh : undefined;
   const {
-    mapped = client.platform === 'cuda' && !mesh,
+    mapped = client.platform === 'cuda',
+    deterministic = false,
     cacheFolder = join(host.cacheFolder(), 'xla'),
     cacheFromMs = 1000,
   } = options;
@@ -158,7 +158,12 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
         if (mesh && sharding)
           checkSharding(mesh, sharding, evaluateShape(value.shape, bindings), `${program.name}, "${name}"`);
       }
-      const { text } = toStableHlo(program, { bindings, target, ...(mesh && { partition: { mesh, shardings } }) });
+      const { text } = toStableHlo(program, {
+        bindings,
+        target,
+        deterministic,
+        ...(mesh && { partition: { mesh, shardings } }),
+      });
       const key = [...identity, JSON.stringify(flags), text].join('\n');
       const known = await fromCache(key);
       if (known) {
