@@ -19,7 +19,7 @@ import type { Executable as Loaded } from './executable.node.ts';
 import type { FoundPlugin } from './find.node.ts';
 import { findPlugin } from './find.node.ts';
 import type { Mesh } from './mesh.ts';
-import { checkSharding, meshText } from './mesh.ts';
+import { checkMesh, checkSharding, deviceCountOf, meshText } from './mesh.ts';
 import type { NamedValues } from './named-values.node.ts';
 import { Placement } from './placement.node.ts';
 import { openPlugin } from './plugin.node.ts';
@@ -38,7 +38,7 @@ export interface XlaOptions {
    * devices, every one gives the same mesh, over all of them.
    */
   readonly mesh?: Mesh;
-  /** Devices that the CPU plug-in shows; other plug-ins show what is there. */
+  /** Devices that the CPU plug-in shows, by default as many as the mesh takes; other plug-ins show what is there. */
   readonly cpuDevices?: number;
   /** Composites to cuDNN's kernels where they fit; default: on NVIDIA. */
   readonly mapped?: boolean;
@@ -87,7 +87,8 @@ function find(plugin: string | undefined): Promise<FoundPlugin> {
   return plugin === undefined || isPluginName(plugin) ? findPlugin(plugin) : findPlugin(undefined, { path: plugin });
 }
 
-function clientOptions(path: string, { memoryFraction, cpuDevices }: XlaOptions): NamedValues {
+function clientOptions({ path, name }: FoundPlugin, { memoryFraction, mesh, ...given }: XlaOptions): NamedValues {
+  const cpuDevices = given.cpuDevices ?? (name === 'xla-cpu' && mesh ? deviceCountOf(mesh) : undefined);
   if (cudaMajorOf(path) === undefined) return cpuDevices === undefined ? {} : { cpu_device_count: cpuDevices };
   return memoryFraction === undefined ? {} : { memory_fraction: memoryFraction, preallocate: true };
 }
@@ -103,10 +104,11 @@ function isSymbolic(program: Program): boolean {
  * opening one says.
  */
 export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
+  if (options.mesh) checkMesh(options.mesh, Infinity);
   const plugin = await find(options.plugin);
   const cuda = cudaMajorOf(plugin.path) !== undefined;
   const client = await openPlugin(plugin, {
-    client: clientOptions(plugin.path, options),
+    client: clientOptions(plugin, options),
     xlaFlags: cuda ? cudaFlags : [],
   });
   let placement: Placement;
@@ -211,6 +213,7 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
     description: `xla (${client.platform}, ${placement.kind}${mesh ? ` over ${meshText(mesh)}` : ''}, PJRT ${major}.${minor}, ${plugin.name ?? plugin.path})`,
     platform: client.platform,
     mesh,
+    fusesSteps: true,
     counts: () => ({ compiled, loaded }),
     compile,
     upload,
