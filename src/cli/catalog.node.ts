@@ -1,7 +1,8 @@
 // lfm catalog: every definition by name, with what it takes.
 import type { Command } from 'commander';
+import { writeFileAtomic } from '../files/atomic.node.ts';
 import type { Model } from '../liquid/index.ts';
-import { formatLength, parameterCounts, stateBytes } from '../liquid/index.ts';
+import { formatLength, operatorMap, parameterCounts, stateBytes } from '../liquid/index.ts';
 import { catalogue } from '../models/index.ts';
 import { formatBytes, formatCount, formatTable } from './format.node.ts';
 import type { Io } from './io.node.ts';
@@ -13,9 +14,14 @@ export function registerCatalog(program: Command, io: Io): void {
   program
     .command('catalog')
     .description('list the models that are defined, with and without published sizes')
+    .option('--svg <file>', 'draw a map of the operators that models are made of into a file')
     .option('--json', 'print JSON')
-    .addHelpText('after', '\nExamples:\n  lfm catalog\n  lfm catalog --json\n  lfm inspect lfm2-1.2b')
-    .action(({ json }: { json?: boolean }) => {
+    .addHelpText('after', '\nExamples:\n  lfm catalog\n  lfm catalog --svg operators.svg\n  lfm inspect lfm2-1.2b')
+    .action(async ({ json, svg }: { json?: boolean; svg?: string }) => {
+      if (svg !== undefined) {
+        await writeFileAtomic(svg, operatorMap());
+        io.stderr.write(`${svg} holds the map.\n`);
+      }
       const found = Object.entries(catalogue).map(([name, { family, title, source, model: define }]) => {
         const model = define();
         const { total, active } = parameterCounts(model);

@@ -21,6 +21,7 @@ export { gradientProgram, lossProgram, stateTypes, stepProgram } from './program
 export type { LossOptions, StateOptions, StepOptions } from './programs.ts';
 export { devices } from './devices.ts';
 export { formatLength, memoryCurves } from './pictures/memory-curves.ts';
+export { operatorMap } from './pictures/operator-map.ts';
 export type { MemoryCurve } from './pictures/memory-curves.ts';
 export { flopsOfProgram } from './program-flops.ts';
 export { peakBytes } from './program-memory.ts';
