@@ -33,6 +33,11 @@ describe('catalogue', () => {
     expect(parameterCounts(modelOf(name))).toEqual(counts[same[name] ?? name]);
   });
 
+  it('meets the sizes that a paper gives rounded', () => {
+    const { total } = parameterCounts(modelOf('afm-edge'));
+    expect((total / 1e9).toFixed(2)).toBe((2.58 + 0.15).toFixed(2));
+  });
+
   // Rows of keys and values in bfloat16 from public configurations: layers x 2 x key/value heads x width x 2 bytes.
   it.each([
     ['lfm2-350m', 12],
