@@ -7,9 +7,8 @@ import { Generator } from '../generate/generator.ts';
 import type { Measurement } from '../generate/measure.ts';
 import { measureGeneration } from '../generate/measure.ts';
 import { resolveModel } from '../generate/source.node.ts';
+import type { Model } from '../liquid/index.ts';
 import { initialise } from '../liquid/index.ts';
-import type { Lfm2Config } from '../models/index.ts';
-import { lfm2 } from '../models/index.ts';
 import { benchmarkTrain } from '../train/benchmark.node.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { DeviceFlags } from './benchmark-device.node.ts';
@@ -36,7 +35,7 @@ export function registerBenchmark(program: Command, io: Io): Command {
     .action(async (name: string, flags: Flags) => {
       const resolved = await resolveModel(name);
       if (resolved.kind === 'definition')
-        return withRandomWeights(io, resolved.config, flags, (...use) => report(io, name, flags, ...use));
+        return withRandomWeights(io, resolved.entry.model(), flags, (...use) => report(io, name, flags, ...use));
       return withModel(io, name, flags, ({ generator, engine }, signal) =>
         report(io, name, flags, generator, engine, signal),
       );
@@ -96,11 +95,10 @@ async function reportTraining(io: Io, flags: TrainFlags): Promise<void> {
 
 async function withRandomWeights(
   io: Io,
-  config: Lfm2Config,
+  model: Model,
   flags: Flags,
   use: (generator: Generator, engine: string, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
-  const model = lfm2(config);
   const engine = await openEngine(engineChoice(flags));
   try {
     const weights: Record<string, Buffer> = {};

@@ -5,13 +5,13 @@ import { openModelFolder } from '../files/folder.node.ts';
 import { MANIFEST_NAME, readManifest } from '../files/manifest.node.ts';
 import { findPackage } from '../host/package.node.ts';
 import { catalogue } from '../models/index.ts';
-import type { Lfm2Config } from '../models/index.ts';
+import type { CatalogueEntry } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { ModelSource } from './source.ts';
 
 export type ResolvedModel =
   | { readonly kind: 'folder'; readonly name: string; readonly path: string }
-  | { readonly kind: 'definition'; readonly name: string; readonly config: Lfm2Config };
+  | { readonly kind: 'definition'; readonly name: string; readonly entry: CatalogueEntry };
 
 /**
  * What MODEL stands for: a shipped name, a folder, or an entry of the catalogue, in this order (`./NAME` is always a folder).
@@ -29,8 +29,8 @@ export async function resolveModel(name: string): Promise<ResolvedModel> {
       `${name}: GGUF files cannot be read yet. Give a folder with config.json, tokenizer.json and model.safetensors.`,
     );
   }
-  const config = Object.hasOwn(catalogue, name) ? catalogue[name] : undefined;
-  if (config) return { kind: 'definition', name, config };
+  const entry = Object.hasOwn(catalogue, name) ? catalogue[name] : undefined;
+  if (entry) return { kind: 'definition', name, entry };
   if (found)
     throw new LfmError(
       'model-missing',
@@ -54,9 +54,10 @@ export async function resolveModel(name: string): Promise<ResolvedModel> {
 export async function openSource(name: string): Promise<ModelSource> {
   const resolved = await resolveModel(name);
   if (resolved.kind === 'definition') {
+    const names = (await shippedNames()).map((shipped) => `, or ${shipped}`).join('');
     throw new LfmError(
       'no-weights',
-      `${name} is a definition without weights: it can be inspected and trained, not run. Give the folder of a trained model.`,
+      `${name} is a definition without weights (${resolved.entry.title}). See it with "lfm inspect ${name}" and measure it with "lfm benchmark generate ${name}"; to have text, give the folder of a trained model${names}.`,
     );
   }
   const folder = await openModelFolder(resolved.path);

@@ -1,6 +1,7 @@
 // Liquid models by definition: operators, the backbone that stacks them, the programs and figures derived from it.
-export { decodeBytes, decodeFlops, flopsOfProgram, parameterCounts, prefillFlops, stateBytes } from './accounting.ts';
-export type { RunType, Traffic } from './accounting.ts';
+export { decodeBytes, decodeFlops, memoryAt, parameterCounts, prefillFlops } from './accounting.ts';
+export { speedOn, stateBytes, weightBytes } from './accounting.ts';
+export type { Device, Memory, MemoryOptions, RunType, Speed, Traffic } from './accounting.ts';
 export { attention } from './attention.ts';
 export type { AttentionOptions } from './attention.ts';
 export { createContext } from './context.ts';
@@ -18,6 +19,12 @@ export { bias, gain, weight } from './parameter.ts';
 export type { Init, Parameter, ParameterDeclaration, Tensors } from './parameter.ts';
 export { gradientProgram, lossProgram, stateTypes, stepProgram } from './programs.ts';
 export type { LossOptions, StateOptions, StepOptions } from './programs.ts';
+export { devices } from './devices.ts';
+export { formatLength, memoryCurves } from './pictures/memory-curves.ts';
+export { operatorMap } from './pictures/operator-map.ts';
+export type { MemoryCurve } from './pictures/memory-curves.ts';
+export { flopsOfProgram } from './program-flops.ts';
+export { peakBytes } from './program-memory.ts';
 export { shortConv } from './short-conv.ts';
 export { fixed, rows, window } from './state.ts';
 export type { StateDeclaration } from './state.ts';

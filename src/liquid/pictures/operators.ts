@@ -1,0 +1,6 @@
+// What pictures need to know of a model: its operators in order of appearance.
+import type { Model } from '../model.ts';
+
+export function operatorNames({ layers }: Model): string[] {
+  return [...new Set(layers.flatMap(({ mixer, mlp }) => [mixer.name, mlp.name]))];
+}
