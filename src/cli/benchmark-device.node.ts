@@ -1,8 +1,9 @@
 // lfm benchmark train --engine xla: which shape, and what the devices did with it.
 import { readFile } from 'node:fs/promises';
 import { resolveModel } from '../generate/source.node.ts';
+import type { Model } from '../liquid/index.ts';
 import type { Lfm2Config } from '../models/index.ts';
-import { fromHuggingFace } from '../models/lfm2.ts';
+import { fromHuggingFace, lfm2 } from '../models/lfm2.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { DeviceBenchmark } from '../train/benchmark-device.node.ts';
 import { benchmarkDevices } from '../train/benchmark-device.node.ts';
@@ -50,14 +51,14 @@ const shapes: Readonly<Record<string, Lfm2Config>> = {
   },
 };
 
-async function shapeOf(name: string): Promise<Lfm2Config> {
-  if (Object.hasOwn(shapes, name)) return shapes[name] ?? benchmarkShape;
+async function modelOf(name: string): Promise<Model> {
+  if (Object.hasOwn(shapes, name)) return lfm2(shapes[name] ?? benchmarkShape);
   if (name.endsWith('.json')) {
     const config: unknown = JSON.parse(await readFile(name, 'utf8'));
-    return fromHuggingFace(config);
+    return lfm2(fromHuggingFace(config));
   }
   const resolved = await resolveModel(name);
-  if (resolved.kind === 'definition') return resolved.config;
+  if (resolved.kind === 'definition') return resolved.entry.model();
   throw new LfmError(
     'bad-option',
     `--shape: expected ${Object.keys(shapes).join(', ')}, a definition such as lfm2-350m, or the path of a config.json; found "${name}".`,
@@ -68,7 +69,7 @@ export async function reportDeviceTraining(io: Io, flags: DeviceFlags): Promise<
   const { shape = '350m', batch = 8, length = 2048, steps = 20, dtype = 'bfloat16', recompute = false } = flags;
   const { plugin, mesh, deterministic, json } = flags;
   const found = await benchmarkDevices({
-    shape: await shapeOf(shape),
+    model: await modelOf(shape),
     batch,
     length,
     steps,

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { XlaOptions } from '../engines/xla/engine.node.ts';
 import { cpuPlugin } from '../engines/xla/testing.node.ts';
+import { lfm2 } from '../models/index.ts';
 import { benchmarkDevices } from './benchmark-device.node.ts';
 import { benchmarkShape } from './benchmark.node.ts';
 import { peakFlops } from './peak-flops.ts';
@@ -17,7 +18,7 @@ const shape = {
 };
 
 function measured(engine: XlaOptions) {
-  const options = { shape, batch: 4, length: 16, steps: 2, dtype: 'float32', recompute: false } as const;
+  const options = { model: lfm2(shape), batch: 4, length: 16, steps: 2, dtype: 'float32', recompute: false } as const;
   const plugin = cpuPlugin?.path;
   return benchmarkDevices({
     ...options,

@@ -2,9 +2,8 @@
 import type { Engine } from '../engines/engine.ts';
 import type { XlaEngine, XlaOptions } from '../engines/xla/engine.node.ts';
 import type { XlaExecutable } from '../engines/xla/specialisations.node.ts';
+import type { Model } from '../liquid/index.ts';
 import { parameterCounts } from '../liquid/index.ts';
-import type { Lfm2Config } from '../models/index.ts';
-import { lfm2 } from '../models/index.ts';
 import { Random } from '../tensor/index.ts';
 import { deviceWeights } from './device-weights.ts';
 import { peakFlops, trainingFlopsPerToken } from './peak-flops.ts';
@@ -12,7 +11,7 @@ import type { StepResult } from './trainer.ts';
 import { createTrainer } from './trainer.ts';
 
 export interface DeviceBenchmarkOptions {
-  readonly shape: Lfm2Config;
+  readonly model: Model;
   readonly batch: number;
   readonly length: number;
   /** Steps that are timed, after three that are not. */
@@ -56,11 +55,10 @@ const IN_FLIGHT = 2;
 
 /** Trains on one random batch again and again, whose loss must fall. Errors: those of the engine and createTrainer. */
 export async function benchmarkDevices(options: DeviceBenchmarkOptions): Promise<DeviceBenchmark> {
-  const { shape, batch, length, steps, dtype, recompute } = options;
+  const { model, batch, length, steps, dtype, recompute } = options;
   const { xlaEngine } = await import('../engines/xla/engine.node.ts');
   const engine = await xlaEngine(options.engine);
   try {
-    const model = lfm2(shape);
     const watched = watch(engine);
     const weights = deviceWeights(engine, model, 1);
     const trainer = await createTrainer({
@@ -74,7 +72,7 @@ export async function benchmarkDevices(options: DeviceBenchmarkOptions): Promise
     weights.dispose();
     const random = new Random(7);
     const tokens = Int32Array.from({ length: batch * (length + 1) }, () =>
-      Math.floor(random.uniform() * shape.vocabSize),
+      Math.floor(random.uniform() * model.head.classes),
     );
     let launching = 0;
     const results: Promise<StepResult>[] = [];
@@ -95,7 +93,7 @@ export async function benchmarkDevices(options: DeviceBenchmarkOptions): Promise
 
     const devices = Object.values(engine.mesh ?? {}).reduce((product, size) => product * size, 1);
     const { total: parameters } = parameterCounts(model);
-    const flopsPerToken = trainingFlopsPerToken(parameters, shape, length);
+    const flopsPerToken = trainingFlopsPerToken(model, length);
     const tokensPerSecond = (batch * length * 1000) / msPerStep;
     const peak = dtype === 'bfloat16' ? peakFlops(engine.deviceKind) : undefined;
     const measured = engine.memoryStats()?.map(({ peakBytesInUse, bytesInUse }) => peakBytesInUse ?? bytesInUse);

@@ -1,5 +1,6 @@
 // What devices could do at best, and what of it training needs: the two sides of the model FLOPs utilisation (MFU).
-import type { Lfm2Config } from '../models/index.ts';
+import type { Model } from '../liquid/index.ts';
+import { parameterCounts } from '../liquid/index.ts';
 
 /** Dense bf16 products a second, from the vendors' data sheets; the first that fits a device's name counts. */
 const peaks: readonly (readonly [RegExp, number])[] = [
@@ -19,9 +20,11 @@ export function peakFlops(deviceKind: string): number | undefined {
 
 /**
  * FLOPs that one token of a row of `length` asks for, forward and backward: six for each parameter, and of causal attention
- * half the pairs. What is recomputed does not count.
+ * half the pairs, of each layer as wide as its `q_proj`. What is recomputed does not count.
  */
-export function trainingFlopsPerToken(parameters: number, config: Lfm2Config, length: number): number {
-  const attentionLayers = config.layerTypes.filter((type) => type === 'full_attention').length;
-  return 6 * parameters + 6 * attentionLayers * length * config.hiddenSize;
+export function trainingFlopsPerToken(model: Model, length: number): number {
+  const widths = Object.entries(model.parameters).map(([name, { shape }]) =>
+    name.endsWith('q_proj.weight') ? (shape[0] ?? 0) : 0,
+  );
+  return 6 * parameterCounts(model).total + 6 * length * widths.reduce((sum, width) => sum + width, 0);
 }
