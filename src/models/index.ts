@@ -1,18 +1,27 @@
 // Architectures by the model_type of their config.json: a folder names one, and never brings code of its own.
-import type { Model } from '../liquid/index.ts';
+import type { Model, OperatorConstructor } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Shapes } from './lfm2.ts';
 import { fromHuggingFace, lfm2 } from './lfm2.ts';
+import { liquid } from './liquid.ts';
 
-const architectures = new Map<unknown, (json: unknown, shapes: Shapes) => Model>([
+type Read = (json: unknown, shapes: Shapes, operators: readonly OperatorConstructor[]) => Model;
+
+const architectures = new Map<unknown, Read>([
   ['lfm2', (json, shapes) => lfm2(fromHuggingFace(json, shapes))],
+  ['liquid', (json, _, operators) => liquid(json, operators)],
 ]);
 
 /**
- * The model that a config.json describes; `shapes` are its checkpoint's, where there is one.
- * Errors: `unknown-model-type` with the known ones, `bad-config` naming the key.
+ * The model that a config.json describes; `shapes` are its checkpoint's, where there is one,
+ * `operators` those that the library does not have.
+ * Errors: `unknown-model-type` with the known ones, `unknown-operator`, `bad-config` naming the key.
  */
-export function modelFromConfig(json: unknown, shapes: Shapes = {}): Model {
+export function modelFromConfig(
+  json: unknown,
+  shapes: Shapes = {},
+  operators: readonly OperatorConstructor[] = [],
+): Model {
   const type = typeof json === 'object' && json !== null && 'model_type' in json ? json.model_type : undefined;
   const read = architectures.get(type);
   if (!read) {
@@ -22,7 +31,7 @@ export function modelFromConfig(json: unknown, shapes: Shapes = {}): Model {
       `config.json: expected a model_type among ${known}; found ${JSON.stringify(type) ?? 'none'}.`,
     );
   }
-  return read(json, shapes);
+  return read(json, shapes, operators);
 }
 
 export { announcedNames, publishedScores } from './announcement.ts';
@@ -31,3 +40,4 @@ export { catalogue } from './catalogue.ts';
 export type { Catalogue, CatalogueEntry } from './entry.ts';
 export { fromHuggingFace, lfm2, toHuggingFace } from './lfm2.ts';
 export type { Lfm2Config, Shapes } from './lfm2.ts';
+export { liquid, toLiquid } from './liquid.ts';
