@@ -1,4 +1,5 @@
-// Models by name: definitions without weights, of published sizes where there are any.
+// Models by name: definitions without weights, of published sizes where there are any. Not among index.ts's exports: a page
+// that loads one model need not carry all of them.
 import { afmModels } from './afm.ts';
 import type { Catalogue } from './entry.ts';
 import { lfm1Models } from './lfm1.ts';

@@ -41,7 +41,7 @@ export function layerStack(name: string, model: Model, { groups, links }: Sharin
   const top = margin.top + rise;
   const lanes = lanesOf(groups.map((group) => [Math.min(...group), Math.max(...group)]));
   const floor = top + 2 * box.height + box.gap;
-  const under = floor + 18 + (groups.length > 0 ? 8 + lane * (Math.max(...lanes) + 1) : 0);
+  const under = floor + 24 + (groups.length > 0 ? 8 + lane * (Math.max(...lanes) + 1) : 0);
   const perRow = Math.max(1, Math.floor(Math.max(560, layers.length * pitch) / legend.width));
   const notes = names.map((operator, index) => ({
     colour: colourOf(index),
