@@ -25,9 +25,5 @@ export function modelFromConfig(json: unknown, shapes: Shapes = {}): Model {
   return read(json, shapes);
 }
 
-export { announcedNames, publishedScores } from './announcement.ts';
-export type { PublishedScores } from './announcement.ts';
-export { catalogue } from './catalogue.ts';
-export type { Catalogue, CatalogueEntry } from './entry.ts';
 export { fromHuggingFace, lfm2, toHuggingFace } from './lfm2.ts';
 export type { Lfm2Config, Shapes } from './lfm2.ts';
