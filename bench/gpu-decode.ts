@@ -7,7 +7,7 @@ import type { Buffer } from '../src/engines/engine.ts';
 import { xlaEngine } from '../src/engines/xla/engine.node.ts';
 import { rolloutProgram } from '../src/generate/rollout.ts';
 import { decodeBytes, stateTypes } from '../src/liquid/index.ts';
-import { catalogue } from '../src/models/index.ts';
+import { catalogue } from '../src/models/catalogue.ts';
 import { cast, full, mul, randomUniform, streamOf, sub, trace } from '../src/tensor/index.ts';
 
 const { values: args } = parseArgs({

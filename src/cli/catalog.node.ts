@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { writeFileAtomic } from '../files/atomic.node.ts';
 import type { Model } from '../liquid/index.ts';
 import { formatLength, operatorMap, operatorsOf, parameterCounts, stateBytes } from '../liquid/index.ts';
-import { catalogue } from '../models/index.ts';
+import { catalogue } from '../models/catalogue.ts';
 import { formatBytes, formatCount, formatTable } from './format.node.ts';
 import type { Io } from './io.node.ts';
 

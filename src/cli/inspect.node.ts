@@ -1,11 +1,13 @@
 // lfm inspect: what a model is made of, and what it takes.
 import type { Command } from 'commander';
+import { writeFileAtomic } from '../files/atomic.node.ts';
 import { openModelFolder } from '../files/folder.node.ts';
 import { resolveModel } from '../generate/source.node.ts';
 import type { Device, Link, Memory, Model, RunType, Speed } from '../liquid/index.ts';
 import {
   decodeFlops,
   formatLength,
+  layerStack,
   memoryAt,
   operatorsOf,
   parameterCounts,
@@ -51,6 +53,7 @@ export interface Inspection {
 interface Flags {
   readonly device?: Device;
   readonly dtype: RunType;
+  readonly svg?: string;
   readonly json?: boolean;
 }
 
@@ -61,6 +64,7 @@ export function registerInspect(program: Command, io: Io): void {
     .argument('<model>', 'a shipped name, a folder, or a definition such as lfm2-350m')
     .addOption(deviceOption())
     .addOption(dtypeOption())
+    .option('--svg <file>', 'draw the layers into a file')
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
@@ -68,6 +72,10 @@ export function registerInspect(program: Command, io: Io): void {
     )
     .action(async (name: string, flags: Flags) => {
       const found = await openDefinition(name);
+      if (flags.svg !== undefined) {
+        await writeFileAtomic(flags.svg, layerStack(found.name, found.model));
+        io.stderr.write(`${flags.svg} holds the layers.\n`);
+      }
       const inspection = inspect(found.name, found.model, flags);
       io.stdout.write(flags.json ? `${JSON.stringify(inspection, undefined, 2)}\n` : describe(inspection, flags.dtype));
     });

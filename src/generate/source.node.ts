@@ -4,8 +4,8 @@ import { basename, join, resolve } from 'node:path';
 import { openModelFolder } from '../files/folder.node.ts';
 import { MANIFEST_NAME, readManifest } from '../files/manifest.node.ts';
 import { findPackage } from '../host/package.node.ts';
-import { catalogue } from '../models/index.ts';
-import type { CatalogueEntry } from '../models/index.ts';
+import { catalogue } from '../models/catalogue.ts';
+import type { CatalogueEntry } from '../models/entry.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { ModelSource } from './source.ts';
 

@@ -24,6 +24,7 @@ export type { Link } from './place.ts';
 export { gradientProgram, lossProgram, stateTypes, stepProgram } from './programs.ts';
 export type { LossOptions, StateOptions, StepOptions } from './programs.ts';
 export { devices } from './devices.ts';
+export { layerStack } from './pictures/layer-stack.ts';
 export { formatLength, memoryCurves } from './pictures/memory-curves.ts';
 export { operatorMap } from './pictures/operator-map.ts';
 export type { MemoryCurve } from './pictures/memory-curves.ts';

@@ -176,9 +176,7 @@ describeOnEngines('structured models', (engine) => {
         const logits = await single.feed(column, [1, 1]);
         const want = float32(
           [2, 40],
-          [0, 1].flatMap((row) => [
-            ...Array.from(whole.data, Number).slice((row * 9 + t) * 40, (row * 9 + t + 1) * 40),
-          ]),
+          [0, 1].flatMap((row) => Array.from(whole.data, Number).slice((row * 9 + t) * 40, (row * 9 + t + 1) * 40)),
         );
         expect(difference(logits, want)).toBeLessThan(1e-5);
       }

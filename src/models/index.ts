@@ -34,10 +34,6 @@ export function modelFromConfig(
   return read(json, shapes, operators);
 }
 
-export { announcedNames, publishedScores } from './announcement.ts';
-export type { PublishedScores } from './announcement.ts';
-export { catalogue } from './catalogue.ts';
-export type { Catalogue, CatalogueEntry } from './entry.ts';
 export { fromHuggingFace, lfm2, toHuggingFace } from './lfm2.ts';
 export type { Lfm2Config, Shapes } from './lfm2.ts';
 export { liquid, toLiquid } from './liquid.ts';
