@@ -15,7 +15,7 @@ export { defineModel } from './model.ts';
 export type { Model, ModelOptions } from './model.ts';
 export { layerNormed, rms } from './norm.ts';
 export type { Norm } from './norm.ts';
-export { operator, shared } from './operator.ts';
+export { isOperatorConstructor, operator, shared } from './operator.ts';
 export type { Definition, Operator, OperatorConstructor, Sharing, Sizes } from './operator.ts';
 export { findOperator, operatorNames, registerOperators } from './operators.ts';
 export { bias, gain, weight } from './parameter.ts';
