@@ -3,12 +3,13 @@ import type { Command } from 'commander';
 import { writeFileAtomic } from '../files/atomic.node.ts';
 import { openModelFolder } from '../files/folder.node.ts';
 import { resolveModel } from '../generate/source.node.ts';
-import type { Device, Memory, Model, RunType, Speed } from '../liquid/index.ts';
+import type { Device, Link, Memory, Model, RunType, Speed } from '../liquid/index.ts';
 import {
   decodeFlops,
   formatLength,
   layerStack,
   memoryAt,
+  operatorsOf,
   parameterCounts,
   prefillFlops,
   speedOn,
@@ -41,8 +42,9 @@ export interface Inspection {
   /** The least seconds on the device asked for, by length. */
   readonly speed?: Readonly<Record<string, Speed>>;
   readonly layers: readonly {
-    readonly mixer: string;
-    readonly mlp: string;
+    readonly operators: readonly string[];
+    /** What its operators have of those at earlier depths. */
+    readonly links: readonly string[];
     readonly parameters: number;
     readonly states: readonly string[];
   }[];
@@ -108,13 +110,13 @@ export function inspect(name: string, model: Model, { device, dtype }: Flags): I
     flops: at((length) => ({ prefill: prefillFlops(model, length), decode: decodeFlops(model, length) })),
     memory: at((length) => memoryAt(model, length, { dtype })),
     ...(device && { speed: at((length) => speedOn(model, device, length, { dtype })) }),
-    layers: model.layers.map(({ mixer, mlp }, depth) => {
+    layers: model.layers.map((layer, depth) => {
       const within = (key: string) => key.startsWith(`model.layers.${depth}.`);
       const shapes = Object.entries(model.parameters).filter(([key]) => within(key));
       const states = Object.entries(model.states).filter(([key]) => key.startsWith(`layers.${depth}.`));
       return {
-        mixer: mixer.name,
-        mlp: mlp.name,
+        operators: operatorsOf(layer).map(({ name: operator }) => operator),
+        links: model.links.filter((link) => link.depth === depth).map(describeLink),
         parameters: shapes.reduce((sum, [, { shape }]) => sum + countOf(shape), 0),
         states: states.map(
           ([key, { kind, shape }]) => `${key.slice(`layers.${depth}.`.length)}: ${kind} [${shape.join(', ')}]`,
@@ -122,6 +124,10 @@ export function inspect(name: string, model: Model, { device, dtype }: Flags): I
       };
     }),
   };
+}
+
+function describeLink({ kind, operator, leader, names }: Link): string {
+  return `${operator}: ${kind === 'weights' ? 'weights' : names.join(', ')} of layer ${leader}`;
 }
 
 function describe(found: Inspection, dtype: RunType): string {
@@ -134,12 +140,11 @@ function describe(found: Inspection, dtype: RunType): string {
     ['vocabulary', String(vocabulary)],
     ['context', `${contextLength} tokens`],
   ];
-  const rows = layers.map(({ mixer, mlp, parameters: count, states }, depth) => [
+  const rows = layers.map(({ operators, links, parameters: count, states }, depth) => [
     String(depth),
-    mixer,
-    mlp,
+    operators.join(', '),
     formatCount(count),
-    states.join('; '),
+    [...states, ...links].join('; '),
   ]);
   const state = Object.entries(found.stateBytes).map(([length, bytes]) => {
     const [flops, memory, speed] = [found.flops[length], found.memory[length], found.speed?.[length]];
@@ -160,7 +165,7 @@ function describe(found: Inspection, dtype: RunType): string {
     `${name}\n`,
     ...facts.map(([key = '', value = '']) => `  ${key.padEnd(20)}${value}\n`),
     '\n',
-    formatTable(['layer', 'mixer', 'mlp', 'parameters', 'state a text'], rows),
+    formatTable(['layer', 'operators', 'parameters', 'state a text, and what is shared'], rows),
     '\n',
     formatTable([...head, ...device], state),
   ].join('');

@@ -1,20 +1,11 @@
 // A model's layers in order, what they are made of and what they share: figure 3 of the announcement.
+import { operatorsOf } from '../layer.ts';
 import type { Model } from '../model.ts';
-import { operatorNames } from './operators.ts';
+import { operatorNames, sharingOf } from './operators.ts';
 import type { SvgElement } from './svg.ts';
 import { colourOf, element, svgPage, words } from './svg.ts';
 
-/** What layers share, by depth. */
-export interface Sharing {
-  /** Depths with one set of weights, each group of two or more. */
-  readonly groups: readonly (readonly number[])[];
-  /** [whose features, who takes them]. */
-  readonly links: readonly (readonly [number, number])[];
-}
-
-const nothing: Sharing = { groups: [], links: [] };
-
-const margin = { left: 92, right: 24, top: 46, bottom: 18 };
+const margin = { left: 48, right: 24, top: 46, bottom: 18 };
 const box = { height: 30, gap: 4 };
 const lane = 13;
 const legend = { pitch: 20, width: 190 };
@@ -31,7 +22,8 @@ function lanesOf(spans: readonly (readonly [number, number])[]): number[] {
 }
 
 /** Layers from left to right; above them whose features a layer takes, below them which share one set of weights. */
-export function layerStack(name: string, model: Model, { groups, links }: Sharing = nothing): string {
+export function layerStack(name: string, model: Model): string {
+  const { groups, links } = sharingOf(model);
   const { layers } = model;
   const names = operatorNames(model);
   const pitch = Math.max(13, Math.min(28, 900 / Math.max(1, layers.length)));
@@ -40,7 +32,8 @@ export function layerStack(name: string, model: Model, { groups, links }: Sharin
   const rise = links.length > 0 ? 20 + Math.min(46, 5 * Math.max(...links.map(([from, to]) => to - from))) : 6;
   const top = margin.top + rise;
   const lanes = lanesOf(groups.map((group) => [Math.min(...group), Math.max(...group)]));
-  const floor = top + 2 * box.height + box.gap;
+  const most = Math.max(1, ...layers.map((layer) => operatorsOf(layer).length));
+  const floor = top + most * (box.height + box.gap) - box.gap;
   const under = floor + 24 + (groups.length > 0 ? 8 + lane * (Math.max(...lanes) + 1) : 0);
   const perRow = Math.max(1, Math.floor(Math.max(560, layers.length * pitch) / legend.width));
   const notes = names.map((operator, index) => ({
@@ -52,21 +45,21 @@ export function layerStack(name: string, model: Model, { groups, links }: Sharin
 
   const children: SvgElement[] = [
     words(name, 16, 24, { class: 'ink strong' }),
-    words('tokens', margin.left - 12, top + box.height / 2 + 4, { anchor: 'end', class: 'faint' }),
-    words('channels', margin.left - 12, top + box.height * 1.5 + box.gap + 4, { anchor: 'end', class: 'faint' }),
     words('layer', margin.left - 12, floor + 13, { anchor: 'end', class: 'faint small' }),
   ];
-  layers.forEach(({ mixer, mlp }, depth) => {
-    const draw = (operator: string, y: number) =>
-      element('rect', {
-        x: x(depth),
-        y,
-        width: pitch - 3,
-        height: box.height,
-        rx: 3,
-        fill: colourOf(names.indexOf(operator)),
-      });
-    children.push(draw(mixer.name, top), draw(mlp.name, top + box.height + box.gap));
+  layers.forEach((layer, depth) => {
+    operatorsOf(layer).forEach(({ name: operator }, row) => {
+      children.push(
+        element('rect', {
+          x: x(depth),
+          y: top + row * (box.height + box.gap),
+          width: pitch - 3,
+          height: box.height,
+          rx: 3,
+          fill: colourOf(names.indexOf(operator)),
+        }),
+      );
+    });
     const each = pitch < 20 ? 4 : 1;
     if (depth % each === 0)
       children.push(words(String(depth), middle(depth), floor + 13, { anchor: 'middle', class: 'faint small' }));
@@ -118,5 +111,5 @@ export function layerStack(name: string, model: Model, { groups, links }: Sharin
 }
 
 function countOf({ layers }: Model, operator: string): number {
-  return layers.filter(({ mixer, mlp }) => mixer.name === operator || mlp.name === operator).length;
+  return layers.flatMap(operatorsOf).filter(({ name }) => name === operator).length;
 }

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { classifications } from '../classification.ts';
-import { attention, defineModel, layer, shortConv, swiglu } from '../index.ts';
+import { attention, defineModel, depthGroup, layer, shared, shortConv, swiglu } from '../index.ts';
 import { layerStack } from './layer-stack.ts';
 import { formatLength, memoryCurves } from './memory-curves.ts';
 import { operatorMap } from './operator-map.ts';
@@ -122,13 +122,10 @@ describe('layerStack', () => {
   });
 
   it('draws groups that share weights below, in lanes that do not cross, and features that are taken above', () => {
-    const svg = layerStack('mine', model, {
-      groups: [
-        [0, 2],
-        [1, 3],
-      ],
-      links: [[1, 3]],
-    });
+    const pair = (depth: number) => depthGroup(`pair${depth % 2}`, depth % 2 === 0 ? conv : taking);
+    const taking = layer(shared(attention({ heads: 2 }), { features: { group: 'cache', names: ['k', 'v'] } }), mlp);
+    const sharing = defineModel({ vocabSize: 8, hiddenSize: 8, layers: [0, 1, 2, 3].map(pair) });
+    const svg = layerStack('mine', sharing);
     // A dot for each depth of a group, and two in the legend.
     const heights = numbers(svg, 'circle', 'cy');
     expect(heights).toHaveLength(4 + 2);
