@@ -85,6 +85,9 @@ const cpuFlags = {
   xla_cpu_use_xnnpack: false,
 };
 
+/** Sums in one order, and no choice of kernels by timing. */
+const deterministicFlags = { xla_gpu_deterministic_ops: true };
+
 /** Buffers of zeros larger than this are made on the device, smaller ones sent. */
 const ZEROS_SENT_BYTES = 1 << 20;
 
@@ -130,7 +133,11 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
     cacheFolder = join(host.cacheFolder(), 'xla'),
     cacheFromMs = 1000,
   } = options;
-  const flags = { ...(client.platform === 'cpu' && cpuFlags), ...options.flags };
+  const flags = {
+    ...(client.platform === 'cpu' && cpuFlags),
+    ...(client.platform === 'cuda' && deterministic && deterministicFlags),
+    ...options.flags,
+  };
   const target = mapped ? 'cuda' : 'generic';
   const cache = cacheFolder === null ? undefined : new ExecutableCache(cacheFolder);
   const identity = [

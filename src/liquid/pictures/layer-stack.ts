@@ -1,11 +1,26 @@
 // A model's layers in order, what they are made of and what they share: figure 3 of the announcement.
 import { operatorsOf } from '../layer.ts';
 import type { Model } from '../model.ts';
-import { operatorNames, sharingOf } from './operators.ts';
+import { operatorNames } from './operators.ts';
 import type { SvgElement } from './svg.ts';
 import { colourOf, element, svgPage, words } from './svg.ts';
 
-const margin = { left: 48, right: 24, top: 46, bottom: 18 };
+/** Depths with one set of weights, each group of two or more; and [whose features, who takes them]. */
+function sharingOf({ links }: Model) {
+  const groups = new Map<string, Set<number>>();
+  const taken = new Map<string, readonly [number, number]>();
+  for (const { kind, group, depth, leader } of links) {
+    if (kind === 'features') taken.set(`${leader} ${depth}`, [leader, depth]);
+    // The operators of a layer in a depth group have labels of their own behind its name.
+    else {
+      const name = group.replace(/\/\d+\.\d+$/, '');
+      groups.set(name, (groups.get(name) ?? new Set()).add(leader).add(depth));
+    }
+  }
+  return { groups: [...groups.values()].map((group) => [...group]), links: [...taken.values()] };
+}
+
+const margin = { left: 92, right: 24, top: 46, bottom: 18 };
 const box = { height: 30, gap: 4 };
 const lane = 13;
 const legend = { pitch: 20, width: 190 };
@@ -24,6 +39,8 @@ function lanesOf(spans: readonly (readonly [number, number])[]): number[] {
 /** Layers from left to right; above them whose features a layer takes, below them which share one set of weights. */
 export function layerStack(name: string, model: Model): string {
   const { groups, links } = sharingOf(model);
+  const stacks = model.layers.map((layer) => operatorsOf(layer));
+  const rows = Math.max(1, ...stacks.map((operators) => operators.length));
   const { layers } = model;
   const names = operatorNames(model);
   const pitch = Math.max(13, Math.min(28, 900 / Math.max(1, layers.length)));
@@ -32,8 +49,7 @@ export function layerStack(name: string, model: Model): string {
   const rise = links.length > 0 ? 20 + Math.min(46, 5 * Math.max(...links.map(([from, to]) => to - from))) : 6;
   const top = margin.top + rise;
   const lanes = lanesOf(groups.map((group) => [Math.min(...group), Math.max(...group)]));
-  const most = Math.max(1, ...layers.map((layer) => operatorsOf(layer).length));
-  const floor = top + most * (box.height + box.gap) - box.gap;
+  const floor = top + rows * (box.height + box.gap) - box.gap;
   const under = floor + 24 + (groups.length > 0 ? 8 + lane * (Math.max(...lanes) + 1) : 0);
   const perRow = Math.max(1, Math.floor(Math.max(560, layers.length * pitch) / legend.width));
   const notes = names.map((operator, index) => ({
@@ -45,21 +61,25 @@ export function layerStack(name: string, model: Model): string {
 
   const children: SvgElement[] = [
     words(name, 16, 24, { class: 'ink strong' }),
+    ...(rows === 2 ? ['tokens', 'channels'] : []).map((text, row) =>
+      words(text, margin.left - 12, top + box.height * (row + 0.5) + box.gap * row + 4, {
+        anchor: 'end',
+        class: 'faint',
+      }),
+    ),
     words('layer', margin.left - 12, floor + 13, { anchor: 'end', class: 'faint small' }),
   ];
-  layers.forEach((layer, depth) => {
-    operatorsOf(layer).forEach(({ name: operator }, row) => {
-      children.push(
-        element('rect', {
-          x: x(depth),
-          y: top + row * (box.height + box.gap),
-          width: pitch - 3,
-          height: box.height,
-          rx: 3,
-          fill: colourOf(names.indexOf(operator)),
-        }),
-      );
-    });
+  stacks.forEach((operators, depth) => {
+    const draw = (operator: string, y: number) =>
+      element('rect', {
+        x: x(depth),
+        y,
+        width: pitch - 3,
+        height: box.height,
+        rx: 3,
+        fill: colourOf(names.indexOf(operator)),
+      });
+    children.push(...operators.map(({ name: operator }, row) => draw(operator, top + row * (box.height + box.gap))));
     const each = pitch < 20 ? 4 : 1;
     if (depth % each === 0)
       children.push(words(String(depth), middle(depth), floor + 13, { anchor: 'middle', class: 'faint small' }));

@@ -122,10 +122,9 @@ describe('layerStack', () => {
   });
 
   it('draws groups that share weights below, in lanes that do not cross, and features that are taken above', () => {
-    const pair = (depth: number) => depthGroup(`pair${depth % 2}`, depth % 2 === 0 ? conv : taking);
-    const taking = layer(shared(attention({ heads: 2 }), { features: { group: 'cache', names: ['k', 'v'] } }), mlp);
-    const sharing = defineModel({ vocabSize: 8, hiddenSize: 8, layers: [0, 1, 2, 3].map(pair) });
-    const svg = layerStack('mine', sharing);
+    const taking = layer(shared(attention({ heads: 2 }), { features: { group: 'kv', names: ['k', 'v'] } }), mlp);
+    const [even, odd] = [depthGroup('even', conv), depthGroup('odd', taking)];
+    const svg = layerStack('mine', defineModel({ vocabSize: 8, hiddenSize: 8, layers: [even, odd, even, odd] }));
     // A dot for each depth of a group, and two in the legend.
     const heights = numbers(svg, 'circle', 'cy');
     expect(heights).toHaveLength(4 + 2);
