@@ -204,7 +204,7 @@ describe('loading [reference]', () => {
 
   it('resolves names in order', async () => {
     expect(await resolveModel(base)).toMatchObject({ kind: 'folder', path: base });
-    expect(await resolveModel('lfm2-1.2b')).toMatchObject({ kind: 'definition', entry: { family: 'lfm2' } });
+    expect(await resolveModel('lfm2-1.2b')).toMatchObject({ kind: 'definition', entry: { title: 'LFM2-1.2B' } });
     for (const name of await shippedNames()) expect(await resolveModel(name)).toMatchObject({ kind: 'folder', name });
   });
 

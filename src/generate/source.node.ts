@@ -57,7 +57,7 @@ export async function openSource(name: string): Promise<ModelSource> {
     const names = (await shippedNames()).map((shipped) => `, or ${shipped}`).join('');
     throw new LfmError(
       'no-weights',
-      `${name} is a definition without weights (${resolved.entry.title}). See it with "lfm inspect ${name}" and measure it with "lfm benchmark generate ${name}"; to have text, give the folder of a trained model${names}.`,
+      `${name} is a definition without weights (${resolved.entry.title}): "lfm inspect ${name}" tells what it takes. To have text, give the folder of a trained model${names}; "lfm train" makes one of your own.`,
     );
   }
   const folder = await openModelFolder(resolved.path);
