@@ -6,7 +6,7 @@ import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { modelFromConfig } from '../models/index.ts';
 import { LfmError } from '../tensor/index.ts';
-import { parseTokenizerJson } from '../text/tokenizer-json.ts';
+import { readTokenizerJson } from '../text/tokenizer-json.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
@@ -85,7 +85,7 @@ async function loadSource(
 }
 
 function readTokenizer({ tokenizer, name }: ModelSource): Tokenizer {
-  if (tokenizer !== undefined) return parseTokenizerJson(tokenizer);
+  if (tokenizer !== undefined) return readTokenizerJson(tokenizer);
   throw new LfmError(
     'tokenizer-missing',
     `${name}: expected a tokenizer.json beside config.json; without it there is no text.`,

@@ -66,8 +66,7 @@ export async function openSource(name: string): Promise<ModelSource> {
     await folder.weights.close();
     throw error;
   }
-  const { config, generationConfig, tokenizerConfig, chatTemplate, weights } = folder;
-  const tokenizer = folder.tokenizer && JSON.stringify(folder.tokenizer);
+  const { config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights } = folder;
   return { name: resolved.name, config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights };
 }
 
