@@ -1,7 +1,7 @@
 """Token ids of the real GGUF's tokenizer by transformers, over eight languages and hard cases, as hashes a group:
 test/fixtures/tokenizer/real-gguf.json. Lines of text are read from ../shared and are not kept here.
 
-Usage: python tools/oracles/tokenizer_gguf.py SmolLM2-135M-Instruct.Q4_1.gguf   (tools/real-model.sh fetches it)
+Usage: python tools/oracles/tokenizer_gguf.py FILE.gguf [FOLDER of texts]   (tools/real-model.sh fetches the file)
 """
 import hashlib
 import json
@@ -15,7 +15,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TEXTS = ROOT.parent / "shared" / "data" / "text" / "multilingual"
+TEXTS = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT.parent / "shared" / "data" / "text" / "multilingual"
 OUT = ROOT / "test" / "fixtures" / "tokenizer" / "real-gguf.json"
 LINES = 1250
 INFLATE = "process.stdout.write(require('zlib').brotliDecompressSync(require('fs').readFileSync(process.argv[1])))"
