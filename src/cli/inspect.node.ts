@@ -1,7 +1,6 @@
 // lfm inspect: what a model is made of, and what it takes.
 import type { Command } from 'commander';
-import { openModelFolder } from '../files/folder.node.ts';
-import { resolveModel } from '../generate/source.node.ts';
+import { openSource, resolveModel } from '../generate/source.node.ts';
 import type { Model } from '../liquid/index.ts';
 import { parameterCounts, stateBytes } from '../liquid/index.ts';
 import { lfm2, modelFromConfig } from '../models/index.ts';
@@ -35,7 +34,7 @@ export function registerInspect(program: Command, io: Io): void {
   program
     .command('inspect')
     .description('show the layers, parameters and state of a model')
-    .argument('<model>', 'a shipped name, a folder, or a definition such as lfm2-350m')
+    .argument('<model>', 'a shipped name, a folder, a GGUF file, or a definition such as lfm2-350m')
     .option('--json', 'print JSON')
     .addHelpText('after', '\nExamples:\n  lfm inspect lfm2-1.2b\n  lfm inspect ./mine --json')
     .action(async (name: string, { json }: { json?: boolean }) => {
@@ -49,7 +48,7 @@ export function registerInspect(program: Command, io: Io): void {
 export async function openDefinition(name: string): Promise<{ name: string; model: Model }> {
   const resolved = await resolveModel(name);
   if (resolved.kind === 'definition') return { name, model: lfm2(resolved.config) };
-  const { config, weights } = await openModelFolder(resolved.path);
+  const { config, weights } = await openSource(name);
   await weights.close();
   return {
     name: resolved.name,
