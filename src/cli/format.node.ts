@@ -2,7 +2,7 @@
 
 /** 7.7M, 354M, 1.2B. */
 export function formatCount(count: number): string {
-  return scaled(count, 1000, ['', 'K', 'M', 'B', 'T'], '');
+  return scaled(count, 1000, ['', 'K', 'M', 'B', 'T', 'P', 'E'], '');
 }
 
 /** 512 B, 29.3 MiB. */
@@ -16,6 +16,12 @@ function scaled(value: number, base: number, units: readonly string[], gap: stri
   for (; rest >= base && at + 1 < units.length; at++) rest /= base;
   const digits = at === 0 || rest >= 100 ? 0 : 1;
   return `${rest.toFixed(digits)}${gap}${units[at] ?? ''}`.trimEnd();
+}
+
+/** 4.1 ms, 12.0 s: a time that was computed, however short. */
+export function formatDuration(seconds: number): string {
+  if (seconds >= 90) return formatSeconds(seconds);
+  return seconds < 1 ? `${(seconds * 1000).toPrecision(3)} ms` : `${seconds.toFixed(1)} s`;
 }
 
 export function formatSeconds(seconds: number): string {

@@ -1,11 +1,23 @@
 // lfm inspect: what a model is made of, and what it takes.
 import type { Command } from 'commander';
+import { writeFileAtomic } from '../files/atomic.node.ts';
 import { openSource, resolveModel } from '../generate/source.node.ts';
-import type { Model } from '../liquid/index.ts';
-import { parameterCounts, stateBytes } from '../liquid/index.ts';
-import { lfm2, modelFromConfig } from '../models/index.ts';
+import type { Device, Link, Memory, Model, RunType, Speed } from '../liquid/index.ts';
+import {
+  decodeFlops,
+  formatLength,
+  layerStack,
+  memoryAt,
+  operatorsOf,
+  parameterCounts,
+  prefillFlops,
+  speedOn,
+  stateBytes,
+} from '../liquid/index.ts';
+import { modelFromConfig } from '../models/index.ts';
 import { countOf } from '../tensor/index.ts';
-import { formatBytes, formatCount, formatTable } from './format.node.ts';
+import { deviceOption, dtypeOption } from './costs.node.ts';
+import { formatBytes, formatCount, formatDuration, formatTable } from './format.node.ts';
 import type { Io } from './io.node.ts';
 
 /** Lengths at which the state is told, as far as the context reaches. */
@@ -22,12 +34,26 @@ export interface Inspection {
   readonly activeParameters: number;
   /** Of one text, by its length in tokens; float32, as it runs here. */
   readonly stateBytes: Readonly<Record<string, number>>;
+  /** Floating-point operations by length: of a prompt taken in at once, of the token after as many. */
+  readonly flops: Readonly<Record<string, { readonly prefill: number; readonly decode: number }>>;
+  /** Bytes for one text by its length, in the element type asked for. */
+  readonly memory: Readonly<Record<string, Memory>>;
+  /** The least seconds on the device asked for, by length. */
+  readonly speed?: Readonly<Record<string, Speed>>;
   readonly layers: readonly {
-    readonly mixer: string;
-    readonly mlp: string;
+    readonly operators: readonly string[];
+    /** What its operators have of those at earlier depths. */
+    readonly links: readonly string[];
     readonly parameters: number;
     readonly states: readonly string[];
   }[];
+}
+
+interface Flags {
+  readonly device?: Device;
+  readonly dtype: RunType;
+  readonly svg?: string;
+  readonly json?: boolean;
 }
 
 export function registerInspect(program: Command, io: Io): void {
@@ -35,19 +61,29 @@ export function registerInspect(program: Command, io: Io): void {
     .command('inspect')
     .description('show the layers, parameters and state of a model')
     .argument('<model>', 'a shipped name, a folder, a GGUF file, or a definition such as lfm2-350m')
+    .addOption(deviceOption())
+    .addOption(dtypeOption())
+    .option('--svg <file>', 'draw the layers into a file')
     .option('--json', 'print JSON')
-    .addHelpText('after', '\nExamples:\n  lfm inspect lfm2-1.2b\n  lfm inspect ./mine --json')
-    .action(async (name: string, { json }: { json?: boolean }) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  lfm inspect lfm2-1.2b\n  lfm inspect lfm2-1.2b --device raspberry-pi-5\n  lfm inspect ./mine --json',
+    )
+    .action(async (name: string, flags: Flags) => {
       const found = await openDefinition(name);
-      const inspection = inspect(found.name, found.model);
-      io.stdout.write(json ? `${JSON.stringify(inspection, undefined, 2)}\n` : describe(inspection));
+      if (flags.svg !== undefined) {
+        await writeFileAtomic(flags.svg, layerStack(found.name, found.model));
+        io.stderr.write(`${flags.svg} holds the layers.\n`);
+      }
+      const inspection = inspect(found.name, found.model, flags);
+      io.stdout.write(flags.json ? `${JSON.stringify(inspection, undefined, 2)}\n` : describe(inspection, flags.dtype));
     });
 }
 
 /** The model that a name stands for; weights are not read. */
 export async function openDefinition(name: string): Promise<{ name: string; model: Model }> {
   const resolved = await resolveModel(name);
-  if (resolved.kind === 'definition') return { name, model: lfm2(resolved.config) };
+  if (resolved.kind === 'definition') return { name, model: resolved.entry.model() };
   const { config, weights } = await openSource(name);
   await weights.close();
   return {
@@ -56,9 +92,11 @@ export async function openDefinition(name: string): Promise<{ name: string; mode
   };
 }
 
-export function inspect(name: string, model: Model): Inspection {
+export function inspect(name: string, model: Model, { device, dtype }: Flags): Inspection {
   const { total, active } = parameterCounts(model);
   const lengths = [...LENGTHS.filter((length) => length < model.contextLength), model.contextLength];
+  const at = <T>(cost: (length: number) => T): Readonly<Record<string, T>> =>
+    Object.fromEntries(lengths.map((length) => [length, cost(length)]));
   return {
     name,
     architecture: model.config?.['model_type'] ?? null,
@@ -67,14 +105,17 @@ export function inspect(name: string, model: Model): Inspection {
     contextLength: model.contextLength,
     parameters: total,
     activeParameters: active,
-    stateBytes: Object.fromEntries(lengths.map((length) => [length, stateBytes(model, length, 'float32')])),
-    layers: model.layers.map(({ mixer, mlp }, depth) => {
+    stateBytes: at((length) => stateBytes(model, length, 'float32')),
+    flops: at((length) => ({ prefill: prefillFlops(model, length), decode: decodeFlops(model, length) })),
+    memory: at((length) => memoryAt(model, length, { dtype })),
+    ...(device && { speed: at((length) => speedOn(model, device, length, { dtype })) }),
+    layers: model.layers.map((layer, depth) => {
       const within = (key: string) => key.startsWith(`model.layers.${depth}.`);
       const shapes = Object.entries(model.parameters).filter(([key]) => within(key));
       const states = Object.entries(model.states).filter(([key]) => key.startsWith(`layers.${depth}.`));
       return {
-        mixer: mixer.name,
-        mlp: mlp.name,
+        operators: operatorsOf(layer).map(({ name: operator }) => operator),
+        links: model.links.filter((link) => link.depth === depth).map(describeLink),
         parameters: shapes.reduce((sum, [, { shape }]) => sum + countOf(shape), 0),
         states: states.map(
           ([key, { kind, shape }]) => `${key.slice(`layers.${depth}.`.length)}: ${kind} [${shape.join(', ')}]`,
@@ -84,7 +125,11 @@ export function inspect(name: string, model: Model): Inspection {
   };
 }
 
-function describe(found: Inspection): string {
+function describeLink({ kind, operator, leader, names }: Link): string {
+  return `${operator}: ${kind === 'weights' ? 'weights' : names.join(', ')} of layer ${leader}`;
+}
+
+function describe(found: Inspection, dtype: RunType): string {
   const { name, architecture, parameters, activeParameters, contextLength, hiddenSize, vocabulary, layers } = found;
   const facts = [
     ['architecture', String(architecture ?? 'of its own')],
@@ -94,20 +139,33 @@ function describe(found: Inspection): string {
     ['vocabulary', String(vocabulary)],
     ['context', `${contextLength} tokens`],
   ];
-  const rows = layers.map(({ mixer, mlp, parameters: count, states }, depth) => [
+  const rows = layers.map(({ operators, links, parameters: count, states }, depth) => [
     String(depth),
-    mixer,
-    mlp,
+    operators.join(', '),
     formatCount(count),
-    states.join('; '),
+    [...states, ...links].join('; '),
   ]);
-  const state = Object.entries(found.stateBytes).map(([length, bytes]) => [length, formatBytes(bytes)]);
+  const state = Object.entries(found.stateBytes).map(([length, bytes]) => {
+    const [flops, memory, speed] = [found.flops[length], found.memory[length], found.speed?.[length]];
+    return [
+      formatLength(Number(length)),
+      formatBytes(bytes),
+      formatBytes(memory?.state ?? 0),
+      formatBytes(memory?.activations ?? 0),
+      formatBytes(memory?.total ?? 0),
+      formatCount(flops?.prefill ?? 0),
+      formatCount(flops?.decode ?? 0),
+      ...(speed ? [formatDuration(speed.firstToken), formatDuration(speed.token), speed.fits ? 'yes' : 'no'] : []),
+    ];
+  });
+  const head = ['tokens', 'state in float32', `in ${dtype}`, 'activations', 'with weights', 'FLOPs prefill', 'a token'];
+  const device = found.speed ? ['first token from', 'then a token from', 'fits'] : [];
   return [
     `${name}\n`,
     ...facts.map(([key = '', value = '']) => `  ${key.padEnd(20)}${value}\n`),
     '\n',
-    formatTable(['layer', 'mixer', 'mlp', 'parameters', 'state a text'], rows),
+    formatTable(['layer', 'operators', 'parameters', 'state a text, and what is shared'], rows),
     '\n',
-    formatTable(['tokens', 'state in float32'], state),
+    formatTable([...head, ...device], state),
   ].join('');
 }

@@ -12,6 +12,7 @@ export interface EngineFlags {
   readonly engine?: string;
   readonly threads?: number;
   readonly plugin?: string;
+  readonly mesh?: Readonly<Record<string, number>>;
 }
 
 export interface TextFlags extends EngineFlags {
@@ -53,6 +54,14 @@ export function addTextOptions(command: Command): Command {
     .option('--seed <n>', 'the same seed gives the same text', number);
 }
 
+/** From `data=2,fsdp=4`, for commands that train. */
+export function meshOf(text: string): Record<string, number> {
+  const axes = text.split(',').map((part) => /^([a-z]+)=([1-9]\d{0,3})$/.exec(part)?.slice(1) ?? []);
+  const mesh = Object.fromEntries(axes.map(([axis = '', size]) => [axis, Number(size)]));
+  if (axes.every(([axis]) => axis !== undefined) && Object.keys(mesh).length === axes.length) return mesh;
+  throw new InvalidArgumentError('Expected axes and sizes, each axis once, as data=2,fsdp=4.');
+}
+
 export function addEngineOptions(command: Command): Command {
   return command
     .addOption(new Option('--engine <name>', 'what to compute with (default: the best present)').choices(engineNames))
@@ -61,11 +70,12 @@ export function addEngineOptions(command: Command): Command {
     .option('--json', 'print JSON');
 }
 
-export function engineChoice({ engine: name, threads, plugin }: EngineFlags): EngineChoice {
+export function engineChoice({ engine: name, threads, plugin, mesh }: EngineFlags): EngineChoice {
   return {
     ...(name !== undefined && { name }),
     ...(threads !== undefined && { threads }),
     ...(plugin !== undefined && { plugin }),
+    ...(mesh && { mesh }),
   };
 }
 

@@ -3,6 +3,8 @@ import { Command, CommanderError } from 'commander';
 import { findPackage } from '../host/package.node.ts';
 import { LfmError } from '../tensor/error.ts';
 import { registerBenchmark } from './benchmark.node.ts';
+import { registerCatalog } from './catalog.node.ts';
+import { registerCompare } from './compare.node.ts';
 import { registerConvert } from './convert.node.ts';
 import { registerEngines } from './engines.node.ts';
 import { registerChat, registerGenerate, registerStart } from './generate.node.ts';
@@ -34,6 +36,8 @@ async function createProgram(io: Io): Promise<Command> {
   registerChat(program, io);
   registerTrain(program, io);
   registerInspect(program, io);
+  registerCatalog(program, io);
+  registerCompare(program, io);
   registerConvert(program, io);
   registerBenchmark(program, io);
   registerEngines(program, io);

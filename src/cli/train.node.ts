@@ -9,7 +9,7 @@ import { runRecipe } from '../train/run.node.ts';
 import type { Io } from './io.node.ts';
 import { Interrupted, interruptible, processIo } from './io.node.ts';
 import type { EngineFlags } from './options.node.ts';
-import { addEngineOptions, engineChoice } from './options.node.ts';
+import { addEngineOptions, engineChoice, meshOf } from './options.node.ts';
 import { JsonTeller, TextTeller } from './train-report.node.ts';
 
 interface Flags extends EngineFlags {
@@ -38,7 +38,8 @@ export function registerTrain(program: Command, io: Io = processIo): void {
     .option('--data <file...>', 'text to train on (.txt or .jsonl, plain or .br or .gz), as FILE or SOURCE=FILE')
     .option('--out <dir>', 'the folder of the run (default: runs/NAME)')
     .option('--resume', 'go on from the newest checkpoint')
-    .option('--steps <n>', 'train this many steps; warm-up and decay keep their shares', wholeNumber);
+    .option('--steps <n>', 'train this many steps; warm-up and decay keep their shares', wholeNumber)
+    .option('--mesh <axes>', 'devices of the engine xla to divide the training over, as data=2,fsdp=4', meshOf);
   addEngineOptions(command)
     .addHelpText('after', helpText)
     .action(async (name: string, flags: Flags) => run(io, name, applyFlags(await readRecipe(name), flags), flags));

@@ -8,20 +8,24 @@ export interface EngineChoice {
   readonly threads?: number;
   /** For 'xla': a plug-in's name or the path of its library. Default: the best that is found. */
   readonly plugin?: string;
+  /** For 'xla': devices to divide training over, by axis, as `{ data: 2, fsdp: 4 }`. */
+  readonly mesh?: Readonly<Record<string, number>> | undefined;
 }
 
 /** Names that `openEngine` knows. */
 export const engineNames = ['onnx', 'xla', 'reference'] as const;
 
 /** Opens an engine by name; libraries load only when their engine is asked for. Errors: `unknown-engine`, and the engine's own. */
-export async function openEngine({ name = 'onnx', threads, plugin }: EngineChoice = {}): Promise<Engine> {
+export async function openEngine({ name = 'onnx', threads, plugin, mesh }: EngineChoice = {}): Promise<Engine> {
+  if (mesh && name !== 'xla')
+    throw new LfmError('bad-mesh', `The engine ${name} computes on one device: leave the mesh out, or choose xla.`);
   if (name === 'onnx') {
     const { onnxEngine } = await import('./onnx/engine.node.ts');
     return onnxEngine(threads === undefined ? {} : { threads });
   }
   if (name === 'xla') {
     const { xlaEngine } = await import('./xla/engine.node.ts');
-    return xlaEngine(plugin === undefined ? {} : { plugin });
+    return xlaEngine({ ...(plugin !== undefined && { plugin }), ...(mesh && { mesh }) });
   }
   if (name === 'reference') {
     const { referenceEngine } = await import('./reference/engine.ts');

@@ -55,6 +55,10 @@ export interface Engine {
   readonly name: string;
   /** Library, version, provider and device, for people. */
   readonly description: string;
+  /** The devices that arrays and programs may be divided over, by axis; absent or undefined for one device. */
+  readonly mesh?: Readonly<Record<string, number>> | undefined;
+  /** Whether a training step runs better as one program, whose gradients never leave it, than as two. */
+  readonly fusesSteps?: boolean;
   compile(program: Program, options?: CompileOptions): Promise<Executable>;
   /** Copies host memory (in HostArray's layout for the dtype) into a new buffer; where there is a mesh, each device gets its part. */
   upload(dtype: DType, shape: readonly number[], data: HostArray, sharding?: Sharding): Promise<Buffer>;

@@ -5,8 +5,8 @@ import { openModelFolder } from '../files/folder.node.ts';
 import { MANIFEST_NAME, readManifest } from '../files/manifest.node.ts';
 import { openGguf } from '../files/gguf.node.ts';
 import { findPackage } from '../host/package.node.ts';
-import { catalogue } from '../models/index.ts';
-import type { Lfm2Config } from '../models/index.ts';
+import { catalogue } from '../models/catalogue.ts';
+import type { CatalogueEntry } from '../models/entry.ts';
 import { LfmError } from '../tensor/error.ts';
 import { openGgufSource } from './source-gguf.ts';
 import type { ModelSource } from './source.ts';
@@ -14,7 +14,7 @@ import type { ModelSource } from './source.ts';
 export type ResolvedModel =
   | { readonly kind: 'folder'; readonly name: string; readonly path: string }
   | { readonly kind: 'gguf'; readonly name: string; readonly path: string }
-  | { readonly kind: 'definition'; readonly name: string; readonly config: Lfm2Config };
+  | { readonly kind: 'definition'; readonly name: string; readonly entry: CatalogueEntry };
 
 /**
  * What MODEL stands for: a shipped name, a folder, a GGUF file, or an entry of the catalogue, in this order (`./NAME` is always
@@ -28,8 +28,8 @@ export async function resolveModel(name: string): Promise<ResolvedModel> {
   if (found?.isDirectory()) return { kind: 'folder', name: basename(resolve(name)), path: name };
   if (found?.isFile() && /\.gguf$/i.test(name))
     return { kind: 'gguf', name: basename(name).replace(/\.gguf$/i, ''), path: name };
-  const config = Object.hasOwn(catalogue, name) ? catalogue[name] : undefined;
-  if (config) return { kind: 'definition', name, config };
+  const entry = Object.hasOwn(catalogue, name) ? catalogue[name] : undefined;
+  if (entry) return { kind: 'definition', name, entry };
   if (found)
     throw new LfmError(
       'model-missing',
@@ -53,9 +53,10 @@ export async function resolveModel(name: string): Promise<ResolvedModel> {
 export async function openSource(name: string): Promise<ModelSource> {
   const resolved = await resolveModel(name);
   if (resolved.kind === 'definition') {
+    const names = (await shippedNames()).map((shipped) => `, or ${shipped}`).join('');
     throw new LfmError(
       'no-weights',
-      `${name} is a definition without weights: it can be inspected and trained, not run. Give the folder of a trained model.`,
+      `${name} is a definition without weights (${resolved.entry.title}). See it with "lfm inspect ${name}" and measure it with "lfm benchmark generate ${name}"; to have text, give the folder of a trained model${names}.`,
     );
   }
   if (resolved.kind === 'gguf') return openGgufSource(resolved.name, await openGguf(resolved.path));

@@ -1,7 +1,28 @@
 // Costs derived from the programs against counts written by hand, on LFM2-350M's shape.
 import { describe, expect, it } from 'vitest';
-import { decodeBytes, decodeFlops, flopsOfProgram, parameterCounts, prefillFlops, stateBytes } from './accounting.ts';
-import { attention, defineModel, gradientProgram, layer, shortConv, swiglu } from './index.ts';
+import {
+  decodeBytes,
+  decodeFlops,
+  memoryAt,
+  parameterCounts,
+  prefillFlops,
+  speedOn,
+  stateBytes,
+} from './accounting.ts';
+import { flopsOf } from '../tensor/definition.ts';
+import { add, evaluateDim, exp, expanded, full, reshape, scan, trace } from '../tensor/index.ts';
+import {
+  attention,
+  defineModel,
+  flopsOfProgram,
+  gradientProgram,
+  layer,
+  lossProgram,
+  peakBytes,
+  shortConv,
+  stepProgram,
+  swiglu,
+} from './index.ts';
 
 const mlp = swiglu({ intermediateSize: 4608 });
 const conv = layer(shortConv(), mlp);
@@ -92,5 +113,80 @@ describe('accounting', () => {
     within(kept ?? 0, 6 * count * 64, 0.1);
     // Neither the head nor a layer's last product is asked for again.
     within((recomputed ?? 0) - (kept ?? 0), 2 * (count - 256 * 64 - 64 * 256) * 64, 0.1);
+  });
+
+  it('counts what expanding every composite would count', () => {
+    const small = defineModel({
+      vocabSize: 256,
+      hiddenSize: 64,
+      layers: [
+        layer(attention({ heads: 4, window: 9 }), mlp),
+        layer(shortConv(), mlp),
+        layer(attention({ heads: 4 }), mlp),
+      ],
+    });
+    for (const program of [
+      stepProgram(small, { batch: 1, length: 1, capacity: 40 }),
+      stepProgram(small, { batch: 2, length: 24, capacity: 24 }),
+      lossProgram(small, { batch: 1, length: 24 }),
+    ]) {
+      const { operations } = expanded(program, () => false);
+      const each = operations.reduce((total, operation) => total + evaluateDim(flopsOf(operation), {}), 0);
+      within(flopsOfProgram(program), each, 0.002);
+    }
+  });
+
+  it('counts the turns of a loop', () => {
+    const turns = trace('turns', { x: { dtype: 'float32', shape: [7, 5] } }, ({ x }) => {
+      const { carries } = scan(7, [full('float32', [5], 0)], [x], (_, [sum], [row]) => ({
+        carries: sum && row ? [add(sum, row)] : [],
+        outputs: [],
+      }));
+      return { y: carries[0] ?? x };
+    });
+    expect(flopsOfProgram(turns)).toBe(7 * 5);
+  });
+
+  it('holds of a prefill the widest place of a layer, of a decoded token the logits', () => {
+    const [vocabSize, hiddenSize, intermediateSize] = [5000, 64, 640];
+    const one = defineModel({ vocabSize, hiddenSize, layers: [layer(shortConv(), swiglu({ intermediateSize }))] });
+    const count = Object.values(one.parameters).reduce(
+      (total, { shape }) => total + shape.reduce((a, b) => a * b, 1),
+      0,
+    );
+    const long = memoryAt(one, 2048);
+    // silu(gate), gate and up stand beside the stream and its normalised copy.
+    const widest = 512 * (3 * intermediateSize + 2 * hiddenSize) * 2;
+    expect(long.activations).toBeGreaterThanOrEqual(widest - 512 * hiddenSize * 2);
+    expect(long.activations).toBeLessThan(1.1 * widest);
+    expect(long).toMatchObject({ weights: 2 * count, state: stateBytes(one, 2048) });
+    expect(long.total).toBe(long.weights + long.state + long.activations);
+    expect(memoryAt(one, 100_000)).toEqual(long);
+    within(memoryAt(one, 2048, { chunk: 2048 }).activations, 4 * long.activations, 0.05);
+    // Rounded once to bfloat16 and once more to what is handed out.
+    within(memoryAt(one, 1).activations, vocabSize * (2 + 4), 0.05);
+  });
+
+  it('holds no scores of attention, and each value only while it is read', () => {
+    const shape = [8, 100];
+    const chain = trace('chain', { x: { dtype: 'float32', shape } }, ({ x }) => ({
+      y: exp(exp(exp(reshape(exp(x), [100, 8])))),
+    }));
+    expect(peakBytes(chain)).toBe(2 * 8 * 100 * 4);
+    const growth = [1024, 2048].map((length) => memoryAt(model, length, { chunk: length }).activations);
+    within((growth[1] ?? 0) / (growth[0] ?? 1), 2, 0.02);
+  });
+
+  it('bounds times by what the device can do', () => {
+    const device = { flops: 1e12, bandwidth: 1e11, memory: 1e9 };
+    const { weights, stateRead, stateWritten } = decodeBytes(model, 4096);
+    const speed = speedOn(model, device, 4096);
+    expect(speed).toEqual({
+      token: (weights + stateRead + stateWritten) / 1e11,
+      firstToken: prefillFlops(model, 4096) / 1e12,
+      fits: true,
+    });
+    expect(speedOn(model, { ...device, memory: 5e8 }, 4096).fits).toBe(false);
+    expect(speedOn(model, { ...device, flops: 1e9 }, 4096).token).toBe(decodeFlops(model, 4096) / 1e9);
   });
 });

@@ -1,13 +1,27 @@
-// What a model costs, read off its traced programs by one rule a primitive: parameters, state, arithmetic, bytes moved.
-import type { Operation, Program, Value } from '../tensor/index.ts';
-import { byteLength, consumers, countOf, evaluateDim, expanded, producers } from '../tensor/index.ts';
-import { flopsOf } from '../tensor/definition.ts';
+// What a model costs, read off its traced programs: parameters, state, arithmetic, bytes moved, memory.
+import type { Program } from '../tensor/index.ts';
+import { byteLength, countOf } from '../tensor/index.ts';
 import type { Model } from './model.ts';
+import { flopsOfProgram } from './program-flops.ts';
+import { peakBytes } from './program-memory.ts';
+import { trafficOf } from './program-traffic.ts';
 import { stepProgram } from './programs.ts';
 import { elementsAt } from './state.ts';
 
 /** Element type of weights and state, as a model is usually run. */
 export type RunType = 'float32' | 'bfloat16' | 'float16';
+
+/** Tokens of a prefill that are taken in at once, where nothing else is said: what llama.cpp does by default. */
+const PREFILL_CHUNK = 512;
+
+/** Bytes of all parameters. */
+export function weightBytes(model: Model, dtype: RunType = 'bfloat16'): number {
+  return byteLength(dtype, parameterTotal(model));
+}
+
+function parameterTotal(model: Model): number {
+  return Object.values(model.parameters).reduce((sum, { shape }) => sum + countOf(shape), 0);
+}
 
 /** Bytes of state that one sequence of `length` tokens needs. */
 export function stateBytes(model: Model, length: number, dtype: RunType = 'bfloat16'): number {
@@ -15,15 +29,7 @@ export function stateBytes(model: Model, length: number, dtype: RunType = 'bfloa
   return byteLength(dtype, elements);
 }
 
-/** Floating-point operations of a program without symbols: what an engine that fuses nothing would execute. */
-export function flopsOfProgram(program: Program): number {
-  return expanded(program, () => false).operations.reduce(
-    (total, operation) => total + evaluateDim(flopsOf(operation), {}),
-    0,
-  );
-}
-
-/** The step that adds the `length`th token to a sequence, or all of them at once. */
+/** The step that adds the `length`th token to a sequence. */
 function decodeStep(model: Model, length: number, dtype: RunType): Program {
   return stepProgram(model, { batch: 1, length: 1, capacity: length, dtype });
 }
@@ -47,44 +53,93 @@ export interface Traffic {
   readonly stateWritten: number;
 }
 
-/**
- * Bytes that decoding one token must move when its sequence is `length` long: activations, which stay in cache, are left out.
- * An operation reads its operands whole, but gather only the rows it returns and scatter none of what it keeps; a state that
- * is scattered into is written where it changes, any other whole.
- */
+/** Bytes that decoding one token must move when its sequence is `length` long: activations, which stay in cache, are left out. */
 export function decodeBytes(model: Model, length: number, dtype: RunType = 'bfloat16'): Traffic {
-  const program = expanded(decodeStep(model, length, dtype), () => false);
-  const readers = consumers(program);
-  const makers = producers(program);
-  const bytes = ({ dtype: type, shape }: Value) => byteLength(type, countOf(shape.map(Number)));
-  const read = (value: Value): number =>
-    Math.min(
-      bytes(value),
-      (readers.get(value) ?? []).reduce((total, reader) => total + readBy(reader, value), 0),
-    );
-  const readBy = ({ kind, operands, results: [result] }: Operation, value: Value): number => {
-    if (!result || operands[0] !== value) return bytes(value);
-    if (kind === 'gather') return bytes(result);
-    // What was scattered into is read on from the result.
-    if (kind === 'scatter') return read(result);
-    return bytes(value);
-  };
-  const written = (value: Value): number => {
-    const maker = makers.get(value);
-    const updates = maker?.kind === 'scatter' ? maker.operands[2] : value;
-    return maker && updates ? bytes(updates) : 0;
-  };
-  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+  const program = decodeStep(model, length, dtype);
+  const { read, written } = trafficOf(program);
   const isState = ({ name }: { name: string }) => name.startsWith('state.');
+  const isWeight = ({ name }: { name: string }) => model.parameters[name] !== undefined;
+  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+  const readOf = (kind: (port: { name: string }) => boolean) =>
+    sum(program.inputs.map((port, index) => (kind(port) ? (read[index]?.bytes ?? 0) : 0)));
+  const writtenOf = (index: number) => {
+    const bytes = written[index];
+    return typeof bytes === 'number' ? bytes : 0;
+  };
   return {
-    weights: sum(program.inputs.filter(({ name }) => model.parameters[name]).map(({ value }) => read(value))),
-    stateRead: sum(program.inputs.filter(isState).map(({ value }) => read(value))),
-    stateWritten: sum(program.outputs.filter(isState).map(({ value }) => written(value))),
+    weights: readOf(isWeight),
+    stateRead: readOf(isState),
+    stateWritten: sum(program.outputs.map((port, index) => (isState(port) ? writtenOf(index) : 0))),
   };
 }
 
 /** Parameters stored, and those that one token reads: of a table that is looked up, a row. */
 export function parameterCounts(model: Model): { readonly total: number; readonly active: number } {
-  const total = Object.values(model.parameters).reduce((sum, { shape }) => sum + countOf(shape), 0);
-  return { total, active: decodeBytes(model, 1, 'float32').weights / byteLength('float32', 1) };
+  const active = decodeBytes(model, 1, 'float32').weights / byteLength('float32', 1);
+  return { total: parameterTotal(model), active };
+}
+
+export interface Memory {
+  readonly weights: number;
+  /** Of one sequence. */
+  readonly state: number;
+  /** Most intermediate values alive at once, of the larger of a prefill's chunk and a decoded token. */
+  readonly activations: number;
+  readonly total: number;
+}
+
+export interface MemoryOptions {
+  readonly dtype?: RunType;
+  /** Tokens of a prefill taken in at once. */
+  readonly chunk?: number;
+}
+
+/**
+ * Bytes that a model needs for one sequence of `length` tokens, prompt and answer together: everything in `dtype`, kernels that
+ * hold no attention scores, a prefill in chunks. What an engine adds for itself is not counted.
+ */
+export function memoryAt(model: Model, length: number, options: MemoryOptions = {}): Memory {
+  const { dtype = 'bfloat16', chunk = PREFILL_CHUNK } = options;
+  // As many tokens at once hold at least what one of them holds.
+  const step = stepProgram(model, { batch: 1, length: Math.min(chunk, length), capacity: length, dtype });
+  const [weights, state, activations] = [weightBytes(model, dtype), stateBytes(model, length, dtype), peakBytes(step)];
+  return { weights, state, activations, total: weights + state + activations };
+}
+
+/** A processor with its memory, by what its maker says of it. */
+export interface Device {
+  /** Floating-point operations a second, in the element type of the weights. */
+  readonly flops: number;
+  /** Bytes a second between memory and processor. */
+  readonly bandwidth: number;
+  /** Bytes of memory. */
+  readonly memory: number;
+}
+
+export interface Speed {
+  /** Seconds until a prompt of `length` tokens has its first answer token. */
+  readonly firstToken: number;
+  /** Seconds for a further token when the sequence is `length` long. */
+  readonly token: number;
+  /** Whether weights, state and activations fit in the device's memory. */
+  readonly fits: boolean;
+}
+
+/**
+ * The least times that the device's figures allow (the roofline of Williams et al. 2009): arithmetic and traffic overlap
+ * fully, and the larger of them decides. A prefill reads the weights once a chunk.
+ */
+export function speedOn(model: Model, device: Device, length: number, options: MemoryOptions = {}): Speed {
+  const { dtype = 'bfloat16', chunk = PREFILL_CHUNK } = options;
+  const { weights, stateRead, stateWritten } = decodeBytes(model, length, dtype);
+  const within = (flops: number, bytes: number) => Math.max(flops / device.flops, bytes / device.bandwidth);
+  const chunks = Math.ceil(length / chunk);
+  return {
+    firstToken: within(
+      prefillFlops(model, length),
+      chunks * weightBytes(model, dtype) + stateBytes(model, length, dtype),
+    ),
+    token: within(decodeFlops(model, length), weights + stateRead + stateWritten),
+    fits: memoryAt(model, length, options).total <= device.memory,
+  };
 }

@@ -14,6 +14,7 @@ import {
   trace,
 } from '../tensor/index.ts';
 import { createContext } from './context.ts';
+import { asProduct } from './ends.ts';
 import type { Model } from './model.ts';
 import type { Tensors } from './parameter.ts';
 import { take } from './parameter.ts';
@@ -81,7 +82,9 @@ function lossOf(model: Model, inputs: Tensors, options: LossOptions): Tensor {
   const flat = (name: string) => reshape(take(inputs, name), [tokens]);
   const chunks = options.chunks ?? defaultChunks(tokens, model.head.classes);
   const hidden = reshape(hidden_BTD, [tokens, model.hiddenSize]);
-  return softmaxCrossEntropy(hidden, model.head.weight(p), flat('labels'), flat('weights'), chunks);
+  const { softCap } = model.head;
+  const [rows, matrix] = asProduct(model.head, p, hidden);
+  return softmaxCrossEntropy(rows, matrix, flat('labels'), flat('weights'), { chunks, softCap });
 }
 
 /**

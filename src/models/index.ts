@@ -40,7 +40,6 @@ export function checkpointNames(json: unknown): (parameter: string) => string {
   return architectureOf(json).checkpointName ?? ((parameter) => parameter);
 }
 
-export { catalogue } from './catalogue.ts';
 export { openedGguf, unpair } from './gguf.ts';
 export type { GgufTensorSource } from './gguf.ts';
 export { fromHuggingFace, lfm2, toHuggingFace } from './lfm2.ts';

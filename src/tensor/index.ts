@@ -19,7 +19,7 @@ export { checkpoint, scan, whileLoop } from './primitives/control.ts';
 export { attention, cachedAttention } from './composites/attention.ts';
 export { causalConv } from './composites/causal-conv.ts';
 export { softmaxCrossEntropy } from './composites/cross-entropy.ts';
-export { rmsNorm } from './composites/norm.ts';
+export { layerNorm, rmsNorm } from './composites/norm.ts';
 export { rotary, rotaryTables } from './composites/rotary.ts';
 export { silu } from './composites/silu.ts';
 export { expanded, withoutIdleHistory } from './passes.ts';

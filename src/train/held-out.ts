@@ -5,6 +5,7 @@ import type { TokenReader } from '../data/packed.ts';
 import { heldOutBatches } from '../data/held-out.ts';
 import type { Model } from '../liquid/index.ts';
 import { lossProgram } from '../liquid/index.ts';
+import { shardingsFor } from './sharding.ts';
 import { splitRows } from './trainer.ts';
 
 export interface HeldOutResult {
@@ -44,7 +45,8 @@ export async function createHeldOutMeasure({
   bytesOf,
 }: HeldOutOptions): Promise<HeldOutMeasure> {
   const { size, length } = batch;
-  const executable = await engine.compile(lossProgram(model, { batch: size, length }));
+  const shardings = shardingsFor(engine, model, batch);
+  const executable = await engine.compile(lossProgram(model, { batch: size, length }), { shardings });
 
   async function natsOf(
     parameters: Buffers,
@@ -56,9 +58,9 @@ export async function createHeldOutMeasure({
       at % length < (counts_B[Math.floor(at / length)] ?? 0) ? 1 : 0,
     );
     const given = {
-      tokens: await engine.upload('int32', [size, length], inputs),
-      labels: await engine.upload('int32', [size, length], labels),
-      weights: await engine.upload('float32', [size, length], weights),
+      tokens: await engine.upload('int32', [size, length], inputs, shardings['tokens']),
+      labels: await engine.upload('int32', [size, length], labels, shardings['labels']),
+      weights: await engine.upload('float32', [size, length], weights, shardings['weights']),
     };
     const { loss } = await executable.run({ ...parameters, ...given });
     for (const buffer of Object.values(given)) buffer.dispose();

@@ -102,6 +102,8 @@ export const recipeSchema = z.strictObject({
       threads: whole(1, 4096).optional(),
       /** For xla: a plug-in's name or the path of its library. */
       plugin: path.optional(),
+      /** For xla: devices to divide the training over, by axis (data, fsdp, tensor, sequence, expert), the outermost first. */
+      mesh: z.partialRecord(z.enum(['data', 'fsdp', 'tensor', 'sequence', 'expert']), whole(1, 4096)).optional(),
       /** Of activations and products; parameters and moments stay float32. */
       dtype: z.enum(['float32', 'bfloat16']).default('float32'),
       /** Recompute each layer in the backward pass: less memory, more arithmetic. */

@@ -145,11 +145,12 @@ function inheritFiles(recipe: Recipe, checkpoint: Checkpoint | undefined): Recip
 }
 
 /** An engine's options as its opener takes them: what the recipe leaves open is not there. */
-function engineOf({ engine: { name, threads, plugin } }: Recipe): Parameters<typeof openEngine>[0] {
+function engineOf({ engine: { name, threads, plugin, mesh } }: Recipe): Parameters<typeof openEngine>[0] {
   return {
     ...(name !== undefined && { name }),
     ...(threads !== undefined && { threads }),
     ...(plugin !== undefined && { plugin }),
+    ...(mesh && { mesh }),
   };
 }
 

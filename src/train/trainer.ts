@@ -1,11 +1,14 @@
 // Training steps of one model on one engine: parameters and moments stay in the engine's memory. Knows no files.
 // Shapes: B rows of a pass, T tokens a row.
-import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
+import type { Buffer, Buffers, Engine, Executable, Sharding } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { gradientProgram } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
+import type { Program } from '../tensor/index.ts';
 import type { AdamWOptions } from './adamw.ts';
 import { adamWDefaults, updateProgram, updateScalars } from './adamw.ts';
+import { fusedStepProgram } from './fused-step.ts';
+import { shardingsFor } from './sharding.ts';
 
 export interface TrainerOptions {
   readonly engine: Engine;
@@ -16,8 +19,11 @@ export interface TrainerOptions {
   readonly dtype?: 'float32' | 'bfloat16';
   readonly recompute?: boolean;
   /** Where each tensor starts, row-major float32: a parameter under its name, moments under `first.NAME`, `second.NAME`. */
-  readonly start: (key: string) => Float32Array | Promise<Float32Array> | undefined;
+  readonly start: (key: string, sharding: Sharding | undefined) => Start | Promise<Start> | undefined;
 }
+
+/** Values from the host, or a buffer of the engine with the sharding asked for, which the trainer takes over. */
+export type Start = Float32Array | Buffer;
 
 export interface StepResult {
   /** Mean over the step's tokens, in nats. */
@@ -39,7 +45,10 @@ export interface Trainer {
   dispose(): void;
 }
 
-/** Compiles the programs and uploads the first values. Errors: the engine's, and those of the model's programs. */
+/**
+ * Compiles the programs and uploads the first values, each device of a mesh its part. Errors: `bad-batch` for one that the
+ * devices cannot share, the engine's, and those of the model's programs.
+ */
 export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   const { engine, model, batch, optimizer = adamWDefaults, dtype = 'float32', recompute = false, start } = options;
   const { size, length, accumulate = 1 } = batch;
@@ -52,28 +61,36 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     ]),
   );
 
-  const first = await engine.compile(gradientProgram(model, lossOptions));
+  const shardings = shardingsFor(engine, model, batch);
+  const compile = (program: Program) => engine.compile(program, { shardings });
+  const passProgram = gradientProgram(model, lossOptions);
+  const optimizerProgram = updateProgram(decaying, optimizer);
+  const fused =
+    engine.fusesSteps && accumulate === 1 ? await compile(fusedStepProgram(passProgram, optimizerProgram)) : undefined;
+  const first = fused ?? (await compile(passProgram));
   const later =
-    accumulate > 1 ? await engine.compile(gradientProgram(model, { ...lossOptions, accumulate: true })) : undefined;
-  const update = await engine.compile(updateProgram(decaying, optimizer));
+    accumulate > 1 ? await compile(gradientProgram(model, { ...lossOptions, accumulate: true })) : undefined;
+  const update = fused ? undefined : await compile(optimizerProgram);
   const state: Record<string, Buffer> = {};
   for (const name of names) {
     const { shape } = decaying[name] ?? { shape: [] };
     for (const key of [name, `first.${name}`, `second.${name}`]) {
-      const values = await start(key);
-      state[key] = values ? await engine.upload('float32', shape, values) : await engine.zeros('float32', shape);
+      const values = await start(key, shardings[key]);
+      if (values instanceof Float32Array) state[key] = await engine.upload('float32', shape, values, shardings[key]);
+      else state[key] = values ?? (await engine.zeros('float32', shape, shardings[key]));
     }
   }
   const perToken = new Float32Array(size * length).fill(1 / (accumulate * size * length));
-  const weights = await engine.upload('float32', [size, length], perToken);
+  const weights = await engine.upload('float32', [size, length], perToken, shardings['weights']);
 
   const parametersNow = (): Record<string, Buffer> => pick(state, names);
 
-  async function pass(executable: Executable, rows: Int32Array, totals: Buffers): Promise<Record<string, Buffer>> {
+  /** `given`: what the program takes besides the pass's rows and their weights. */
+  async function pass(executable: Executable, rows: Int32Array, given: Buffers): Promise<Record<string, Buffer>> {
     const { inputs, labels } = splitRows(rows, length);
-    const tokens = await engine.upload('int32', [size, length], inputs);
-    const targets = await engine.upload('int32', [size, length], labels);
-    const outputs = await executable.run({ ...parametersNow(), ...totals, tokens, labels: targets, weights });
+    const tokens = await engine.upload('int32', [size, length], inputs, shardings['tokens']);
+    const targets = await engine.upload('int32', [size, length], labels, shardings['labels']);
+    const outputs = await executable.run({ ...given, tokens, labels: targets, weights });
     tokens.dispose();
     targets.dispose();
     return outputs;
@@ -85,30 +102,46 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     return Number(value);
   }
 
+  /** Gradients in one program or several, then the update. */
+  async function separately(tokens: Int32Array, scalars: Buffers): Promise<Stepped> {
+    const losses: Buffer[] = [];
+    let gradients: Record<string, Buffer> = {};
+    const rowTokens = size * (length + 1);
+    for (let part = 0; part < accumulate; part++) {
+      const totals = Object.fromEntries(
+        Object.entries(gradients).map(([key, buffer]) => [key.replace('gradient.', 'total.'), buffer]),
+      );
+      const rows = tokens.subarray(part * rowTokens, (part + 1) * rowTokens);
+      const { loss, ...next } = await pass(part === 0 || !later ? first : later, rows, {
+        ...parametersNow(),
+        ...totals,
+      });
+      if (loss) losses.push(loss);
+      gradients = next;
+    }
+    if (!update) throw new LfmError('no-result', 'The step is one program.');
+    const { norm, ...after } = await update.run({ ...state, ...gradients, ...scalars });
+    for (const buffer of Object.values(gradients)) buffer.dispose();
+    return { losses, norm, after };
+  }
+
+  async function together(executable: Executable, tokens: Int32Array, scalars: Buffers): Promise<Stepped> {
+    const { loss, norm, ...after } = await pass(executable, tokens, { ...state, ...scalars });
+    return { losses: loss ? [loss] : [], norm, after };
+  }
+
   return {
     get parameters() {
       return parametersNow();
     },
     async step(tokens, step, learningRate) {
-      const losses: Buffer[] = [];
-      let gradients: Record<string, Buffer> = {};
-      const rowTokens = size * (length + 1);
-      for (let part = 0; part < accumulate; part++) {
-        const totals = Object.fromEntries(
-          Object.entries(gradients).map(([key, buffer]) => [key.replace('gradient.', 'total.'), buffer]),
-        );
-        const rows = tokens.subarray(part * rowTokens, (part + 1) * rowTokens);
-        const { loss, ...next } = await pass(part === 0 || !later ? first : later, rows, totals);
-        if (loss) losses.push(loss);
-        gradients = next;
-      }
       const scalars: Record<string, Buffer> = {};
       for (const [name, value] of Object.entries(updateScalars(optimizer, step, learningRate))) {
         scalars[name] = await engine.upload('float32', [], Float32Array.of(value));
       }
-      const { norm, ...after } = await update.run({ ...state, ...gradients, ...scalars });
+      const { losses, norm, after } = await (fused ? together(fused, tokens, scalars) : separately(tokens, scalars));
       Object.assign(state, after);
-      for (const buffer of [...Object.values(gradients), ...Object.values(scalars)]) buffer.dispose();
+      for (const buffer of Object.values(scalars)) buffer.dispose();
       if (!norm) throw new LfmError('no-result', 'The update gave no norm.');
       const collect = async (): Promise<StepResult> => {
         const [found, ...parts] = await Promise.all([norm, ...losses].map(download));
@@ -128,6 +161,15 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
       for (const executable of [first, later, update]) executable?.release();
     },
   };
+}
+
+/** What the programs of a step give. */
+interface Stepped {
+  /** Of each pass. */
+  readonly losses: readonly Buffer[];
+  readonly norm: Buffer | undefined;
+  /** Parameters and moments. */
+  readonly after: Buffers;
 }
 
 function pick(buffers: Buffers, names: readonly string[]): Record<string, Buffer> {

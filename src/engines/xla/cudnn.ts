@@ -7,6 +7,8 @@ export interface AttentionConfig {
   /** Shape of the scores, which are never stored. */
   readonly scores: readonly number[];
   readonly products: Readonly<Record<string, unknown>>;
+  /** Whether sums must be made in one order: without it the backward pass adds up queries' gradients as they come. */
+  readonly deterministic: boolean;
 }
 
 function product(
@@ -46,7 +48,7 @@ const algorithm = {
   workspace_size: '0',
 };
 
-export function attentionConfig({ scale, causal, scores: shape, products }: AttentionConfig): string {
+export function attentionConfig({ scale, causal, scores: shape, products, deterministic }: AttentionConfig): string {
   return JSON.stringify({
     operation_queue_id: '0',
     cudnn_fmha_backend_config: {
@@ -78,6 +80,7 @@ export function attentionConfig({ scale, causal, scores: shape, products }: Atte
       sliding_window_length: 0,
       max_seg_per_batch: 1,
       is_paged_attention: false,
+      ...(deterministic && { force_deterministic: true }),
     },
   });
 }

@@ -3,6 +3,7 @@
 import type { Bindings, Dim, DType, HostArray, Operation, Shape, Value } from '../../tensor/index.ts';
 import { countOf, evaluateDim, evaluateShape, isFloat, LfmError, toBfloat16, toFloat16 } from '../../tensor/index.ts';
 import { isFourBit, unpackNibbles } from './elements.ts';
+import type { Mesh } from './mesh.ts';
 
 export interface TensorType {
   readonly dtype: DType;
@@ -69,8 +70,8 @@ function elementText(dtype: DType, value: number): string {
 export class Emitter {
   readonly bindings: Bindings;
   readonly lines: string[] = [];
-  /** Whether the text is for a mesh of devices, named `@mesh`. */
-  readonly partitioned: boolean;
+  /** The mesh of devices that the text is for, where it calls it `@mesh`. */
+  readonly mesh: Mesh | undefined;
   private readonly outer: Emitter | undefined;
   private readonly counter: { next: number };
   private readonly refs = new Map<Value, Ref>();
@@ -78,13 +79,10 @@ export class Emitter {
 
   constructor(
     bindings: Bindings,
-    {
-      outer,
-      partitioned = outer?.partitioned ?? false,
-    }: { readonly outer?: Emitter; readonly partitioned?: boolean } = {},
+    { outer, mesh = outer?.mesh }: { readonly outer?: Emitter; readonly mesh?: Mesh } = {},
   ) {
     this.bindings = bindings;
-    this.partitioned = partitioned;
+    this.mesh = mesh;
     this.outer = outer;
     this.counter = outer ? outer.counter : { next: 0 };
   }
@@ -143,14 +141,18 @@ export class Emitter {
     return ref;
   }
 
-  /** A region over fresh arguments of the given types; `body` answers what it returns. */
-  region(types: readonly TensorType[], body: (emitter: Emitter, given: readonly Ref[]) => readonly Ref[]): string {
+  /** A region over fresh arguments of the given types; `body` answers what it returns by the operation `terminator`. */
+  region(
+    types: readonly TensorType[],
+    body: (emitter: Emitter, given: readonly Ref[]) => readonly Ref[],
+    terminator = 'stablehlo.return',
+  ): string {
     const emitter = this.inner();
     const given = types.map((type) => ({ ...type, name: emitter.fresh() }));
     const results = body(emitter, given);
     const head = given.length ? `^bb0(${given.map((ref) => `${ref.name}: ${typeText(ref)}`).join(', ')}):\n` : '';
     emitter.lines.push(
-      `"stablehlo.return"(${results.map((ref) => ref.name).join(', ')}) : (${results.map(typeText).join(', ')}) -> ()`,
+      `"${terminator}"(${results.map((ref) => ref.name).join(', ')}) : (${results.map(typeText).join(', ')}) -> ()`,
     );
     return `{\n${head}${emitter.lines.join('\n')}\n}`;
   }
@@ -202,7 +204,7 @@ export class Emitter {
 
   /** Over a mesh, keeps every dimension but one whole on each device. */
   wholeBut(ref: Ref, axis: number): Ref {
-    if (!this.partitioned) return ref;
+    if (!this.mesh) return ref;
     const dimensions = ref.shape.map((_, dimension) => (dimension === axis ? '{?}' : '{}'));
     const sharding = `sharding = #sdy.sharding<@mesh, [${dimensions.join(', ')}]>`;
     return this.one('sdy.sharding_constraint', [ref], ref, sharding);

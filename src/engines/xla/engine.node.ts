@@ -15,11 +15,12 @@ import type { Buffer, CompileOptions, Engine, Sharding } from '../engine.ts';
 import { ExecutableCache } from './cache.node.ts';
 import { cudaMajorOf } from './cuda.node.ts';
 import { arrayOf, DeviceArray } from './device-array.node.ts';
+import type { MemoryStats } from './device.node.ts';
 import type { Executable as Loaded } from './executable.node.ts';
 import type { FoundPlugin } from './find.node.ts';
 import { findPlugin } from './find.node.ts';
 import type { Mesh } from './mesh.ts';
-import { checkSharding, meshText } from './mesh.ts';
+import { checkMesh, checkSharding, deviceCountOf, meshText } from './mesh.ts';
 import type { NamedValues } from './named-values.node.ts';
 import { Placement } from './placement.node.ts';
 import { openPlugin } from './plugin.node.ts';
@@ -38,13 +39,12 @@ export interface XlaOptions {
    * devices, every one gives the same mesh, over all of them.
    */
   readonly mesh?: Mesh;
-  /** Devices that the CPU plug-in shows; other plug-ins show what is there. */
+  /** Devices that the CPU plug-in shows, by default as many as the mesh takes; other plug-ins show what is there. */
   readonly cpuDevices?: number;
-  /**
-   * Composites to cuDNN's kernels where they fit; default: on one NVIDIA device. Over a mesh a kernel would be run whole on
-   * each device, where StableHLO's own operations are divided.
-   */
+  /** Composites to cuDNN's kernels where they fit; default: on NVIDIA. */
   readonly mapped?: boolean;
+  /** The same bits from the same inputs on the same device, run after run, at some cost in speed. CPUs give them anyway. */
+  readonly deterministic?: boolean;
   /** XLA flags for every compilation, without `--`. */
   readonly flags?: Readonly<Record<string, string | number | boolean>>;
   /** Where compiled programs are kept; default: `xla` in the cache folder. Null: nowhere. */
@@ -57,6 +57,10 @@ export interface XlaEngine extends Engine {
   compile(program: Program, options?: CompileOptions): Promise<XlaExecutable>;
   /** 'cpu', 'cuda', … */
   readonly platform: string;
+  /** What the vendor calls the device: 'cpu', 'NVIDIA H100 80GB HBM3', … */
+  readonly deviceKind: string;
+  /** Of each device that this process drives; undefined where the platform keeps no statistics (the CPU). */
+  memoryStats(): readonly MemoryStats[] | undefined;
   /** Undefined for one device, where shardings are ignored. */
   readonly mesh: Mesh | undefined;
   /** Programs compiled, and those loaded from disk instead, since the engine was opened. */
@@ -81,6 +85,9 @@ const cpuFlags = {
   xla_cpu_use_xnnpack: false,
 };
 
+/** Sums in one order, and no choice of kernels by timing. */
+const deterministicFlags = { xla_gpu_deterministic_ops: true };
+
 /** Buffers of zeros larger than this are made on the device, smaller ones sent. */
 const ZEROS_SENT_BYTES = 1 << 20;
 
@@ -88,7 +95,8 @@ function find(plugin: string | undefined): Promise<FoundPlugin> {
   return plugin === undefined || isPluginName(plugin) ? findPlugin(plugin) : findPlugin(undefined, { path: plugin });
 }
 
-function clientOptions(path: string, { memoryFraction, cpuDevices }: XlaOptions): NamedValues {
+function clientOptions({ path, name }: FoundPlugin, { memoryFraction, mesh, ...given }: XlaOptions): NamedValues {
+  const cpuDevices = given.cpuDevices ?? (name === 'xla-cpu' && mesh ? deviceCountOf(mesh) : undefined);
   if (cudaMajorOf(path) === undefined) return cpuDevices === undefined ? {} : { cpu_device_count: cpuDevices };
   return memoryFraction === undefined ? {} : { memory_fraction: memoryFraction, preallocate: true };
 }
@@ -104,10 +112,11 @@ function isSymbolic(program: Program): boolean {
  * opening one says.
  */
 export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
+  if (options.mesh) checkMesh(options.mesh, Infinity);
   const plugin = await find(options.plugin);
   const cuda = cudaMajorOf(plugin.path) !== undefined;
   const client = await openPlugin(plugin, {
-    client: clientOptions(plugin.path, options),
+    client: clientOptions(plugin, options),
     xlaFlags: cuda ? cudaFlags : [],
   });
   let placement: Placement;
@@ -119,11 +128,16 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
   }
   const mesh = placement.deviceIds.length > 1 ? placement.mesh : undefined;
   const {
-    mapped = client.platform === 'cuda' && !mesh,
+    mapped = client.platform === 'cuda',
+    deterministic = false,
     cacheFolder = join(host.cacheFolder(), 'xla'),
     cacheFromMs = 1000,
   } = options;
-  const flags = { ...(client.platform === 'cpu' && cpuFlags), ...options.flags };
+  const flags = {
+    ...(client.platform === 'cpu' && cpuFlags),
+    ...(client.platform === 'cuda' && deterministic && deterministicFlags),
+    ...options.flags,
+  };
   const target = mapped ? 'cuda' : 'generic';
   const cache = cacheFolder === null ? undefined : new ExecutableCache(cacheFolder);
   const identity = [
@@ -158,7 +172,12 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
         if (mesh && sharding)
           checkSharding(mesh, sharding, evaluateShape(value.shape, bindings), `${program.name}, "${name}"`);
       }
-      const { text } = toStableHlo(program, { bindings, target, ...(mesh && { partition: { mesh, shardings } }) });
+      const { text } = toStableHlo(program, {
+        bindings,
+        target,
+        deterministic,
+        ...(mesh && { partition: { mesh, shardings } }),
+      });
       const key = [...identity, JSON.stringify(flags), text].join('\n');
       const known = await fromCache(key);
       if (known) {
@@ -205,7 +224,10 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
     name: 'xla',
     description: `xla (${client.platform}, ${placement.kind}${mesh ? ` over ${meshText(mesh)}` : ''}, PJRT ${major}.${minor}, ${plugin.name ?? plugin.path})`,
     platform: client.platform,
+    deviceKind: placement.kind,
+    memoryStats: () => placement.memoryStats(),
     mesh,
+    fusesSteps: true,
     counts: () => ({ compiled, loaded }),
     compile,
     upload,

@@ -3,8 +3,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DeviceBuffer } from './buffer.node.ts';
 import type { Client } from './client.node.ts';
 import type { Executable } from './executable.node.ts';
+import { Emitter } from './emitter.ts';
 import { liveHandles } from './handles.ts';
 import { listCollectives, readHlo } from './hlo.ts';
+import { meshOperation, onEachDevice } from './shardy.ts';
 import { cpuPlugin, openCpu } from './testing.node.ts';
 
 const size = 16;
@@ -142,6 +144,37 @@ describe.skipIf(!cpuPlugin)('partitioned programs [xla]', () => {
       .slice(0, 4)
       .map((device, i) => [client.put(Float32Array.of(i, 10), { dtype: 'float32', shape: [2], device })]);
     for (const [sum] of executable.launch(inputs)) expect(await sum?.read()).toEqual(Float32Array.of(46));
+  });
+
+  it('runs a body on each device’s own part', async () => {
+    const mesh = { data: 2, tensor: 2 };
+    const type = { dtype: 'float32', shape: [8, 2] } as const;
+    const emitter = new Emitter({}, { mesh });
+    const x = { ...type, name: '%x' };
+    const whole = '{sdy.sharding = #sdy.sharding<@mesh, [{}, {}]>}';
+    const division = [['data', 'tensor'], []];
+    // Reversed within each part: the whole array's reverse would need the neighbours.
+    const [y] = onEachDevice(emitter, mesh, [{ ref: x, division }], [{ type, division }], (inner, [part]) =>
+      part ? [inner.one('stablehlo.reverse', [part], part, 'dimensions = array<i64: 0>')] : [],
+    );
+    const text = `module @parts attributes {mhlo.num_partitions = 4 : i32, mhlo.num_replicas = 1 : i32} {
+      ${meshOperation(mesh)}
+      func.func public @main(%x: tensor<8x2xf32> ${whole}) -> (tensor<8x2xf32> ${whole}) {
+      ${emitter.lines.join('\n')}
+      "func.return"(${y?.name}) : (tensor<8x2xf32>) -> () } }`;
+    using executable = await client.compile(text, { partitions: 4, shardy: true });
+    const values = Float32Array.from({ length: 16 }, (_, i) => i);
+    const inputs = executable.devicePointers.map((pointer) => {
+      const device = client.addressableDevices.find((candidate) => candidate.pointer === pointer);
+      if (!device) throw new Error('no such device');
+      return [client.put(values, { ...type, device })];
+    });
+    for (const [part] of executable.launch(inputs)) {
+      expect(part?.shape).toEqual([8, 2]);
+      expect(Array.from((await part?.read()) ?? [], Number)).toEqual([
+        2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13,
+      ]);
+    }
   });
 
   it('refuses lists for fewer devices than the program has', async () => {

@@ -95,6 +95,11 @@ export function planSharding(
   };
 }
 
+/** The mesh axes of each dimension of an array, by the default rules or others. */
+export function divisionOf(mesh: Mesh, named: NamedAxes, rules: ShardingRules = defaultRules): string[][] {
+  return divide(mesh, rules, 'an array', named, []);
+}
+
 /** The mesh axes of each dimension. Of a rule's axes those before the first that does not divide apply. */
 function divide(
   mesh: Mesh,

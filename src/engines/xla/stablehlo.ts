@@ -19,6 +19,8 @@ export interface StableHloOptions {
   readonly bindings?: Bindings;
   /** Whose kernels composites may be mapped to; default: none, everything is expanded to StableHLO's own operations. */
   readonly target?: 'generic' | 'cuda';
+  /** Kernels that give the same bits each time, where there is a choice. */
+  readonly deterministic?: boolean;
   /** Divides the program over a mesh of devices. */
   readonly partition?: Partition;
 }
@@ -74,11 +76,11 @@ function aliasesOf(program: Program, emitter: Emitter, partition: Partition | un
  * Errors: `unbound-symbol` for a symbol without a size, `xla-unsupported`.
  */
 export function toStableHlo(source: Program, options: StableHloOptions = {}): StableHlo {
-  const { bindings = {}, target = 'generic', partition } = options;
-  const composites = prepareComposites(source, target, bindings);
+  const { bindings = {}, target = 'generic', deterministic = false, partition } = options;
+  const composites = prepareComposites(source, { target, deterministic, mesh: partition?.mesh }, bindings);
   const keep = (operation: Operation) => composites.keep(operation);
   const program = withoutIdleHistory(expanded(composites.program, keep));
-  const emitter = new Emitter(bindings, { partitioned: partition !== undefined });
+  const emitter = new Emitter(bindings, partition && { mesh: partition.mesh });
   const aliases = aliasesOf(source, emitter, partition);
   const parameters = program.inputs.map(({ name, value }, index) => {
     const ref = { ...emitter.typeOf(value), name: `%arg${index}` };

@@ -1,0 +1,25 @@
+// Where each operator stands in the design space of adaptive linear operators y_i = Σ_j T_ij(x) x_j: how T mixes tokens, how it
+// mixes channels, and what makes its features (Thomas et al. 2024, arXiv 2411.17800, section 2).
+
+/** Structure of T over tokens, from a token alone to all of them. */
+export const tokenMixings = ['diagonal', 'scaled Toeplitz', 'semi-separable', 'low rank'] as const;
+/** Structure of T over channels. */
+export const channelMixings = ['diagonal', 'grouped', 'dense'] as const;
+
+export interface Classification {
+  readonly tokenMixing: (typeof tokenMixings)[number];
+  readonly channelMixing: (typeof channelMixings)[number];
+  /** What makes the features from the input. */
+  readonly featurizer: string;
+}
+
+/** By the name under which an operator is declared. */
+export const classifications: Readonly<Record<string, Classification>> = {
+  attention: { tokenMixing: 'low rank', channelMixing: 'grouped', featurizer: 'dense, keys repeated over heads' },
+  short_conv: {
+    tokenMixing: 'scaled Toeplitz',
+    channelMixing: 'diagonal',
+    featurizer: 'dense; a short kernel of its own',
+  },
+  swiglu: { tokenMixing: 'diagonal', channelMixing: 'dense', featurizer: 'dense, two groups' },
+};

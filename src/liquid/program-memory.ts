@@ -1,0 +1,44 @@
+// Memory that a program's intermediate values need at once, as an engine with a kernel for each composite holds them.
+import type { Program, Value } from '../tensor/index.ts';
+import { bytesOf } from './program-traffic.ts';
+
+/** Other views of the same memory. */
+const views: ReadonlySet<string> = new Set(['reshape', 'broadcast_in_dim', 'slice']);
+
+/**
+ * Most bytes of intermediate values that are alive together, operation after operation; each lives from the operation that
+ * makes it to the last that reads it. Inputs are not counted, nor outputs that take over a donated input's memory. A composite
+ * holds only its operands and results: what its decomposition would make on the way (attention's scores) a fused kernel never
+ * stores. The program has no symbols.
+ */
+export function peakBytes(program: Program): number {
+  const owner = new Map<Value, Value>();
+  const own = (value: Value): Value => owner.get(value) ?? value;
+  const lastRead = new Map<Value, number>();
+  program.operations.forEach(({ kind, operands, results }, index) => {
+    const [operand] = operands;
+    if (views.has(kind) && operand) for (const result of results) owner.set(result, own(operand));
+    for (const value of operands) lastRead.set(own(value), index);
+  });
+  const takenOver = new Set(Object.values(program.donations));
+  const elsewhere = new Set(program.inputs.map(({ value }) => value));
+  for (const { name, value } of program.outputs) {
+    if (takenOver.has(name)) elsewhere.add(own(value));
+    lastRead.set(own(value), program.operations.length);
+  }
+  let [alive, peak] = [0, 0];
+  const endings = new Map<number, Value[]>();
+  for (const [value, index] of lastRead) endings.set(index, [...(endings.get(index) ?? []), value]);
+  const counted = new Set<Value>();
+  program.operations.forEach(({ results }, index) => {
+    for (const result of results) {
+      // A result that nobody reads is not stored.
+      if (own(result) !== result || elsewhere.has(result) || !lastRead.has(result)) continue;
+      counted.add(result);
+      alive += bytesOf(result);
+    }
+    peak = Math.max(peak, alive);
+    for (const value of endings.get(index) ?? []) if (counted.has(value)) alive -= bytesOf(value);
+  });
+  return peak;
+}
