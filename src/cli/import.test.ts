@@ -70,6 +70,7 @@ describe('a model with an operator of its own', () => {
   it('does not run code of its folder, whatever its config.json names', async () => {
     const hostile = join(folder, 'hostile');
     await cp(mine, hostile, { recursive: true });
+    await rm(join(hostile, 'manifest.json'));
     const trap = `globalThis.lfmTrap = true; export const blend = 1; export default 1;`;
     for (const name of ['blend.js', 'index.js', 'index.mjs', 'operators.js', 'config.js'])
       await writeFile(join(hostile, name), trap);

@@ -1,8 +1,7 @@
 // lfm inspect: what a model is made of, and what it takes.
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../files/atomic.node.ts';
-import { openModelFolder } from '../files/folder.node.ts';
-import { resolveModel } from '../generate/source.node.ts';
+import { openSource, resolveModel } from '../generate/source.node.ts';
 import type { Device, Link, Memory, Model, RunType, Speed } from '../liquid/index.ts';
 import {
   decodeFlops,
@@ -61,7 +60,7 @@ export function registerInspect(program: Command, io: Io): void {
   program
     .command('inspect')
     .description('show the layers, parameters and state of a model')
-    .argument('<model>', 'a shipped name, a folder, or a definition such as lfm2-350m')
+    .argument('<model>', 'a shipped name, a folder, a GGUF file, or a definition such as lfm2-350m')
     .addOption(deviceOption())
     .addOption(dtypeOption())
     .option('--svg <file>', 'draw the layers into a file')
@@ -85,7 +84,7 @@ export function registerInspect(program: Command, io: Io): void {
 export async function openDefinition(name: string): Promise<{ name: string; model: Model }> {
   const resolved = await resolveModel(name);
   if (resolved.kind === 'definition') return { name, model: resolved.entry.model() };
-  const { config, weights } = await openModelFolder(resolved.path);
+  const { config, weights } = await openSource(name);
   await weights.close();
   return {
     name: resolved.name,
