@@ -1,7 +1,9 @@
 // A configuration of our own, from outside: what is read, and what is refused with the key that is wrong.
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { OperatorConstructor } from '../liquid/index.ts';
-import { defineModel, layer, operator, shortConv, swiglu } from '../liquid/index.ts';
+import { defineModel, layer, operator, shortConv, swiglu, weight } from '../liquid/index.ts';
+import type { Tensor } from '../tensor/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import { modelFromConfig } from './index.ts';
 
@@ -41,6 +43,12 @@ function refusal(json: unknown, operators: readonly OperatorConstructor[] = []):
   throw new Error('nothing was thrown');
 }
 
+const plain = {
+  scope: 'mine',
+  featurize: (_: unknown, x: Tensor) => ({ x }),
+  mix: (_: unknown, { x }: { x: Tensor }) => [x, {}] as const,
+};
+
 const withMixer = (mixer: unknown) => ({
   ...small,
   layers: { ...small.layers, conv: { ...small.layers.conv, mixer } },
@@ -73,24 +81,25 @@ describe('liquid', () => {
     expect(links).toMatchObject([{ kind: 'weights', operator: 'attention', depth: 3, leader: 1 }]);
   });
 
-  it('reads operators that it is given, and says what to do about others', () => {
-    const mine = operator('mine', () => ({
-      scope: 'mine',
-      parameters: () => ({}),
-      featurize: (_p, x) => ({ x }),
-      mix: (_p, { x }, state) => [x, state],
+  it('reads the example of docs/operators.md', () => {
+    const page = readFileSync(new URL('../../docs/operators.md', import.meta.url), 'utf8');
+    const [, json = ''] = /```json\n([^`]*)```/.exec(page) ?? [];
+    const blend = operator('blend', ({ kernel = 2 }: { kernel?: number }) => ({
+      ...plain,
+      parameters: ({ hiddenSize: d }) => ({ taps: weight([d, kernel], ['channels', 'tap']) }),
     }));
+    const { parameters } = modelFromConfig(JSON.parse(json), {}, [blend]);
+    expect(parameters['model.layers.1.mine.taps']?.shape).toEqual([64, 2]);
+  });
+
+  it('reads operators that it is given, and says what to do about others', () => {
+    const mine = operator('mine', () => ({ ...plain, parameters: () => ({}) }));
     const json = withMixer({ operator: 'mine' });
     expect(modelFromConfig(json, {}, [mine]).layers[0]?.blocks[0]?.operators[0]?.name).toBe('mine');
     const { code, message } = refusal(json);
     expect(code).toBe('unknown-operator');
     expect(message).toMatch(/"mine".*attention, short_conv, swiglu.*operators: \[mine\].*lfm --import/);
-    const another = operator('attention', () => ({
-      scope: 'mine',
-      parameters: () => ({}),
-      featurize: (_p, x) => ({ x }),
-      mix: (_p, { x }, state) => [x, state],
-    }));
+    const another = operator('attention', () => ({ ...plain, parameters: () => ({}) }));
     expect(refusal(json, [another]).code).toBe('operator-name-taken');
     // @ts-expect-error what is made of options, where what makes it is expected
     expect(refusal(json, [mine()]).code).toBe('not-an-operator');
@@ -115,12 +124,30 @@ describe('liquid', () => {
     ['the key "constructor"', withMixer({ operator: 'short_conv', options: { constructor: 3 } })],
     ['nested deeper', { ...small, layers: loop }],
     ['more than 100000 values', { ...small, eos_token_id: Array.from({ length: 100_001 }, () => 1) }],
-    ['config.json: attention: expected the option heads', withMixer({ operator: 'attention', options: { heads: 0 } })],
-    ['tensor of [8, 1, 2.5]', withMixer({ operator: 'short_conv', options: { kernel: 2.5 } })],
-    ['config.json: short_conv: a kernel of big', withMixer({ operator: 'short_conv', options: { kernel: 'big' } })],
-    ['at most', withMixer({ operator: 'short_conv', options: { kernel: 1e12 } })],
-    ['expected sizes from 1', withMlp({ operator: 'swiglu', options: { intermediateSize: -1 } })],
-    ['tensor of [undefined, 8]', withMlp({ operator: 'swiglu' })],
+    [
+      'config.json: layers.conv.mixer: attention: expected the option heads',
+      withMixer({ operator: 'attention', options: { heads: 0 } }),
+    ],
+    [
+      'layers.conv.mixer: its options make conv.weight [8, 1, 2.5]',
+      withMixer({ operator: 'short_conv', options: { kernel: 2.5 } }),
+    ],
+    [
+      'config.json: layers.conv.mixer: short_conv: expected a kernel',
+      withMixer({ operator: 'short_conv', options: { kernel: 'big' } }),
+    ],
+    ['to 4096; found', withMixer({ operator: 'short_conv', options: { kernel: 1e12 } })],
+    [
+      'q_proj.weight [4000000000, 8]; expected',
+      withMixer({ operator: 'attention', options: { heads: 2, headDim: 2e9 } }),
+    ],
+    ['keys 1.5 rows of [2, 4]', withMixer({ operator: 'attention', options: { heads: 2, window: 2.5 } })],
+    ['option theta', withMixer({ operator: 'attention', options: { heads: 2, theta: 'big' } })],
+    [
+      'w1.weight [-1, 8]; expected whole sizes from 1',
+      withMlp({ operator: 'swiglu', options: { intermediateSize: -1 } }),
+    ],
+    ['w1.weight [undefined, 8]', withMlp({ operator: 'swiglu' })],
     [
       'at most 16384',
       {

@@ -12,6 +12,8 @@ const VERSION = 1;
 // Bounds are far above any model that exists: a hostile file must not decide how much memory is asked for.
 const MOST_OPERATORS = 16_384;
 const MOST_ELEMENTS = 2 ** 42;
+/** Of one axis; programs may hold something for each index along it, as rotary positions do. */
+const LONGEST_AXIS = 2 ** 22;
 
 const label = z.string().min(1).max(256);
 const tokenId = wholeNumber(0, 2 ** 24).nullable();
@@ -97,7 +99,12 @@ export function liquid(json: unknown, operators: readonly OperatorConstructor[] 
   );
   if (count > MOST_OPERATORS)
     throw badConfig(`layer_types: ${count} operators in all; expected at most ${MOST_OPERATORS}`);
-  const layers = new Map([...definitions].map(([name, one]) => [name, layerOf(one, `layers.${name}`, operators)]));
+  const layers = new Map(
+    [...definitions].map(([name, one]) => [
+      name,
+      layerOf(one, { at: `layers.${name}`, hiddenSize: config.hidden_size, given: operators }),
+    ]),
+  );
   const model = guarded('', () =>
     defineModel({
       vocabSize: config.vocab_size,
@@ -111,18 +118,26 @@ export function liquid(json: unknown, operators: readonly OperatorConstructor[] 
       config,
     }),
   );
-  requireSizes(model);
+  const total = Object.values(model.parameters).reduce((sum, { shape }) => sum + countOf(shape), 0);
+  if (total > MOST_ELEMENTS) throw badConfig(`it has ${total} parameters; expected at most ${MOST_ELEMENTS}`);
   return model;
 }
 
-function layerOf(
-  { mixer, mlp, blocks }: z.output<typeof layerSchema>,
-  at: string,
-  given: readonly OperatorConstructor[],
-): Layer {
+interface Place {
+  /** Key of the definition. */
+  readonly at: string;
+  readonly hiddenSize: number;
+  readonly given: readonly OperatorConstructor[];
+}
+
+function layerOf({ mixer, mlp, blocks }: z.output<typeof layerSchema>, { at, hiddenSize, given }: Place): Layer {
   const made = ({ operator: name, options, sharing }: z.output<typeof operatorSchema>, key: string): Operator => {
     const make = findOperator(name, given);
-    const operator = guarded(`${at}.${key}: ${name}`, () => make(options));
+    const operator = guarded(`${at}.${key}: `, () => {
+      const found = make(options);
+      requireSizes({ ...found.parameters({ hiddenSize }), ...found.state({ hiddenSize }) });
+      return found;
+    });
     return sharing ? shared(operator, sharing) : operator;
   };
   if (mixer && mlp) return layer(made(mixer, 'mixer'), made(mlp, 'mlp'));
@@ -141,18 +156,21 @@ function guarded<T>(what: string, make: () => T): T {
   try {
     return make();
   } catch (error) {
-    throw badConfig(`${what && `${what}: `}${error instanceof Error ? error.message : String(error)}`, error);
+    throw badConfig(`${what}${error instanceof Error ? error.message : String(error)}`, error);
   }
 }
 
-/** What operators declare of their options must be sizes, before anybody asks for memory or a program. */
-function requireSizes({ parameters, states }: Model): void {
-  let total = 0;
-  for (const [name, { shape }] of [...Object.entries(parameters), ...Object.entries(states)]) {
-    total += countOf(shape);
-    if (shape.every((size) => Number.isSafeInteger(size) && size > 0) && total <= MOST_ELEMENTS) continue;
-    throw badConfig(
-      `its options make ${name} a tensor of [${shape.map(String).join(', ')}]; expected sizes from 1, at most ${MOST_ELEMENTS} elements in all`,
+/** What an operator declares must be sizes, before anybody asks for memory or a program. */
+function requireSizes(
+  declared: Readonly<Record<string, { readonly shape: readonly number[]; readonly size?: number }>>,
+): void {
+  const isSize = (size: number) => Number.isSafeInteger(size) && size >= 1 && size <= LONGEST_AXIS;
+  // A window counts its rows apart from their shape.
+  for (const [name, { shape, size = 1 }] of Object.entries(declared)) {
+    if ([...shape, size].every(isSize)) continue;
+    throw new LfmError(
+      'bad-config',
+      `its options make ${name} ${size === 1 ? '' : `${size} rows of `}[${shape.map(String).join(', ')}]; expected whole sizes from 1 to ${LONGEST_AXIS}`,
     );
   }
 }
