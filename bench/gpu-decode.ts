@@ -8,7 +8,8 @@ import { xlaEngine } from '../src/engines/xla/engine.node.ts';
 import { rolloutProgram } from '../src/generate/rollout.ts';
 import { decodeBytes, stateTypes } from '../src/liquid/index.ts';
 import { catalogue } from '../src/models/catalogue.ts';
-import { cast, full, mul, randomUniform, streamOf, sub, trace } from '../src/tensor/index.ts';
+import { cast, trace } from '../src/tensor/index.ts';
+import { deviceWeights } from '../src/train/device-weights.ts';
 
 const { values: args } = parseArgs({
   options: {
@@ -30,22 +31,23 @@ const dtype = args.dtype === 'float32' ? 'float32' : 'bfloat16';
 const engine = await xlaEngine(args.plugin === undefined ? {} : { plugin: args.plugin });
 
 const weights: Record<string, Buffer> = {};
-for (const [name, { shape, init }] of Object.entries(model.parameters)) {
-  const program = trace('make', { key: { dtype: 'uint32', shape: [2] } }, ({ key }) => ({
-    made: cast(
-      'std' in init
-        ? mul(sub(randomUniform(key, shape), 0.5), init.std * Math.sqrt(12))
-        : full('float32', shape, init.value),
-      dtype,
-    ),
-  }));
-  const maker = await engine.compile(program);
-  const key = await engine.upload('uint32', [2], Uint32Array.of(1, streamOf(name)));
-  const { made } = await maker.run({ key });
-  if (made) weights[name] = made;
-  key.dispose();
-  maker.release();
+const made = deviceWeights(engine, model, 1);
+for (const [name, { shape }] of Object.entries(model.parameters)) {
+  const wide = await made.make(name, undefined);
+  if (!wide) continue;
+  if (dtype === 'float32') {
+    weights[name] = wide;
+    continue;
+  }
+  const narrow = await engine.compile(
+    trace('narrow', { x: { dtype: 'float32', shape } }, ({ x }) => ({ y: cast(x, dtype) })),
+  );
+  const { y } = await narrow.run({ x: wide });
+  if (y) weights[name] = y;
+  wide.dispose();
+  narrow.release();
 }
+made.dispose();
 
 const steps = Number(args.steps);
 const runs = Number(args.runs);
@@ -69,9 +71,9 @@ for (const batch of numbers(args.batch)) {
     const first = await run();
     if (first) await engine.download(first);
     const from = performance.now();
-    const made = [];
-    for (let i = 0; i < runs; i++) made.push(await run());
-    for (const tokens of made) if (tokens) await engine.download(tokens);
+    const drawn = [];
+    for (let i = 0; i < runs; i++) drawn.push(await run());
+    for (const tokens of drawn) if (tokens) await engine.download(tokens);
     const msPerStep = (performance.now() - from) / (steps * runs);
     const traffic = decodeBytes(model, context + steps, dtype);
     const perRow = traffic.stateRead + traffic.stateWritten;
@@ -97,7 +99,7 @@ for (const batch of numbers(args.batch)) {
           Number(args.bandwidth),
       }),
     );
-    for (const buffer of [...Object.values(carried), first, ...made]) buffer?.dispose();
+    for (const buffer of [...Object.values(carried), first, ...drawn]) buffer?.dispose();
     rollout.release();
   }
 }
