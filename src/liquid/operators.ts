@@ -1,12 +1,15 @@
 // Operators by name: those of the library, one line each, and those of a user's own modules.
 import { LfmError } from '../tensor/error.ts';
 import { attention } from './attention.ts';
+import { gatedDelta } from './gated-delta.ts';
+import { linearAttention } from './linear-attention.ts';
+import { mamba2 } from './mamba2.ts';
 import type { Operator, OperatorConstructor } from './operator.ts';
 import { isOperatorConstructor } from './operator.ts';
 import { shortConv } from './short-conv.ts';
 import { swiglu } from './swiglu.ts';
 
-const library: readonly OperatorConstructor[] = [attention, shortConv, swiglu];
+const library: readonly OperatorConstructor[] = [attention, gatedDelta, linearAttention, mamba2, shortConv, swiglu];
 
 const byName = new Map(library.map((one) => [one.operatorName, one]));
 

@@ -5,9 +5,6 @@ import { operator } from './operator.ts';
 import { bias, weight } from './parameter.ts';
 import { fixed } from './state.ts';
 
-/** Programs hold each tap: more than this is no short convolution, and may come from a hostile file. */
-const MOST_TAPS = 4096;
-
 function project(x: Tensor, w: Tensor, b: Tensor | undefined): Tensor {
   return b ? add(linear(x, w), b) : linear(x, w);
 }
@@ -29,10 +26,10 @@ export const shortConv = operator(
       }),
     }),
     state: ({ hiddenSize: d }) => {
-      if (!(kernel >= 2 && kernel <= MOST_TAPS))
+      if (!(kernel >= 2))
         throw new LfmError(
           'bad-kernel',
-          `short_conv: expected a kernel of 2, which has a past to remember, to ${MOST_TAPS}; found a kernel of ${kernel}.`,
+          `short_conv: a kernel of ${kernel} has no past to remember; expected 2 or more.`,
         );
       return { tail: fixed([kernel - 1, d]) };
     },

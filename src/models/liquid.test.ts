@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { OperatorConstructor } from '../liquid/index.ts';
-import { defineModel, layer, operator, shortConv, swiglu, weight } from '../liquid/index.ts';
+import { defineModel, layer, operator, shortConv, stepProgram, swiglu, weight } from '../liquid/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import { modelFromConfig } from './index.ts';
@@ -81,6 +81,13 @@ describe('liquid', () => {
     expect(links).toMatchObject([{ kind: 'weights', operator: 'attention', depth: 3, leader: 1 }]);
   });
 
+  it('has no program for a kernel that would take all memory', () => {
+    const model = modelFromConfig(withMixer({ operator: 'short_conv', options: { kernel: 1e6 } }));
+    expect(() => stepProgram(model, { batch: 1, length: 1, capacity: 1 })).toThrow(
+      expect.objectContaining({ code: 'bad-kernel' }),
+    );
+  });
+
   it('reads the example of docs/operators.md', () => {
     const page = readFileSync(new URL('../../docs/operators.md', import.meta.url), 'utf8');
     const [, json = ''] = /```json\n([^`]*)```/.exec(page) ?? [];
@@ -98,7 +105,7 @@ describe('liquid', () => {
     expect(modelFromConfig(json, {}, [mine]).layers[0]?.blocks[0]?.operators[0]?.name).toBe('mine');
     const { code, message } = refusal(json);
     expect(code).toBe('unknown-operator');
-    expect(message).toMatch(/"mine".*attention, short_conv, swiglu.*operators: \[mine\].*lfm --import/);
+    expect(message).toMatch(/"mine".*attention, .*swiglu.*operators: \[mine\].*lfm --import/);
     const another = operator('attention', () => ({ ...plain, parameters: () => ({}) }));
     expect(refusal(json, [another]).code).toBe('operator-name-taken');
     // @ts-expect-error what is made of options, where what makes it is expected
@@ -133,10 +140,10 @@ describe('liquid', () => {
       withMixer({ operator: 'short_conv', options: { kernel: 2.5 } }),
     ],
     [
-      'config.json: layers.conv.mixer: short_conv: expected a kernel',
+      'config.json: layers.conv.mixer: short_conv: a kernel of big',
       withMixer({ operator: 'short_conv', options: { kernel: 'big' } }),
     ],
-    ['to 4096; found', withMixer({ operator: 'short_conv', options: { kernel: 1e12 } })],
+    ['conv.weight [8, 1, 1000000000000]; expected', withMixer({ operator: 'short_conv', options: { kernel: 1e12 } })],
     [
       'q_proj.weight [4000000000, 8]; expected',
       withMixer({ operator: 'attention', options: { heads: 2, headDim: 2e9 } }),

@@ -8,8 +8,11 @@ import {
   block,
   defineModel,
   depthGroup,
+  gatedDelta,
   layer,
   layerNormed,
+  linearAttention,
+  mamba2,
   operator,
   rms,
   shortConv,
@@ -118,6 +121,9 @@ describe('configOf', () => {
     ['one operator a layer', [stack(block(mlp))]],
     ['another norm', [stack(block(shortConv(), { norm: rms('input_norm'), postNorm: layerNormed('output_norm') }))]],
     ['a depth group', [depthGroup('all', a), c, depthGroup('all', a)]],
+    ['linear attention', [layer(linearAttention({ heads: 2 }), mlp)]],
+    ['mamba 2', [layer(mamba2({ headDim: 16, stateSize: 8, timeStepLimit: [0.1, 2] }), mlp)]],
+    ['a gated delta rule', [layer(gatedDelta({ keyHeads: 2, keyHeadDim: 8, valueHeadDim: 8 }), mlp)]],
     ['an operator of its own', [layer(doubled(), mlp)]],
   ])('gives liquid for %s, read back as the same model', (_, layers) => {
     const model = defineModel({ vocabSize: 5, hiddenSize: 16, layers, tieEmbeddings: false, contextLength: 99 });
