@@ -21,6 +21,7 @@ import {
   tiedHead,
   tokenEmbedding,
 } from '../liquid/index.ts';
+import { catalogue } from '../models/catalogue.ts';
 import { modelFromConfig } from '../models/index.ts';
 import { add, mul } from '../tensor/index.ts';
 import { configOf } from './model-config.ts';
@@ -132,6 +133,14 @@ describe('configOf', () => {
     const again = modelFromConfig(JSON.parse(JSON.stringify(config)), {}, [doubled]);
     expect(again).toMatchObject({ parameters: model.parameters, states: model.states, links: model.links });
     expect(again.config).toEqual(config);
+  });
+
+  it('describes all of the catalogue, shared weights and features too', () => {
+    const types = Object.values(catalogue).map((entry) => {
+      const { model_type: type } = configOf({ ...entry.model(), config: undefined }, ids);
+      return type;
+    });
+    expect(new Set(types)).toEqual(new Set(['lfm2', 'liquid']));
   });
 
   it('says what cannot be written', () => {
