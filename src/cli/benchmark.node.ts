@@ -1,5 +1,6 @@
 // lfm benchmark: how fast lfm is on this machine. Rivals are measured elsewhere, by `npm run bench`.
 import type { Command } from 'commander';
+import { Option } from 'commander';
 import { openEngine } from '#engine';
 import type { Buffer } from '../engines/engine.ts';
 import { Generator } from '../generate/generator.ts';
@@ -9,16 +10,21 @@ import { resolveModel } from '../generate/source.node.ts';
 import type { Model } from '../liquid/index.ts';
 import { initialise } from '../liquid/index.ts';
 import { benchmarkTrain } from '../train/benchmark.node.ts';
+import { LfmError } from '../tensor/error.ts';
+import type { DeviceFlags } from './benchmark-device.node.ts';
+import { reportDeviceTraining } from './benchmark-device.node.ts';
 import { formatBytes, formatTable } from './format.node.ts';
 import type { Io } from './io.node.ts';
 import { interruptible } from './io.node.ts';
 import { withModel } from './open.node.ts';
 import type { EngineFlags } from './options.node.ts';
-import { addEngineOptions, DEFAULT_MODEL, engineChoice, positive } from './options.node.ts';
+import { addEngineOptions, DEFAULT_MODEL, engineChoice, meshOf, positive } from './options.node.ts';
 
 const CONTEXTS = [64, 128, 256, 512, 1024, 2048];
 
 type Flags = EngineFlags & { readonly json?: boolean };
+type TrainFlags = Flags & DeviceFlags;
+const dtypes = ['float32', 'bfloat16'];
 
 export function registerBenchmark(program: Command, io: Io): Command {
   const benchmark = program.command('benchmark').description('measure lfm on this machine');
@@ -35,19 +41,39 @@ export function registerBenchmark(program: Command, io: Io): Command {
       );
     });
   addEngineOptions(benchmark.command('train'))
-    .description('measure training steps of a model of 28.6M parameters on random tokens')
+    .description('measure training steps on random tokens (default: a model of 28.6M parameters)')
     .option('--steps <n>', 'timed steps, after three that are not', positive)
-    .addHelpText('after', '\nExamples:\n  lfm benchmark train\n  lfm benchmark train --threads 2 --json')
-    .action(async (flags: Flags & { readonly steps?: number }) => reportTraining(io, flags));
+    .option('--batch <n>', 'rows of a step', positive)
+    .option('--length <n>', 'tokens a row', positive)
+    .option('--shape <name>', 'with --engine xla: 350m, 28m, tiny, a definition, or a config.json (default: 350m)')
+    .addOption(new Option('--dtype <type>', 'with --engine xla: of activations and products').choices(dtypes))
+    .option('--recompute', 'with --engine xla: compute activations anew in the backward pass')
+    .option('--mesh <axes>', 'with --engine xla: devices to divide the training over, as data=2,fsdp=4', meshOf)
+    .option('--deterministic', 'with --engine xla: the same numbers on every run')
+    .addHelpText('after', trainExamples)
+    .action(async (flags: TrainFlags) =>
+      flags.engine === 'xla' ? reportDeviceTraining(io, flags) : reportTraining(io, flags),
+    );
   return benchmark;
 }
 
-async function reportTraining(io: Io, flags: Flags & { readonly steps?: number }): Promise<void> {
-  const { engine, threads, steps, json } = flags;
+const trainExamples = `
+Examples:
+  lfm benchmark train
+  lfm benchmark train --threads 2 --json
+  lfm benchmark train --engine xla --shape 350m --batch 8 --length 2048
+  lfm benchmark train --engine xla --batch 16 --mesh data=2`;
+
+async function reportTraining(io: Io, flags: TrainFlags): Promise<void> {
+  const { engine, threads, steps, batch, length, json } = flags;
+  for (const name of ['shape', 'dtype', 'recompute', 'mesh', 'deterministic'] as const)
+    if (flags[name] !== undefined) throw new LfmError('bad-option', `--${name} needs --engine xla.`);
   const found = await benchmarkTrain({
     ...(engine !== undefined && { engine }),
     ...(threads !== undefined && { threads }),
     ...(steps !== undefined && { steps }),
+    ...(batch !== undefined && { batch }),
+    ...(length !== undefined && { length }),
     onStep: (step, milliseconds) => {
       if (!json) io.stderr.write(`step ${step}  ${milliseconds.toFixed(0)} ms\n`);
     },

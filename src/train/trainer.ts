@@ -1,6 +1,6 @@
 // Training steps of one model on one engine: parameters and moments stay in the engine's memory. Knows no files.
 // Shapes: B rows of a pass, T tokens a row.
-import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
+import type { Buffer, Buffers, Engine, Executable, Sharding } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { gradientProgram } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
@@ -19,8 +19,11 @@ export interface TrainerOptions {
   readonly dtype?: 'float32' | 'bfloat16';
   readonly recompute?: boolean;
   /** Where each tensor starts, row-major float32: a parameter under its name, moments under `first.NAME`, `second.NAME`. */
-  readonly start: (key: string) => Float32Array | Promise<Float32Array> | undefined;
+  readonly start: (key: string, sharding: Sharding | undefined) => Start | Promise<Start> | undefined;
 }
+
+/** Values from the host, or a buffer of the engine with the sharding asked for, which the trainer takes over. */
+export type Start = Float32Array | Buffer;
 
 export interface StepResult {
   /** Mean over the step's tokens, in nats. */
@@ -83,10 +86,9 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   for (const name of names) {
     const { shape } = decaying[name] ?? { shape: [] };
     for (const key of [name, `first.${name}`, `second.${name}`]) {
-      const values = await start(key);
-      state[key] = values
-        ? await engine.upload('float32', shape, values, shardings[key])
-        : await engine.zeros('float32', shape, shardings[key]);
+      const values = await start(key, shardings[key]);
+      if (values instanceof Float32Array) state[key] = await engine.upload('float32', shape, values, shardings[key]);
+      else state[key] = values ?? (await engine.zeros('float32', shape, shardings[key]));
     }
   }
   const perToken = new Float32Array(size * length).fill(1 / (accumulate * size * length));

@@ -15,6 +15,7 @@ import type { Buffer, CompileOptions, Engine, Sharding } from '../engine.ts';
 import { ExecutableCache } from './cache.node.ts';
 import { cudaMajorOf } from './cuda.node.ts';
 import { arrayOf, DeviceArray } from './device-array.node.ts';
+import type { MemoryStats } from './device.node.ts';
 import type { Executable as Loaded } from './executable.node.ts';
 import type { FoundPlugin } from './find.node.ts';
 import { findPlugin } from './find.node.ts';
@@ -56,6 +57,10 @@ export interface XlaEngine extends Engine {
   compile(program: Program, options?: CompileOptions): Promise<XlaExecutable>;
   /** 'cpu', 'cuda', … */
   readonly platform: string;
+  /** What the vendor calls the device: 'cpu', 'NVIDIA H100 80GB HBM3', … */
+  readonly deviceKind: string;
+  /** Of each device that this process drives; undefined where the platform keeps no statistics (the CPU). */
+  memoryStats(): readonly MemoryStats[] | undefined;
   /** Undefined for one device, where shardings are ignored. */
   readonly mesh: Mesh | undefined;
   /** Programs compiled, and those loaded from disk instead, since the engine was opened. */
@@ -212,6 +217,8 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
     name: 'xla',
     description: `xla (${client.platform}, ${placement.kind}${mesh ? ` over ${meshText(mesh)}` : ''}, PJRT ${major}.${minor}, ${plugin.name ?? plugin.path})`,
     platform: client.platform,
+    deviceKind: placement.kind,
+    memoryStats: () => placement.memoryStats(),
     mesh,
     fusesSteps: true,
     counts: () => ({ compiled, loaded }),

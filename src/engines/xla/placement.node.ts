@@ -5,7 +5,7 @@ import type { Sharding } from '../engine.ts';
 import type { DeviceBuffer } from './buffer.node.ts';
 import type { Client } from './client.node.ts';
 import type { DeviceArray } from './device-array.node.ts';
-import type { Device } from './device.node.ts';
+import type { Device, MemoryStats } from './device.node.ts';
 import type { Executable } from './executable.node.ts';
 import { isFourBit, packNibbles, unpackNibbles } from './elements.ts';
 import type { Mesh, Part } from './mesh.ts';
@@ -43,6 +43,16 @@ export class Placement {
   /** The device that stands for all in what is told to people. */
   get kind(): string {
     return this.own[0]?.device.kind ?? '';
+  }
+
+  /** Undefined where the platform keeps none. */
+  memoryStats(): MemoryStats[] | undefined {
+    try {
+      return this.own.map(({ device }) => device.memoryStats());
+    } catch (error) {
+      if (error instanceof LfmError && error.code === 'xla-unimplemented') return undefined;
+      throw error;
+    }
   }
 
   /** Errors: `xla-devices`, freeing a program whose devices are not these in this order: parts would change places unseen. */

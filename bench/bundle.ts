@@ -1,0 +1,24 @@
+// lfm as one file for a bare machine, which needs only node and koffi beside it:
+//
+//   npx tsx bench/bundle.ts lfm-bench.mjs
+//   node lfm-bench.mjs benchmark train --engine xla --shape 350m --batch 8 --length 2048 --mesh data=2
+//
+// The plug-in and CUDA's libraries come from Python's packages there, or --plugin. ONNX Runtime stays behind.
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const [outfile = 'lfm-bench.mjs'] = process.argv.slice(2);
+await build({
+  entryPoints: [fileURLToPath(new URL('../src/cli/main.node.ts', import.meta.url))],
+  outfile,
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20',
+  conditions: ['lfm-source'],
+  external: ['koffi'],
+  // commander is CommonJS and asks for Node's modules by require, which a module has not got.
+  banner: {
+    js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
+  },
+});

@@ -1,0 +1,54 @@
+// Whole runs on a mesh of the CPU plug-in's devices: stopped and gone on with to the same end, and the curve of the engine onnx.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { xlaEngine } from '../engines/xla/engine.node.ts';
+import { cpuPlugin } from '../engines/xla/testing.node.ts';
+import { readMetrics } from './metrics.node.ts';
+import { runRecipe } from './run.node.ts';
+import { grammarText, temporaryFolder, tinyRecipe } from './testing.node.ts';
+
+async function curve(run: string) {
+  const lines = await readMetrics(join(run, 'metrics.jsonl'));
+  return lines.flatMap((line) => (line.kind === 'step' ? [{ loss: line.loss, norm: line.norm }] : []));
+}
+
+describe.skipIf(!cpuPlugin)('a run [xla, data=2 x fsdp=2]', () => {
+  it('that was stopped ends on the same bits, and follows the engine onnx', async () => {
+    const folder = await temporaryFolder();
+    const text = join(folder, 'text.txt');
+    await writeFile(text, grammarText(20_000));
+    const [whole, parts, onnx] = ['whole', 'parts', 'onnx'].map((name) => join(folder, name));
+    const recipe = tinyRecipe({ sample: { maxTokens: 1 } });
+    const plugin = cpuPlugin?.path;
+    const engine = await xlaEngine({
+      cacheFolder: null,
+      cpuDevices: 8,
+      mesh: { data: 2, fsdp: 2 },
+      ...(plugin && { plugin }),
+    });
+    await runRecipe(recipe, { engine, data: [text], out: whole ?? '' });
+    const abort = new AbortController();
+    const stopped = await runRecipe(recipe, {
+      engine,
+      data: [text],
+      out: parts ?? '',
+      signal: abort.signal,
+      onEvent: (event) => event.kind === 'step' && event.step === 5 && abort.abort(),
+    });
+    expect(stopped.stopped).toBe(true);
+    await runRecipe(recipe, { engine, out: parts ?? '', resume: true });
+    const found = await curve(whole ?? '');
+    expect(await curve(parts ?? '')).toEqual(found);
+    expect(engine.live().buffers).toBe(0);
+    await engine.close();
+
+    await runRecipe(recipe, { data: [text], out: onnx ?? '' });
+    const expected = await curve(onnx ?? '');
+    expect(expected).toHaveLength(12);
+    expected.forEach(({ loss, norm }, index) => {
+      expect(found[index]?.loss).toBeCloseTo(loss, 3);
+      expect(found[index]?.norm).toBeCloseTo(norm, 3);
+    });
+  });
+});
