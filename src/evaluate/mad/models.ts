@@ -1,0 +1,30 @@
+// The stacks that MAD compares: two blocks each, of a token mixer and a SwiGLU.
+import type { Model, Operator } from '../../liquid/index.ts';
+import { attention, classHead, defineModel, layer, shortConv, swiglu, tokenEmbedding } from '../../liquid/index.ts';
+import { autoEncoder } from './auto-encoder.ts';
+import type { MadTask } from './tasks.ts';
+
+const HIDDEN = 64;
+
+const attending = attention({ heads: 4 });
+const convolving = shortConv();
+
+/** Token mixers from the first block to the last, by the stack's name. */
+export const madStacks: Readonly<Record<string, readonly Operator[]>> = {
+  attention: [attending, attending],
+  convolution: [convolving, convolving],
+  hybrid: [convolving, attending],
+};
+
+/** A stack of these mixers as a model for a task. */
+export function madModel(mixers: readonly Operator[], { vocabSize, autoEncoder: toldAgain }: MadTask): Model {
+  const mlp = swiglu({ intermediateSize: 2 * HIDDEN });
+  const model = defineModel({
+    encoder: tokenEmbedding({ vocabSize }),
+    head: classHead({ classes: vocabSize }),
+    hiddenSize: HIDDEN,
+    layers: mixers.map((mixer) => layer(mixer, mlp)),
+    initializerRange: HIDDEN ** -0.5,
+  });
+  return toldAgain ? autoEncoder(model) : model;
+}
