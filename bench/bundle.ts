@@ -1,15 +1,15 @@
 // lfm as one file for a bare machine, which needs only node and koffi beside it:
 //
-//   npx tsx bench/bundle.ts lfm-bench.mjs
+//   npx tsx bench/bundle.ts lfm-bench.mjs                  # or another entry point: ... gpu.mjs bench/main.ts
 //   node lfm-bench.mjs benchmark train --engine xla --shape 350m --batch 8 --length 2048 --mesh data=2
 //
 // The plug-in and CUDA's libraries come from Python's packages there, or --plugin. ONNX Runtime stays behind.
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const [outfile = 'lfm-bench.mjs'] = process.argv.slice(2);
+const [outfile = 'lfm-bench.mjs', entry = 'src/cli/main.node.ts'] = process.argv.slice(2);
 await build({
-  entryPoints: [fileURLToPath(new URL('../src/cli/main.node.ts', import.meta.url))],
+  entryPoints: [fileURLToPath(new URL(`../${entry}`, import.meta.url))],
   outfile,
   bundle: true,
   platform: 'node',

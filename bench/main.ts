@@ -1,12 +1,14 @@
 // npm run bench -- NAME: lfm beside its rivals, in one run.
 import { benchDecode } from './decode.ts';
 import { benchMad } from './mad.ts';
+import { benchGpu } from './gpu.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
   train: benchTrain,
   decode: benchDecode,
   mad: benchMad,
+  gpu: benchGpu,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

@@ -1,5 +1,6 @@
 // lfm benchmark train --engine xla: which shape, and what the devices did with it.
 import { readFile } from 'node:fs/promises';
+import { openSafetensors } from '../files/safetensors.node.ts';
 import { resolveModel } from '../generate/source.node.ts';
 import type { Model } from '../liquid/index.ts';
 import type { Lfm2Config } from '../models/index.ts';
@@ -21,6 +22,8 @@ export interface DeviceFlags extends EngineFlags {
   readonly dtype?: 'float32' | 'bfloat16';
   readonly recompute?: boolean;
   readonly deterministic?: boolean;
+  readonly weights?: string;
+  readonly tokens?: string;
 }
 
 /** Layers of which `attending` see all tokens before them. */
@@ -68,7 +71,11 @@ async function modelOf(name: string): Promise<Model> {
 export async function reportDeviceTraining(io: Io, flags: DeviceFlags): Promise<void> {
   const { shape = '350m', batch = 8, length = 2048, steps = 20, dtype = 'bfloat16', recompute = false } = flags;
   const { plugin, mesh, deterministic, json } = flags;
+  await using checkpoint = flags.weights === undefined ? undefined : await openSafetensors(flags.weights);
+  const ids = flags.tokens === undefined ? undefined : await readIds(flags.tokens);
   const found = await benchmarkDevices({
+    ...(checkpoint && { start: (name: string) => checkpoint.readFloat32(name) }),
+    ...(ids && { tokens: (step: number) => idsOf(ids, step, batch * (length + 1)) }),
     model: await modelOf(shape),
     batch,
     length,
@@ -82,6 +89,20 @@ export async function reportDeviceTraining(io: Io, flags: DeviceFlags): Promise<
     },
   });
   io.stdout.write(json ? `${JSON.stringify({ shape, ...found }, undefined, 2)}\n` : textOf(shape, found));
+}
+
+/** Little-endian int32 token ids. */
+async function readIds(path: string): Promise<Int32Array> {
+  const { buffer, byteOffset, byteLength } = await readFile(path);
+  return new Int32Array(buffer.slice(byteOffset, byteOffset + byteLength - (byteLength % 4)));
+}
+
+function idsOf(ids: Int32Array, step: number, count: number): Int32Array {
+  if ((step + 1) * count <= ids.length) return ids.subarray(step * count, (step + 1) * count);
+  throw new LfmError(
+    'bad-option',
+    `--tokens: step ${step} needs ids up to ${(step + 1) * count}; the file has ${ids.length}.`,
+  );
 }
 
 function textOf(shape: string, found: DeviceBenchmark): string {

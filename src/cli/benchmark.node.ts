@@ -50,6 +50,8 @@ export function registerBenchmark(program: Command, io: Io): Command {
     .option('--recompute', 'with --engine xla: compute activations anew in the backward pass')
     .option('--mesh <axes>', 'with --engine xla: devices to divide the training over, as data=2,fsdp=4', meshOf)
     .option('--deterministic', 'with --engine xla: the same numbers on every run')
+    .option('--weights <file>', 'with --engine xla: a model.safetensors to start from (default: random weights)')
+    .option('--tokens <file>', 'with --engine xla: little-endian int32 ids, a batch a step (default: one random batch)')
     .addHelpText('after', trainExamples)
     .action(async (flags: TrainFlags) =>
       flags.engine === 'xla' ? reportDeviceTraining(io, flags) : reportTraining(io, flags),
@@ -66,7 +68,7 @@ Examples:
 
 async function reportTraining(io: Io, flags: TrainFlags): Promise<void> {
   const { engine, threads, steps, batch, length, json } = flags;
-  for (const name of ['shape', 'dtype', 'recompute', 'mesh', 'deterministic'] as const)
+  for (const name of ['shape', 'dtype', 'recompute', 'mesh', 'deterministic', 'weights', 'tokens'] as const)
     if (flags[name] !== undefined) throw new LfmError('bad-option', `--${name} needs --engine xla.`);
   const found = await benchmarkTrain({
     ...(engine !== undefined && { engine }),

@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../files/atomic.node.ts';
 import type { Model } from '../liquid/index.ts';
-import { formatLength, operatorMap, parameterCounts, stateBytes } from '../liquid/index.ts';
-import { catalogue } from '../models/index.ts';
+import { formatLength, operatorMap, operatorsOf, parameterCounts, stateBytes } from '../liquid/index.ts';
+import { catalogue } from '../models/catalogue.ts';
 import { formatBytes, formatCount, formatTable } from './format.node.ts';
 import type { Io } from './io.node.ts';
 
@@ -64,6 +64,9 @@ export function registerCatalog(program: Command, io: Io): void {
 /** How many layers mix tokens in each way. */
 function layersByKind({ layers }: Model): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const { mixer } of layers) counts[mixer.name] = (counts[mixer.name] ?? 0) + 1;
+  for (const layer of layers) {
+    const [mixer] = operatorsOf(layer);
+    if (mixer) counts[mixer.name] = (counts[mixer.name] ?? 0) + 1;
+  }
   return counts;
 }

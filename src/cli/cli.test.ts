@@ -188,14 +188,14 @@ describe('inspect', () => {
       stateBytes: { 1: 4 * (10 * 2048 + 6 * 1024), 32768: 4 * (10 * 2048 + 6 * 1024 * 32_768) },
     });
     expect(found).toHaveProperty('layers.length', 16);
-    expect(found).toHaveProperty('layers.2.mixer', 'attention');
+    expect(found).toHaveProperty('layers.2.operators.0', 'attention');
   });
 
   it('draws a table of a folder', async () => {
     const { code, out } = await run(['inspect', base]);
     expect(code).toBe(0);
     expect(out).toMatch(/parameters +\d/);
-    expect(out).toMatch(/1 +attention +swiglu/);
+    expect(out).toMatch(/1 +attention, swiglu/);
   });
 });
 

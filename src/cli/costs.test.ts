@@ -6,7 +6,8 @@ import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { devices, memoryAt, speedOn } from '../liquid/index.ts';
-import { announcedNames, catalogue } from '../models/index.ts';
+import { announcedNames } from '../models/announcement.ts';
+import { catalogue } from '../models/catalogue.ts';
 import { parseDevice, parseLengths } from './costs.node.ts';
 import { main } from './program.node.ts';
 

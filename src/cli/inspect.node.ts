@@ -1,12 +1,14 @@
 // lfm inspect: what a model is made of, and what it takes.
 import type { Command } from 'commander';
-import { openModelFolder } from '../files/folder.node.ts';
-import { resolveModel } from '../generate/source.node.ts';
-import type { Device, Memory, Model, RunType, Speed } from '../liquid/index.ts';
+import { writeFileAtomic } from '../files/atomic.node.ts';
+import { openSource, resolveModel } from '../generate/source.node.ts';
+import type { Device, Link, Memory, Model, RunType, Speed } from '../liquid/index.ts';
 import {
   decodeFlops,
   formatLength,
+  layerStack,
   memoryAt,
+  operatorsOf,
   parameterCounts,
   prefillFlops,
   speedOn,
@@ -39,8 +41,9 @@ export interface Inspection {
   /** The least seconds on the device asked for, by length. */
   readonly speed?: Readonly<Record<string, Speed>>;
   readonly layers: readonly {
-    readonly mixer: string;
-    readonly mlp: string;
+    readonly operators: readonly string[];
+    /** What its operators have of those at earlier depths. */
+    readonly links: readonly string[];
     readonly parameters: number;
     readonly states: readonly string[];
   }[];
@@ -49,6 +52,7 @@ export interface Inspection {
 interface Flags {
   readonly device?: Device;
   readonly dtype: RunType;
+  readonly svg?: string;
   readonly json?: boolean;
 }
 
@@ -56,9 +60,10 @@ export function registerInspect(program: Command, io: Io): void {
   program
     .command('inspect')
     .description('show the layers, parameters and state of a model')
-    .argument('<model>', 'a shipped name, a folder, or a definition such as lfm2-350m')
+    .argument('<model>', 'a shipped name, a folder, a GGUF file, or a definition such as lfm2-350m')
     .addOption(deviceOption())
     .addOption(dtypeOption())
+    .option('--svg <file>', 'draw the layers into a file')
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
@@ -66,6 +71,10 @@ export function registerInspect(program: Command, io: Io): void {
     )
     .action(async (name: string, flags: Flags) => {
       const found = await openDefinition(name);
+      if (flags.svg !== undefined) {
+        await writeFileAtomic(flags.svg, layerStack(found.name, found.model));
+        io.stderr.write(`${flags.svg} holds the layers.\n`);
+      }
       const inspection = inspect(found.name, found.model, flags);
       io.stdout.write(flags.json ? `${JSON.stringify(inspection, undefined, 2)}\n` : describe(inspection, flags.dtype));
     });
@@ -75,7 +84,7 @@ export function registerInspect(program: Command, io: Io): void {
 export async function openDefinition(name: string): Promise<{ name: string; model: Model }> {
   const resolved = await resolveModel(name);
   if (resolved.kind === 'definition') return { name, model: resolved.entry.model() };
-  const { config, weights } = await openModelFolder(resolved.path);
+  const { config, weights } = await openSource(name);
   await weights.close();
   return {
     name: resolved.name,
@@ -100,13 +109,13 @@ export function inspect(name: string, model: Model, { device, dtype }: Flags): I
     flops: at((length) => ({ prefill: prefillFlops(model, length), decode: decodeFlops(model, length) })),
     memory: at((length) => memoryAt(model, length, { dtype })),
     ...(device && { speed: at((length) => speedOn(model, device, length, { dtype })) }),
-    layers: model.layers.map(({ mixer, mlp }, depth) => {
+    layers: model.layers.map((layer, depth) => {
       const within = (key: string) => key.startsWith(`model.layers.${depth}.`);
       const shapes = Object.entries(model.parameters).filter(([key]) => within(key));
       const states = Object.entries(model.states).filter(([key]) => key.startsWith(`layers.${depth}.`));
       return {
-        mixer: mixer.name,
-        mlp: mlp.name,
+        operators: operatorsOf(layer).map(({ name: operator }) => operator),
+        links: model.links.filter((link) => link.depth === depth).map(describeLink),
         parameters: shapes.reduce((sum, [, { shape }]) => sum + countOf(shape), 0),
         states: states.map(
           ([key, { kind, shape }]) => `${key.slice(`layers.${depth}.`.length)}: ${kind} [${shape.join(', ')}]`,
@@ -114,6 +123,10 @@ export function inspect(name: string, model: Model, { device, dtype }: Flags): I
       };
     }),
   };
+}
+
+function describeLink({ kind, operator, leader, names }: Link): string {
+  return `${operator}: ${kind === 'weights' ? 'weights' : names.join(', ')} of layer ${leader}`;
 }
 
 function describe(found: Inspection, dtype: RunType): string {
@@ -126,12 +139,11 @@ function describe(found: Inspection, dtype: RunType): string {
     ['vocabulary', String(vocabulary)],
     ['context', `${contextLength} tokens`],
   ];
-  const rows = layers.map(({ mixer, mlp, parameters: count, states }, depth) => [
+  const rows = layers.map(({ operators, links, parameters: count, states }, depth) => [
     String(depth),
-    mixer,
-    mlp,
+    operators.join(', '),
     formatCount(count),
-    states.join('; '),
+    [...states, ...links].join('; '),
   ]);
   const state = Object.entries(found.stateBytes).map(([length, bytes]) => {
     const [flops, memory, speed] = [found.flops[length], found.memory[length], found.speed?.[length]];
@@ -152,7 +164,7 @@ function describe(found: Inspection, dtype: RunType): string {
     `${name}\n`,
     ...facts.map(([key = '', value = '']) => `  ${key.padEnd(20)}${value}\n`),
     '\n',
-    formatTable(['layer', 'mixer', 'mlp', 'parameters', 'state a text'], rows),
+    formatTable(['layer', 'operators', 'parameters', 'state a text, and what is shared'], rows),
     '\n',
     formatTable([...head, ...device], state),
   ].join('');

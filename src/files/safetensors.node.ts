@@ -1,26 +1,23 @@
 // Read safetensors files tensor by tensor, without ever holding a whole file: one file, or shards behind an index.
 
-import { open } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { LfmError } from '../tensor/error.ts';
 import { bfloat16ToFloat32, float16ToFloat32 } from './floats.ts';
 import { isJsonObject } from './json.ts';
 import { readJsonIfPresent } from './json.node.ts';
+import { openForReading, readFully } from './read.node.ts';
 import { parseHeader, readHeaderLength } from './safetensors.ts';
 import type { SafetensorsHeader, TensorInfo } from './safetensors.ts';
 
 /** More than any published model has; a bound on open files. */
 const MAX_SHARDS = 4096;
-/** The kernel reads at most 2 GiB at once. */
-const MAX_READ = 2 ** 30;
 
 /** Named tensors on disk. Close it, or hold it with `await using`. */
 export interface TensorReader extends SafetensorsHeader, AsyncDisposable {
   /**
    * The little-endian bytes of a tensor, into `into` (of exactly its length) or new memory.
-   * Errors: `tensor-missing`, `tensor-wrong-length`, `safetensors-cut-short` (the file changed since it was opened).
+   * Errors: `tensor-missing`, `tensor-wrong-length`, `file-cut-short` (the file changed since it was opened).
    */
   read(name: string, into?: Uint8Array): Promise<Uint8Array>;
   /** A floating-point tensor as float32 (float64 is rounded). Errors: as read, and `tensor-not-float`. */
@@ -37,10 +34,7 @@ export async function openSafetensors(path: string): Promise<TensorReader> {
 }
 
 async function openFile(path: string): Promise<TensorReader> {
-  const file = await open(path, 'r').catch((cause: NodeJS.ErrnoException) => {
-    const code = cause.code === 'ENOENT' ? 'file-missing' : 'file-unreadable';
-    throw new LfmError(code, `cannot open ${path}: ${cause.message}`, { cause });
-  });
+  const file = await openForReading(path);
   try {
     const { size } = await file.stat();
     const start = new Uint8Array(Math.min(8, size));
@@ -147,18 +141,4 @@ function makeReader(
     return dtype === 'float16' ? float16ToFloat32(new Uint16Array(buffer)) : bfloat16ToFloat32(new Uint16Array(buffer));
   };
   return { tensors, metadata, read, readFloat32, close, [Symbol.asyncDispose]: close };
-}
-
-async function readFully(file: FileHandle, into: Uint8Array, position: number, path: string): Promise<void> {
-  for (let done = 0; done < into.byteLength;) {
-    const length = Math.min(MAX_READ, into.byteLength - done);
-    const { bytesRead } = await file.read(into, done, length, position + done);
-    if (bytesRead === 0) {
-      throw new LfmError(
-        'safetensors-cut-short',
-        `${path} ended at byte ${position + done} while being read: was it replaced?`,
-      );
-    }
-    done += bytesRead;
-  }
 }

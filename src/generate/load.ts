@@ -4,9 +4,9 @@ import { openEngine } from '#engine';
 import { openSource } from '#source';
 import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
-import { modelFromConfig } from '../models/index.ts';
+import { checkpointNames, modelFromConfig } from '../models/index.ts';
 import { LfmError } from '../tensor/index.ts';
-import { parseTokenizerJson } from '../text/tokenizer-json.ts';
+import { readTokenizerJson } from '../text/tokenizer-json.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
@@ -29,8 +29,8 @@ export interface LoadOptions {
 }
 
 /**
- * Loads a model by the name of a shipped one or by its folder (in a browser, by the folder's URL). Dispose it, or hold it with
- * `await using`. Weights of any floating-point type are computed in float32.
+ * Loads a model by the name of a shipped one, by its folder or by a GGUF file (in a browser, by the folder's URL). Dispose it,
+ * or hold it with `await using`. Weights of any floating-point type are computed in float32.
  * Errors: `model-missing`, `model-file-missing`, `weights-mismatch`, `tokenizer-missing`, `vocabulary-mismatch` and what
  * readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
@@ -52,7 +52,8 @@ async function loadSource(
     source.config,
     Object.fromEntries([...source.weights.tensors].map(([key, { shape }]) => [key, shape])),
   );
-  requireWeights(model, source.weights, source.name);
+  const nameOf = checkpointNames(source.config);
+  requireWeights(model, source.weights, nameOf, source.name);
   const tokenizer = readTokenizer(source);
   requireFit(tokenizer, model);
   const chatTemplate = readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate);
@@ -60,7 +61,7 @@ async function loadSource(
   const given = typeof wanted === 'object' && 'compile' in wanted ? wanted : undefined;
   const engine = given ?? (await openEngine(typeof wanted === 'string' ? { name: wanted } : wanted));
   try {
-    const weights = await uploadWeights(engine, model, source.weights, onProgress, signal);
+    const weights = await uploadWeights(engine, model, source.weights, nameOf, onProgress, signal);
     const generator = new Generator(engine, model, weights);
     try {
       await generator.prepare();
@@ -85,7 +86,7 @@ async function loadSource(
 }
 
 function readTokenizer({ tokenizer, name }: ModelSource): Tokenizer {
-  if (tokenizer !== undefined) return parseTokenizerJson(tokenizer);
+  if (tokenizer !== undefined) return readTokenizerJson(tokenizer);
   throw new LfmError(
     'tokenizer-missing',
     `${name}: expected a tokenizer.json beside config.json; without it there is no text.`,
@@ -93,8 +94,9 @@ function readTokenizer({ tokenizer, name }: ModelSource): Tokenizer {
 }
 
 /** Every parameter must be there in its shape, before memory is asked for. */
-function requireWeights(model: Model, { tensors }: StoredWeights, name: string): void {
-  for (const [key, { shape }] of Object.entries(model.parameters)) {
+function requireWeights(model: Model, { tensors }: StoredWeights, nameOf: (key: string) => string, name: string): void {
+  for (const [parameter, { shape }] of Object.entries(model.parameters)) {
+    const key = nameOf(parameter);
     const found = tensors.get(key)?.shape;
     if (found?.length === shape.length && shape.every((size, axis) => size === found[axis])) continue;
     const what = found ? `[${found.join(', ')}]` : 'none';
@@ -110,18 +112,19 @@ async function uploadWeights(
   engine: Engine,
   model: Model,
   stored: StoredWeights,
+  nameOf: (key: string) => string,
   onProgress: LoadOptions['onProgress'],
   signal: AbortSignal | undefined,
 ): Promise<Buffers> {
   const names = Object.keys(model.parameters);
-  const bytesOf = (key: string) => stored.tensors.get(key)?.byteLength ?? 0;
+  const bytesOf = (key: string) => stored.tensors.get(nameOf(key))?.byteLength ?? 0;
   const totalBytes = names.reduce((sum, key) => sum + bytesOf(key), 0);
   let loadedBytes = 0;
   const buffers: Record<string, Buffer> = {};
   try {
     for (const [key, { shape }] of Object.entries(model.parameters)) {
       signal?.throwIfAborted();
-      buffers[key] = await engine.upload('float32', shape, await stored.readFloat32(key));
+      buffers[key] = await engine.upload('float32', shape, await stored.readFloat32(nameOf(key)));
       loadedBytes += bytesOf(key);
       onProgress?.({ loadedBytes, totalBytes });
     }

@@ -22,7 +22,7 @@ export async function openSource(name: string): Promise<ModelSource> {
     name: base.slice(base.lastIndexOf('/') + 1),
     config,
     generationConfig: await json('generation_config.json'),
-    tokenizer: await readText(`${base}/tokenizer.json`),
+    tokenizer: await json('tokenizer.json'),
     tokenizerConfig: await json('tokenizer_config.json'),
     chatTemplate: await readText(`${base}/chat_template.jinja`),
     weights: weightsIn(bytes),

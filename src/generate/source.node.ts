@@ -1,21 +1,24 @@
-// What a model's name means on Node: one that ships with the package, a folder, or the definition of a published size.
+// What a model's name means on Node: one that ships with the package, a folder, a GGUF file, or a published definition.
 import { access, readdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { openModelFolder } from '../files/folder.node.ts';
 import { MANIFEST_NAME, readManifest } from '../files/manifest.node.ts';
+import { openGguf } from '../files/gguf.node.ts';
 import { findPackage } from '../host/package.node.ts';
-import { catalogue } from '../models/index.ts';
-import type { CatalogueEntry } from '../models/index.ts';
+import { catalogue } from '../models/catalogue.ts';
+import type { CatalogueEntry } from '../models/entry.ts';
 import { LfmError } from '../tensor/error.ts';
+import { openGgufSource } from './source-gguf.ts';
 import type { ModelSource } from './source.ts';
 
 export type ResolvedModel =
   | { readonly kind: 'folder'; readonly name: string; readonly path: string }
+  | { readonly kind: 'gguf'; readonly name: string; readonly path: string }
   | { readonly kind: 'definition'; readonly name: string; readonly entry: CatalogueEntry };
 
 /**
- * What MODEL stands for: a shipped name, a folder, or an entry of the catalogue, in this order (`./NAME` is always a folder).
- * Errors: `model-missing` with what there is, `gguf-unsupported`, `hub-unsupported`.
+ * What MODEL stands for: a shipped name, a folder, a GGUF file, or an entry of the catalogue, in this order (`./NAME` is always
+ * a folder). Errors: `model-missing` with what there is, `hub-unsupported`.
  */
 export async function resolveModel(name: string): Promise<ResolvedModel> {
   const shipped = join(await weightsFolder(), name);
@@ -23,18 +26,14 @@ export async function resolveModel(name: string): Promise<ResolvedModel> {
     return { kind: 'folder', name, path: shipped };
   const found = await stat(name).catch(() => undefined);
   if (found?.isDirectory()) return { kind: 'folder', name: basename(resolve(name)), path: name };
-  if (name.toLowerCase().endsWith('.gguf')) {
-    throw new LfmError(
-      'gguf-unsupported',
-      `${name}: GGUF files cannot be read yet. Give a folder with config.json, tokenizer.json and model.safetensors.`,
-    );
-  }
+  if (found?.isFile() && /\.gguf$/i.test(name))
+    return { kind: 'gguf', name: basename(name).replace(/\.gguf$/i, ''), path: name };
   const entry = Object.hasOwn(catalogue, name) ? catalogue[name] : undefined;
   if (entry) return { kind: 'definition', name, entry };
   if (found)
     throw new LfmError(
       'model-missing',
-      `${name} is a file; expected a folder with config.json, tokenizer.json and model.safetensors.`,
+      `${name} is a file; expected a GGUF file, or a folder with config.json, tokenizer.json and model.safetensors.`,
     );
   if (/^[\w-][\w.-]*\/[\w.-]+$/.test(name)) {
     throw new LfmError(
@@ -46,20 +45,21 @@ export async function resolveModel(name: string): Promise<ResolvedModel> {
   const ships = names.length > 0 ? names.join(', ') : 'none in this copy';
   throw new LfmError(
     'model-missing',
-    `There is no model ${JSON.stringify(name)}: not among those shipped with lfm (${ships}), and no folder of that name. Give the folder of a trained model.`,
+    `There is no model ${JSON.stringify(name)}: not among those shipped with lfm (${ships}), and no folder or GGUF file of that name. Give the folder of a trained model.`,
   );
 }
 
-/** Opens what `resolveModel` finds. Errors: as it, `no-weights` for a definition, those of `openModelFolder`, `manifest-…`. */
+/** Opens what `resolveModel` finds. Errors: as it, `no-weights` for a definition, those of `openModelFolder`, `manifest-…`, `gguf-…`. */
 export async function openSource(name: string): Promise<ModelSource> {
   const resolved = await resolveModel(name);
   if (resolved.kind === 'definition') {
     const names = (await shippedNames()).map((shipped) => `, or ${shipped}`).join('');
     throw new LfmError(
       'no-weights',
-      `${name} is a definition without weights (${resolved.entry.title}). See it with "lfm inspect ${name}" and measure it with "lfm benchmark generate ${name}"; to have text, give the folder of a trained model${names}.`,
+      `${name} is a definition without weights (${resolved.entry.title}): "lfm inspect ${name}" tells what it takes. To have text, give the folder of a trained model${names}; "lfm train" makes one of your own.`,
     );
   }
+  if (resolved.kind === 'gguf') return openGgufSource(resolved.name, await openGguf(resolved.path));
   const folder = await openModelFolder(resolved.path);
   try {
     await requireWhole(folder.path);
@@ -67,8 +67,7 @@ export async function openSource(name: string): Promise<ModelSource> {
     await folder.weights.close();
     throw error;
   }
-  const { config, generationConfig, tokenizerConfig, chatTemplate, weights } = folder;
-  const tokenizer = folder.tokenizer && JSON.stringify(folder.tokenizer);
+  const { config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights } = folder;
   return { name: resolved.name, config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights };
 }
 

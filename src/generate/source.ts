@@ -1,6 +1,8 @@
 // A stored model before anything is read into it: its JSON files, and its weights one tensor at a time.
 // How a name leads to one is the platform's: source.node.ts, source.browser.ts, behind `#source`.
 
+import type { JsonObject } from '../files/json.ts';
+
 export interface StoredWeights {
   readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly byteLength: number }>;
   /** Errors: `tensor-not-float`, those of the format. */
@@ -13,8 +15,8 @@ export interface ModelSource {
   /** config.json. */
   readonly config: unknown;
   readonly generationConfig: unknown;
-  /** The text of tokenizer.json. */
-  readonly tokenizer: string | undefined;
+  /** tokenizer.json. */
+  readonly tokenizer: JsonObject | undefined;
   readonly tokenizerConfig: unknown;
   /** The text of chat_template.jinja. */
   readonly chatTemplate: string | undefined;

@@ -33,6 +33,8 @@ export interface AttentionOptions {
   readonly theta?: number;
   /** How many tokens back a query sees, its own included; absent: all. */
   readonly window?: number;
+  /** Whether queries and keys are normalised, head by head. Default true, as in LFM2; Llama does without. */
+  readonly qkNorm?: boolean;
 }
 
 /** Width of a head. Errors: `bad-heads`, `bad-window`, `indivisible` with the sizes that do not fit. */
@@ -91,7 +93,7 @@ function windowedAttention(
 }
 
 export const attention = operator('attention', (options: AttentionOptions) => {
-  const { heads, keyValueHeads = heads, theta = 10_000, window } = options;
+  const { heads, keyValueHeads = heads, theta = 10_000, window, qkNorm = true } = options;
   return {
     scope: 'self_attn',
     parameters: ({ hiddenSize: d }) => {
@@ -101,8 +103,10 @@ export const attention = operator('attention', (options: AttentionOptions) => {
         'k_proj.weight': weight([keyValueHeads * width, d], ['keyValueHeads', 'hidden']),
         'v_proj.weight': weight([keyValueHeads * width, d], ['keyValueHeads', 'hidden']),
         'out_proj.weight': weight([d, heads * width], ['hidden', 'heads']),
-        'q_layernorm.weight': gain([width], ['headDim']),
-        'k_layernorm.weight': gain([width], ['headDim']),
+        ...(qkNorm && {
+          'q_layernorm.weight': gain([width], ['headDim']),
+          'k_layernorm.weight': gain([width], ['headDim']),
+        }),
       };
     },
     state: ({ hiddenSize: d }) => {
@@ -112,11 +116,13 @@ export const attention = operator('attention', (options: AttentionOptions) => {
       return { keys: kept, values: kept };
     },
     featurize: (p, x_BTD, _state, { rotaryTables, normEps }) => {
-      const width = Number(p['q_layernorm.weight'].dim(0));
+      const width = Number(p['q_proj.weight'].dim(0)) / heads;
       const split = (y: Tensor, count: number) => reshape(y, [x_BTD.dim(0), x_BTD.dim(1), count, width]);
       const tables = rotaryTables(width, theta);
-      const turned = (w: Tensor, norm: Tensor, count: number) =>
-        rotary(rmsNorm(split(linear(x_BTD, w), count), norm, normEps), tables);
+      const turned = (w: Tensor, norm: Tensor | undefined, count: number) => {
+        const features = split(linear(x_BTD, w), count);
+        return rotary(norm ? rmsNorm(features, norm, normEps) : features, tables);
+      };
       return {
         q: turned(p['q_proj.weight'], p['q_layernorm.weight'], heads),
         k: turned(p['k_proj.weight'], p['k_layernorm.weight'], keyValueHeads),

@@ -16,6 +16,13 @@ export interface Classification {
 /** By the name under which an operator is declared. */
 export const classifications: Readonly<Record<string, Classification>> = {
   attention: { tokenMixing: 'low rank', channelMixing: 'grouped', featurizer: 'dense, keys repeated over heads' },
+  gated_delta: {
+    tokenMixing: 'semi-separable',
+    channelMixing: 'grouped',
+    featurizer: 'dense, short kernels; gates of a head',
+  },
+  linear_attention: { tokenMixing: 'low rank', channelMixing: 'grouped', featurizer: 'dense, made positive' },
+  mamba2: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernels; time steps' },
   short_conv: {
     tokenMixing: 'scaled Toeplitz',
     channelMixing: 'diagonal',

@@ -18,6 +18,8 @@ export interface Context {
    * spaced. The encoder's input `time_steps`.
    */
   readonly timeSteps: Tensor | undefined;
+  /** [B, T, D]: what the encoder made of the inputs, for operators that read it at depth (Zamba 2's shared block). */
+  readonly embeddings?: Tensor;
   readonly normEps: number;
   /** Cosines and sines [B, T, width / 2] for `rotary`, made once for each (width, theta). */
   readonly rotaryTables: (width: number, theta: number) => { readonly cos: Tensor; readonly sin: Tensor };

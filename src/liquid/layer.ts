@@ -1,72 +1,55 @@
-// A layer: two operators, each on a normalised copy of the stream and added back to it.
-import type { Tensor } from '../tensor/index.ts';
-import { add, rmsNorm } from '../tensor/index.ts';
-import type { Context } from './context.ts';
-import type { Operator, Sizes, StateTensors } from './operator.ts';
-import { applyOperator } from './operator.ts';
-import type { ParameterDeclaration, Tensors } from './parameter.ts';
-import { gain, take } from './parameter.ts';
-import type { StateDeclaration } from './state.ts';
+// Layers: lists of blocks, each one or more operators on a normalised copy of the stream, added back to it.
+import type { Norm } from './norm.ts';
+import { rms } from './norm.ts';
+import type { Operator } from './operator.ts';
+import { shared } from './operator.ts';
+
+/** x + postNorm(Σ operator(norm(x))): the operators of a block see the same input, and their outputs are added up. */
+export interface BlockDefinition {
+  readonly operators: readonly Operator[];
+  /** Absent: the stream as it is. */
+  readonly norm?: Norm;
+  /** Of the output, before it is added to the stream. */
+  readonly postNorm?: Norm;
+}
 
 export interface Layer {
-  /** Mixes tokens: attention, a convolution, a recurrence. */
-  readonly mixer: Operator;
-  /** Mixes channels: swiglu, a mixture of experts. */
-  readonly mlp: Operator;
+  readonly blocks: readonly BlockDefinition[];
 }
 
 /** x + mixer(norm(x)), then x + mlp(norm(x)). One value may stand at several depths; each gets weights of its own. */
 export function layer(mixer: Operator, mlp: Operator): Layer {
-  return { mixer, mlp };
+  return stack(block(mixer, { norm: rms('operator_norm') }), block(mlp, { norm: rms('ffn_norm') }));
+}
+
+/** A layer of any blocks. */
+export function stack(...blocks: readonly BlockDefinition[]): Layer {
+  return { blocks };
+}
+
+export function block(
+  operators: Operator | readonly Operator[],
+  norms: { readonly norm?: Norm; readonly postNorm?: Norm } = { norm: rms('operator_norm') },
+): BlockDefinition {
+  return { operators: 'featurize' in operators ? [operators] : operators, ...norms };
 }
 
 /**
- * An operator in its place. It knows its tensors by short names; here they are given the model's. Two blocks that share
- * weights are two blocks whose short names lead to the same tensors.
+ * The layer as a member of a depth group: wherever layers of one group stand, their operators have one set of parameters
+ * (targeted weight sharing). Norms, which cost next to nothing, stay each depth's own.
  */
-export interface Block {
-  readonly operator: Operator;
-  /** Name of the norm's weight. */
-  readonly norm: string;
-  /** The operator's name of each parameter -> the model's. */
-  readonly parameters: Readonly<Record<string, string>>;
-  readonly states: Readonly<Record<string, string>>;
-}
-
-/** Blocks of the layer at `depth`, with what they declare under the model's names. */
-export function placeLayer({ mixer, mlp }: Layer, depth: number, sizes: Sizes) {
-  const parameters: Record<string, ParameterDeclaration> = {};
-  const states: Record<string, StateDeclaration> = {};
-  const place = (operator: Operator, norm: string): Block => {
-    const block = { operator, norm: `model.layers.${depth}.${norm}.weight`, parameters: {}, states: {} };
-    parameters[block.norm] = gain([sizes.hiddenSize], ['hidden']);
-    const within = (prefix: string, names: Record<string, string>, key: string) =>
-      (names[key] = `${prefix}layers.${depth}.${operator.scope}.${key}`);
-    for (const [key, declaration] of Object.entries(operator.parameters(sizes)))
-      parameters[within('model.', block.parameters, key)] = declaration;
-    for (const [key, declaration] of Object.entries(operator.state(sizes)))
-      states[within('', block.states, key)] = declaration;
-    return block;
+export function depthGroup(group: string, { blocks }: Layer): Layer {
+  return {
+    blocks: blocks.map((one, i) => ({
+      ...one,
+      operators: one.operators.map((operator, j) =>
+        shared(operator, { ...operator.sharing, weights: { group: `${group}/${i}.${j}` } }),
+      ),
+    })),
   };
-  return { blocks: [place(mixer, 'operator_norm'), place(mlp, 'ffn_norm')], parameters, states };
 }
 
-/** x + operator(norm(x)), and the block's next states under the model's names. */
-export function applyBlock(
-  block: Block,
-  p: Tensors,
-  x: Tensor,
-  states: StateTensors,
-  context: Context,
-): readonly [Tensor, StateTensors] {
-  const own = Object.fromEntries(Object.entries(block.parameters).map(([key, name]) => [key, take(p, name)]));
-  const before = Object.fromEntries(Object.entries(block.states).map(([key, name]) => [key, states[name]]));
-  const [y, after] = applyOperator(
-    block.operator,
-    own,
-    rmsNorm(x, take(p, block.norm), context.normEps),
-    before,
-    context,
-  );
-  return [add(x, y), Object.fromEntries(Object.entries(block.states).map(([key, name]) => [name, after[key]]))];
+/** All operators of a layer, in order. */
+export function operatorsOf({ blocks }: Layer): readonly Operator[] {
+  return blocks.flatMap(({ operators }) => operators);
 }

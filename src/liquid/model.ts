@@ -1,14 +1,18 @@
 // The backbone: a stack of layers between an encoder and a head, with all its parameters and states under flat names.
 import type { Tensor } from '../tensor/index.ts';
-import { checkpoint, linear, LfmError, rmsNorm } from '../tensor/index.ts';
+import { add, checkpoint, LfmError } from '../tensor/index.ts';
 import type { Context } from './context.ts';
 import type { Encoder, Head } from './ends.ts';
-import { classHead, tiedHead, tokenEmbedding } from './ends.ts';
-import type { Block, Layer } from './layer.ts';
-import { applyBlock, placeLayer } from './layer.ts';
+import { classHead, logitsOf, tiedHead, tokenEmbedding } from './ends.ts';
+import type { Layer } from './layer.ts';
+import type { Norm } from './norm.ts';
+import { applyNorm, normParameters, rms } from './norm.ts';
 import type { StateTensors } from './operator.ts';
-import type { Parameter, ParameterDeclaration, Tensors } from './parameter.ts';
-import { gain, take } from './parameter.ts';
+import { applyOperator } from './operator.ts';
+import type { Parameter, Tensors } from './parameter.ts';
+import { take } from './parameter.ts';
+import type { Link, PlacedOperator } from './place.ts';
+import { Placer } from './place.ts';
 import type { StateDeclaration } from './state.ts';
 
 export interface ForwardOptions {
@@ -24,6 +28,8 @@ export interface Model {
   /** What its config.json says, where the model has one. */
   readonly config: Readonly<Record<string, unknown>> | undefined;
   readonly layers: readonly Layer[];
+  /** What operators have in common, in the order of their depths. */
+  readonly links: readonly Link[];
   readonly encoder: Encoder;
   readonly head: Head;
   /** By checkpoint name, in the order of their use. */
@@ -61,43 +67,54 @@ export type ModelOptions = Ends & {
   readonly hiddenSize: number;
   readonly layers: readonly Layer[];
   readonly normEps?: number;
+  /** After the last layer. Default: `rms('embedding_norm')`, LFM2's name for it. */
+  readonly finalNorm?: Norm;
   /** Standard deviation of freshly made weights. */
   readonly initializerRange?: number;
   readonly contextLength?: number;
   readonly config?: Readonly<Record<string, unknown>>;
 };
 
-const finalNorm = 'model.embedding_norm.weight';
+/** A block with its operators in their places; `prefix` stands before its norms' names. */
+interface PlacedBlock {
+  readonly operators: readonly PlacedOperator[];
+  readonly norm: Norm | undefined;
+  readonly postNorm: Norm | undefined;
+  readonly prefix: string;
+}
+
+/** Features that operators at other depths take, by the operator that made them. */
+type Taken = Map<PlacedOperator, Tensors>;
 
 /**
- * A model from its layers. Errors: what an operator says of sizes that do not fit (`indivisible`), and two parameters of
- * one name (`duplicate-parameter`).
+ * A model from its layers. Errors: what an operator says of sizes that do not fit (`indivisible`), two parameters of one
+ * name (`duplicate-parameter`), operators that cannot share what they are told to (`bad-sharing`).
  */
 export function defineModel(options: ModelOptions): Model {
   const { hiddenSize, layers, normEps = 1e-5, initializerRange = 0.02, contextLength = 32_768, config } = options;
+  const { finalNorm = rms('embedding_norm') } = options;
   const { encoder, head } = endsOf(options);
   const sizes = { hiddenSize };
-  const parameters: Record<string, Parameter> = {};
-  const declare = (declarations: Readonly<Record<string, ParameterDeclaration>>) => {
-    for (const [name, declaration] of Object.entries(declarations)) {
-      if (parameters[name])
-        throw new LfmError(
-          'duplicate-parameter',
-          `Two parameters are named "${name}": give the operators of a layer scopes of their own.`,
-        );
-      parameters[name] = { init: { std: initializerRange }, ...declaration };
-    }
-  };
-  declare(encoder.parameters(sizes));
-  const states: Record<string, StateDeclaration> = {};
-  const placed = layers.map((layer, depth): readonly Block[] => {
-    const found = placeLayer(layer, depth, sizes);
-    declare(found.parameters);
-    Object.assign(states, found.states);
-    return found.blocks;
-  });
-  declare({ [finalNorm]: gain([hiddenSize], ['hidden']) });
-  declare(head.parameters(sizes));
+  const placer = new Placer(sizes);
+  placer.declare(encoder.parameters(sizes));
+  const placed = layers.map((layer, depth) =>
+    layer.blocks.map(({ operators, norm, postNorm }): PlacedBlock => {
+      const prefix = `model.layers.${depth}.`;
+      if (norm) placer.declare(normParameters(norm, prefix, hiddenSize));
+      const found = operators.map((operator) => placer.place(operator, depth));
+      if (postNorm) placer.declare(normParameters(postNorm, prefix, hiddenSize));
+      return { operators: found, norm, postNorm, prefix };
+    }),
+  );
+  placer.declare(normParameters(finalNorm, 'model.', hiddenSize));
+  placer.declare(head.parameters(sizes));
+  const leaders = new Set(placed.flat().flatMap(({ operators }) => operators.flatMap(({ leader }) => leader ?? [])));
+  const parameters = Object.fromEntries(
+    Object.entries(placer.parameters).map(([name, declaration]): [string, Parameter] => [
+      name,
+      { init: { std: initializerRange }, ...declaration },
+    ]),
+  );
 
   return {
     hiddenSize,
@@ -105,31 +122,77 @@ export function defineModel(options: ModelOptions): Model {
     contextLength,
     config,
     layers,
+    links: placer.links,
     encoder,
     head,
     parameters,
-    states,
-    forward(p, inputs, context, before = {}, { checkpoint: recompute = false } = {}) {
+    states: placer.states,
+    forward(p, inputs, given, before = {}, { checkpoint: recompute = false } = {}) {
       const after: Record<string, Tensor | undefined> = {};
+      const taken: Taken = new Map();
       let x = encoder.encode(p, inputs);
+      const context = { ...given, embeddings: x };
       for (const blocks of placed) {
         const run = (from: Tensor): Tensor =>
           blocks.reduce((stream, block) => {
-            const [next, kept] = applyBlock(block, p, stream, before, context);
+            const [next, kept] = applyBlock(block, p, stream, before, context, taken);
             if (context.starts) Object.assign(after, kept);
             return next;
           }, from);
-        x = recompute ? recomputed(run, x) : run(x);
+        const own = blocks.flatMap(({ operators }) => operators.filter((operator) => leaders.has(operator)));
+        x = recompute ? recomputed(run, x, own, taken) : run(x);
       }
-      return { hidden_BTD: rmsNorm(x, take(p, finalNorm), normEps), states: after };
+      return { hidden_BTD: applyNorm(finalNorm, 'model.', p, x, normEps), states: after };
     },
-    logits: (p, hidden) => linear(hidden, head.weight(p)),
+    logits: (p, hidden) => logitsOf(head, p, hidden),
   };
 }
 
-function recomputed(run: (x: Tensor) => Tensor, x: Tensor): Tensor {
-  const [y] = checkpoint((inputs) => inputs.map(run))([x]);
+/** x + postNorm(Σ operator(norm(x))), and the states that the block carries on, under the model's names. */
+function applyBlock(
+  { operators, norm, postNorm, prefix }: PlacedBlock,
+  p: Tensors,
+  x: Tensor,
+  before: StateTensors,
+  context: Context,
+  taken: Taken,
+): readonly [Tensor, StateTensors] {
+  const input = norm ? applyNorm(norm, prefix, p, x, context.normEps) : x;
+  const kept: Record<string, Tensor | undefined> = {};
+  const outputs = operators.map((placed) => {
+    const { operator, parameters, states, ownStates, leader, takes } = placed;
+    const own = Object.fromEntries(Object.entries(parameters).map(([key, name]) => [key, take(p, name)]));
+    const remembered = Object.fromEntries(Object.entries(states).map(([key, name]) => [key, before[name]]));
+    const theirs = (leader && taken.get(leader)) ?? {};
+    const given = Object.fromEntries(takes.flatMap((name) => (theirs[name] ? [[name, theirs[name]]] : [])));
+    const { y, state, features } = applyOperator(operator, own, input, remembered, context, given);
+    taken.set(placed, features);
+    for (const key of ownStates) kept[states[key] ?? key] = state[key];
+    return y;
+  });
+  const [first = x, ...others] = outputs;
+  const sum = others.reduce((a, b) => add(a, b), first);
+  const y = postNorm ? applyNorm(postNorm, prefix, p, sum, context.normEps) : sum;
+  return [add(x, y), kept];
+}
+
+/** Runs a layer so that its backward pass recomputes it; features that later layers take leave it as outputs do. */
+function recomputed(run: (x: Tensor) => Tensor, x: Tensor, leaders: readonly PlacedOperator[], taken: Taken): Tensor {
+  const names: (readonly [PlacedOperator, string])[] = [];
+  const [y, ...features] = checkpoint((inputs) => {
+    const outputs = inputs.map(run);
+    for (const leader of leaders)
+      for (const [name, tensor] of Object.entries(taken.get(leader) ?? {})) {
+        names.push([leader, name]);
+        outputs.push(tensor);
+      }
+    return outputs;
+  })([x]);
   if (!y) throw new LfmError('no-result', 'A recomputed layer gave no result.');
+  names.forEach(([leader, name], i) => {
+    const tensor = features[i];
+    if (tensor) taken.set(leader, { ...taken.get(leader), [name]: tensor });
+  });
   return y;
 }
 

@@ -147,7 +147,7 @@ describe('an operator', () => {
       { x: { dtype: 'float32', shape: [1, 3, 2] }, w: { dtype: 'float32', shape: [2, 1, 3] } },
       ({ x, w }) => {
         const context = createContext({ batch: 1, length: 3, normEps: 1e-5 });
-        const [y] = applyOperator(twice(), { 'first.weight': w, 'second.weight': w }, x, {}, context);
+        const { y } = applyOperator(twice(), { 'first.weight': w, 'second.weight': w }, x, {}, context);
         return { y };
       },
     );

@@ -32,10 +32,19 @@ export interface Definition<P, S, F> {
 
 export type StateTensors = Readonly<Record<string, Tensor | undefined>>;
 
+/** What an operator has in common with others of a model. Groups are labels; their first operator by depth leads. */
+export interface Sharing {
+  /** A depth group: one set of parameters. With `features`, only those parameters that make the features named. */
+  readonly weights?: { readonly group: string; readonly features?: readonly string[] };
+  /** Featurizer interconnection: these features are the leader's, and so is what is remembered of nothing but them. */
+  readonly features?: { readonly group: string; readonly names: readonly string[] };
+}
+
 /** An operator with its options: what layers hold. */
 export interface Operator {
   readonly name: string;
   readonly options: unknown;
+  readonly sharing?: Sharing;
   readonly scope: string;
   readonly parameters: (sizes: Sizes) => Declarations;
   readonly state: (sizes: Sizes) => Readonly<Record<string, StateDeclaration>>;
@@ -94,14 +103,22 @@ function isPair(given: Tensors | readonly [Tensors, StateTensors]): given is rea
   return Array.isArray(given);
 }
 
-/** Both halves. */
+/** The operator as one that shares. */
+export function shared(operator_: Operator, sharing: Sharing): Operator {
+  return { ...operator_, sharing };
+}
+
+/** Both halves; features in `given` take the place of those made here. */
 export function applyOperator(
   operator_: Operator,
   p: Tensors,
   x: Tensor,
   state: StateTensors,
   context: Context,
-): readonly [Tensor, StateTensors] {
-  const [features, between] = operator_.featurize(p, x, state, context);
-  return operator_.mix(p, features, between, context);
+  given: Tensors = {},
+): { readonly y: Tensor; readonly state: StateTensors; readonly features: Tensors } {
+  const [made, between] = operator_.featurize(p, x, state, context);
+  const features = { ...made, ...given };
+  const [y, after] = operator_.mix(p, features, between, context);
+  return { y, state: after, features };
 }

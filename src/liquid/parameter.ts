@@ -2,8 +2,8 @@
 import { LfmError } from '../tensor/error.ts';
 import type { Tensor } from '../tensor/index.ts';
 
-/** Normal numbers of standard deviation `std` around 0, or one value everywhere. */
-export type Init = { readonly std: number } | { readonly value: number };
+/** Normal numbers of standard deviation `std` around 0, one value everywhere, or these values in row-major order. */
+export type Init = { readonly std: number } | { readonly value: number } | { readonly values: readonly number[] };
 
 export interface ParameterDeclaration {
   readonly shape: readonly number[];
@@ -34,6 +34,11 @@ export function gain(shape: readonly number[], axes: readonly string[]): Paramet
 /** A summand for each feature: starts at 0, does not decay. */
 export function bias(shape: readonly number[], axes: readonly string[]): ParameterDeclaration {
   return { shape, axes, init: { value: 0 }, decay: false };
+}
+
+/** Numbers that start where they are told, and do not decay: rates and their like. */
+export function set(values: readonly number[], axes: readonly string[]): ParameterDeclaration {
+  return { shape: [values.length], axes, init: { values }, decay: false };
 }
 
 /** The tensor of that name. Errors: `missing-parameter`. */

@@ -14,6 +14,7 @@ import {
   trace,
 } from '../tensor/index.ts';
 import { createContext } from './context.ts';
+import { asProduct } from './ends.ts';
 import type { Model } from './model.ts';
 import type { Tensors } from './parameter.ts';
 import { take } from './parameter.ts';
@@ -83,10 +84,11 @@ function lossOf(model: Model, inputs: Tensors, options: LossOptions): Tensor {
     return reshape(given, [tokens, ...given.shape.slice(2)]);
   };
   const hidden = reshape(hidden_BTD, [tokens, model.hiddenSize]);
-  const { objective } = model.head;
+  const { objective, softCap } = model.head;
   if (objective) return objective.loss(model.logits(p, hidden), flat('labels'), flat('weights'));
   const chunks = options.chunks ?? defaultChunks(tokens, model.head.classes);
-  return softmaxCrossEntropy(hidden, model.head.weight(p), flat('labels'), flat('weights'), chunks);
+  const [rows, matrix] = asProduct(model.head, p, hidden);
+  return softmaxCrossEntropy(rows, matrix, flat('labels'), flat('weights'), { chunks, softCap });
 }
 
 /**

@@ -1,11 +1,18 @@
-// Models by name: definitions without weights, of published sizes where there are any.
+// Models by name: definitions without weights, of published sizes where there are any. Not among index.ts's exports: a page
+// that loads one model need not carry all of them.
 import { afmModels } from './afm.ts';
 import type { Catalogue } from './entry.ts';
+import { lfm1Models } from './lfm1.ts';
 import { lfm2Models } from './lfm2-sizes.ts';
+import { llamaModels } from './llama-sizes.ts';
 import { openElmModels } from './openelm.ts';
+import { phi3Models } from './phi3.ts';
 
 export const catalogue: Catalogue = {
   ...lfm2Models,
+  ...lfm1Models,
+  ...llamaModels,
+  ...phi3Models,
   ...openElmModels,
   ...afmModels,
 };

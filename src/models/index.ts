@@ -3,31 +3,44 @@ import type { Model } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Shapes } from './lfm2.ts';
 import { fromHuggingFace, lfm2 } from './lfm2.ts';
+import { llama, llamaFromHuggingFace, llamaName } from './llama.ts';
 
-const architectures = new Map<unknown, (json: unknown, shapes: Shapes) => Model>([
-  ['lfm2', (json, shapes) => lfm2(fromHuggingFace(json, shapes))],
+interface Architecture {
+  readonly model: (json: unknown, shapes: Shapes) => Model;
+  /** From a parameter's name to what checkpoints call it; absent where they are one. */
+  readonly checkpointName?: (parameter: string) => string;
+}
+
+const architectures = new Map<unknown, Architecture>([
+  ['lfm2', { model: (json, shapes) => lfm2(fromHuggingFace(json, shapes)) }],
+  ['llama', { model: (json) => llama(llamaFromHuggingFace(json)), checkpointName: llamaName }],
 ]);
+
+function architectureOf(json: unknown): Architecture {
+  const type = typeof json === 'object' && json !== null && 'model_type' in json ? json.model_type : undefined;
+  const found = architectures.get(type);
+  if (found) return found;
+  const known = [...architectures.keys()].join(', ');
+  throw new LfmError(
+    'unknown-model-type',
+    `config.json: expected a model_type among ${known}; found ${JSON.stringify(type) ?? 'none'}.`,
+  );
+}
 
 /**
  * The model that a config.json describes; `shapes` are its checkpoint's, where there is one.
  * Errors: `unknown-model-type` with the known ones, `bad-config` naming the key.
  */
 export function modelFromConfig(json: unknown, shapes: Shapes = {}): Model {
-  const type = typeof json === 'object' && json !== null && 'model_type' in json ? json.model_type : undefined;
-  const read = architectures.get(type);
-  if (!read) {
-    const known = [...architectures.keys()].join(', ');
-    throw new LfmError(
-      'unknown-model-type',
-      `config.json: expected a model_type among ${known}; found ${JSON.stringify(type) ?? 'none'}.`,
-    );
-  }
-  return read(json, shapes);
+  return architectureOf(json).model(json, shapes);
 }
 
-export { announcedNames, publishedScores } from './announcement.ts';
-export type { PublishedScores } from './announcement.ts';
-export { catalogue } from './catalogue.ts';
-export type { Catalogue, CatalogueEntry } from './entry.ts';
+/** What the checkpoints of such a model call each of its parameters. Errors: `unknown-model-type`. */
+export function checkpointNames(json: unknown): (parameter: string) => string {
+  return architectureOf(json).checkpointName ?? ((parameter) => parameter);
+}
+
+export { openedGguf, unpair } from './gguf.ts';
+export type { GgufTensorSource } from './gguf.ts';
 export { fromHuggingFace, lfm2, toHuggingFace } from './lfm2.ts';
 export type { Lfm2Config, Shapes } from './lfm2.ts';

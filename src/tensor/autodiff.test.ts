@@ -351,7 +351,7 @@ describe('derivatives of derivatives', () => {
           t.exp(x),
           t.constant('int32', [2], Int32Array.of(1, 0)),
           t.full('float64', [2], 0.5),
-          1,
+          { chunks: 1 },
         ),
       ),
   };

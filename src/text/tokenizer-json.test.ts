@@ -132,12 +132,21 @@ describe('what parseTokenizerJson refuses', () => {
     expect(errorOf('{').code).toBe('tokenizer-json');
     expect(errorOf('[]').code).toBe('tokenizer-not-object');
     expect(errorOf('{"model":{},"model":{}}').code).toBe('tokenizer-duplicate-key');
-    const lacking = changed((file) => {
-      delete file['model']?.['vocab']?.['q'];
-      Object.assign(file['model'] ?? {}, { merges: [] });
-    });
-    expect(errorOf(lacking).code).toBe('tokenizer-bytes-missing');
+    expect(errorOf(lacking('<|pad|>')).code).toBe('tokenizer-bytes-missing');
   });
+
+  it('not a byte without a token where none stands for the unknown: the library drops it, and so do we', () => {
+    const tokenizer = parseTokenizerJson(lacking(null));
+    const ids = tokenizer.encode('aqb', { addSpecialTokens: false });
+    expect(tokenizer.decode(ids)).toBe('ab');
+    expect(tokenizer.encodeBytes(Uint8Array.of(0x61, 0x71, 0x62), { addSpecialTokens: false })).toEqual(ids);
+  });
+
+  const lacking = (unknown: string | null) =>
+    changed((file) => {
+      delete file['model']?.['vocab']?.['q'];
+      Object.assign(file['model'] ?? {}, { merges: [], unk_token: unknown });
+    });
 });
 
 describe('a hostile file', () => {

@@ -3,7 +3,7 @@
 
 import { parseJsonObject, type JsonObject } from '../files/json.ts';
 import type { AddedToken } from './added-tokens.ts';
-import { fromByteChars } from './bytes.ts';
+import { BYTE_CHARS, fromByteChars } from './bytes.ts';
 import { asArray, asBoolean, asId, asObject, asString, field, invalid, unsupported } from './json-fields.ts';
 import { parsePostProcessor, parsePreTokenizer } from './tokenizer-json-parts.ts';
 import { Tokenizer } from './tokenizer.ts';
@@ -22,7 +22,11 @@ const MAX_TOKEN_LENGTH = 1 << 12;
  */
 export function parseTokenizerJson(text: string): Tokenizer {
   if (text.length > MAX_FILE_LENGTH) throw invalid('the file', `at most ${MAX_FILE_LENGTH} characters`, text.length);
-  const file = parseJsonObject(text, 'tokenizer.json', 'tokenizer');
+  return readTokenizerJson(parseJsonObject(text, 'tokenizer.json', 'tokenizer'));
+}
+
+/** As `parseTokenizerJson`, of the parsed file. */
+export function readTokenizerJson(file: JsonObject): Tokenizer {
   const model = asObject(field(file, 'model'), 'model');
   checkModel(model);
   if (field(file, 'normalizer') !== undefined) throw unsupported('normalizer', field(file, 'normalizer'), 'null');
@@ -43,6 +47,8 @@ export function parseTokenizerJson(text: string): Tokenizer {
       new Set([...idOfSpelling.values(), ...addedTokens.map((t) => t.id)]),
     ),
     ignoreMerges: asBoolean(field(model, 'ignore_merges'), 'model.ignore_merges', false),
+    // So does the library; with an unk_token it would put that, which we do not: the tokenizer then refuses.
+    ...(lacksBytes(tokens) && field(model, 'unk_token') === undefined && { dropsUnknownBytes: true }),
   });
 }
 
@@ -57,7 +63,7 @@ function checkModel(model: JsonObject): void {
   }
   if (field(model, 'byte_fallback'))
     throw unsupported('model.byte_fallback', true, 'false, with the 256 bytes in the vocabulary');
-  // unk_token and fuse_unk have no effect where every byte has a token, and the tokenizer insists on that.
+  // unk_token and fuse_unk have no effect where every byte has a token.
 }
 
 function parseVocab(value: unknown): Map<string, number> {
@@ -120,6 +126,11 @@ function spellTokens(
     tokens[id] = token;
   }
   return tokens;
+}
+
+function lacksBytes(tokens: readonly (string | undefined)[]): boolean {
+  const known = new Set(tokens);
+  return BYTE_CHARS.some((_, byte) => !known.has(String.fromCharCode(byte)));
 }
 
 function parseMerges(value: unknown, idOfSpelling: ReadonlyMap<string, number>): Int32Array {

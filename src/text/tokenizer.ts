@@ -21,6 +21,8 @@ export interface TokenizerDefinition {
   readonly suffix: readonly number[];
   /** Whether a word that is itself a token is taken whole, even where no chain of merges leads to it. */
   readonly ignoreMerges: boolean;
+  /** Whether a byte without a token is left out of a text, as the `tokenizers` library does; else none may lack one. */
+  readonly dropsUnknownBytes?: boolean;
 }
 
 export interface EncodeOptions {
@@ -43,11 +45,14 @@ const CACHED_LENGTH = 32;
 /** When this many words are held the cache starts anew, so that it stays small and follows the text. */
 const CACHED_WORDS = 1 << 16;
 
+const NO_TOKEN = -1;
+
 const encoder = new TextEncoder();
 
 /**
  * A byte-level BPE tokenizer. `decode(encode(text, { addSpecialTokens: false }))` is `text` for every well-formed
- * string, unless the pre-tokenizer itself changes text (a prefix space, removed separators). A lone surrogate has no
+ * string, unless the pre-tokenizer itself changes text (a prefix space, removed separators) or the vocabulary lacks bytes
+ * and its file says that they are dropped. A lone surrogate has no
  * UTF-8 form: it is encoded, and so comes back, as U+FFFD.
  */
 export class Tokenizer {
@@ -57,6 +62,8 @@ export class Tokenizer {
   readonly #preTokenizer: PreTokenizer;
   readonly #merger: Merger;
   readonly #byteIds: Int32Array;
+  readonly #isLossy: boolean;
+  readonly #hasToken = (byte: number): boolean => this.#byteIds[byte] !== NO_TOKEN;
   readonly #idOfBytes = new Map<string, number>();
   readonly #added = new Map<number, AddedToken>();
   readonly #idOfAdded = new Map<string, number>();
@@ -81,6 +88,7 @@ export class Tokenizer {
       if (token !== undefined && !this.#idOfBytes.has(token)) this.#idOfBytes.set(token, id);
     }
     this.#byteIds = Int32Array.from({ length: 256 }, (_, byte) => this.#byteId(byte));
+    this.#isLossy = this.#byteIds.includes(NO_TOKEN);
     this.#merger = new Merger(this.#byteIds, definition.merges);
     this.vocabSize = spelt.length;
     this.#offsets = new Int32Array(spelt.length + 1);
@@ -103,6 +111,7 @@ export class Tokenizer {
   #byteId(byte: number): number {
     const id = this.#idOfBytes.get(String.fromCharCode(byte));
     if (id !== undefined) return id;
+    if (this.definition.dropsUnknownBytes) return NO_TOKEN;
     throw new LfmError(
       'tokenizer-bytes-missing',
       `The vocabulary has no token for the byte ${byte}. Byte-level BPE needs all 256, or some text could not be ` +
@@ -129,7 +138,7 @@ export class Tokenizer {
     return this.#wrap(options, (out) => {
       for (const piece of decodeChunks(bytes, hasSpaced ? undefined : this.#preTokenizer.isWordBoundary)) {
         if (typeof piece === 'string') this.#encodeText(piece, parse, out);
-        else for (const byte of piece) out.push(this.#byteIds[byte] ?? 0);
+        else for (const byte of piece.filter(this.#hasToken)) out.push(this.#byteIds[byte] ?? 0);
       }
     });
   }
@@ -171,7 +180,7 @@ export class Tokenizer {
       ? this.#wordBytes.subarray(0, encoder.encodeInto(word, this.#wordBytes).written)
       : encoder.encode(word);
     const whole = this.definition.ignoreMerges ? this.#idOfBytes.get(toByteString(bytes)) : undefined;
-    if (whole === undefined) this.#merger.merge(bytes, out);
+    if (whole === undefined) this.#merger.merge(this.#isLossy ? bytes.filter(this.#hasToken) : bytes, out);
     else out.push(whole);
     if (!isShort) return;
     if (this.#cache.size >= CACHED_WORDS) this.#cache.clear();

@@ -19,6 +19,10 @@ export interface DeviceBenchmarkOptions {
   readonly dtype: 'float32' | 'bfloat16';
   readonly recompute: boolean;
   readonly engine: XlaOptions;
+  /** Where parameters start, row-major float32. Default: random numbers made on the devices. */
+  readonly start?: (name: string) => Promise<Float32Array>;
+  /** Tokens [batch, length + 1] of a step, counted from 0. Default: one random batch again and again. */
+  readonly tokens?: (step: number) => Int32Array;
 }
 
 export interface DeviceBenchmark {
@@ -53,7 +57,7 @@ const WARM_UP = 3;
 /** One step runs, the next is queued. */
 const IN_FLIGHT = 2;
 
-/** Trains on one random batch again and again, whose loss must fall. Errors: those of the engine and createTrainer. */
+/** Trains, by default on one random batch again and again, whose loss must fall. Errors: those of the engine and createTrainer. */
 export async function benchmarkDevices(options: DeviceBenchmarkOptions): Promise<DeviceBenchmark> {
   const { model, batch, length, steps, dtype, recompute } = options;
   const { xlaEngine } = await import('../engines/xla/engine.node.ts');
@@ -67,18 +71,20 @@ export async function benchmarkDevices(options: DeviceBenchmarkOptions): Promise
       batch: { size: batch, length },
       dtype,
       recompute,
-      start: (key, sharding) => weights.make(key, sharding),
+      start: (key, sharding) =>
+        options.start && key in model.parameters ? options.start(key) : weights.make(key, sharding),
     });
     weights.dispose();
     const random = new Random(7);
-    const tokens = Int32Array.from({ length: batch * (length + 1) }, () =>
+    const repeated = Int32Array.from({ length: batch * (length + 1) }, () =>
       Math.floor(random.uniform() * model.head.classes),
     );
+    const { tokens = () => repeated } = options;
     let launching = 0;
     const results: Promise<StepResult>[] = [];
     const launch = async () => {
       const at = performance.now();
-      const { result } = await trainer.step(tokens, results.length + 1, 3e-4);
+      const { result } = await trainer.step(tokens(results.length), results.length + 1, 3e-4);
       launching += performance.now() - at;
       results.push(result);
       await results.at(-1 - IN_FLIGHT);

@@ -2,7 +2,7 @@
 import type { Buffer, Engine, Executable, Sharding } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
-import { full, mul, randomUniform, streamOf, sub, trace } from '../tensor/index.ts';
+import { constant, full, mul, randomUniform, reshape, streamOf, sub, trace } from '../tensor/index.ts';
 
 export interface DeviceWeights {
   /** Undefined for what is no parameter. Uniform, of the spread that the parameter asks for. */
@@ -17,7 +17,10 @@ export function deviceWeights(engine: Engine, model: Model, seed: number): Devic
   async function made(name: string, { shape, init }: Model['parameters'][string], sharding?: Sharding) {
     const kind = JSON.stringify([shape, init, sharding?.axes]);
     const program = trace('make', { key: { dtype: 'uint32', shape: [2] } }, ({ key }) => {
-      if (!key || !('std' in init)) return { made: full('float32', shape, 'std' in init ? 0 : init.value) };
+      if (!key) return {};
+      if ('values' in init)
+        return { made: reshape(constant('float32', [init.values.length], Float32Array.from(init.values)), shape) };
+      if ('value' in init) return { made: full('float32', shape, init.value) };
       // A uniform number in [-1/2, 1/2) has the variance 1/12.
       return { made: mul(sub(randomUniform(key, shape), 0.5), init.std * Math.sqrt(12)) };
     });

@@ -1,5 +1,6 @@
 // config.json of a model: its own, or the LFM2 configuration that its layers amount to.
-import type { Layer, Model } from '../liquid/index.ts';
+import type { Model, Operator } from '../liquid/index.ts';
+import { layer, operatorsOf } from '../liquid/index.ts';
 import { toHuggingFace } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { TokenIds } from './recipe-model.ts';
@@ -19,21 +20,29 @@ export function configOf(model: Model, ids: TokenIds): Readonly<Record<string, u
       `No config.json describes this model: ${why}. Give defineModel a \`config\` to save with it.`,
     );
   };
-  const mixers = (name: string): Layer[] => model.layers.filter(({ mixer }) => mixer.name === name);
-  const optionsOf = (layers: readonly Layer[], part: 'mixer' | 'mlp', what: string): Options => {
-    const all = layers.map((layer) => layer[part].options as Options);
+  if (model.links.length > 0) refuse('LFM2 shares nothing between layers');
+  const layers = model.layers.map((one) => {
+    const [mixer, mlp] = operatorsOf(one);
+    const plain = mixer && mlp && JSON.stringify(one) === JSON.stringify(layer(mixer, mlp));
+    return plain ? { mixer, mlp } : refuse('LFM2 has two blocks a layer, each behind its norm');
+  });
+  const optionsOf = (operators: readonly Operator[], what: string): Options => {
+    const all = operators.map(({ options }) => options as Options);
     const [first = {}] = all;
     if (all.some((options) => JSON.stringify(options) !== JSON.stringify(first)))
       refuse(`its ${what} differ from layer to layer`);
     return first;
   };
+  const mixers = (name: string) => layers.map(({ mixer }) => mixer).filter((mixer) => mixer.name === name);
   const [attending, convolving] = [mixers('attention'), mixers('short_conv')];
-  if (attending.length + convolving.length < model.layers.length)
-    refuse('LFM2 has layers of short_conv and attention only');
-  if (model.layers.some(({ mlp }) => mlp.name !== 'swiglu')) refuse('LFM2 has a swiglu in every layer');
-  const attention = optionsOf(attending, 'mixer', 'attention layers');
-  const conv = optionsOf(convolving, 'mixer', 'convolutions');
-  const mlp = optionsOf(model.layers, 'mlp', 'SwiGLUs');
+  if (attending.length + convolving.length < layers.length) refuse('LFM2 has layers of short_conv and attention only');
+  if (layers.some(({ mlp }) => mlp.name !== 'swiglu')) refuse('LFM2 has a swiglu in every layer');
+  const attention = optionsOf(attending, 'attention layers');
+  const conv = optionsOf(convolving, 'convolutions');
+  const mlp = optionsOf(
+    layers.map(({ mlp: one }) => one),
+    'SwiGLUs',
+  );
   if (attention.window !== undefined || attention.headDim !== undefined) refuse('LFM2 knows no window and no headDim');
   const table = model.parameters['model.embed_tokens.weight'];
   if (!table) return refuse('it has no token embedding');
@@ -43,7 +52,7 @@ export function configOf(model: Model, ids: TokenIds): Readonly<Record<string, u
     vocabSize: model.head.classes,
     hiddenSize: model.hiddenSize,
     intermediateSize: Number(mlp.intermediateSize),
-    layerTypes: model.layers.map(({ mixer }) => (mixer.name === 'attention' ? 'full_attention' : 'conv')),
+    layerTypes: layers.map(({ mixer }) => (mixer.name === 'attention' ? 'full_attention' : 'conv')),
     numAttentionHeads: heads,
     numKeyValueHeads: Number(attention.keyValueHeads ?? heads),
     ropeTheta: Number(attention.theta ?? 10_000),

@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { load } from '../generate/load.ts';
-import { attention, defineModel, layer, shortConv, swiglu } from '../liquid/index.ts';
+import { attention, block, defineModel, layer, shortConv, stack, swiglu } from '../liquid/index.ts';
 import { configOf } from './model-config.ts';
 import { grammarText, temporaryFolder } from './testing.node.ts';
 import { bpe, text, train } from './train.node.ts';
@@ -87,7 +87,7 @@ describe('configOf', () => {
     ['convolutions that differ', [c, layer(shortConv({ kernel: 4 }), mlp)]],
     ['SwiGLUs that differ', [c, layer(shortConv({ kernel: 3 }), swiglu({ intermediateSize: 16 }))]],
     ['a window', [layer(attention({ heads: 2, window: 4 }), mlp)]],
-    ['another operator', [layer(swiglu({ intermediateSize: 8 }), mlp)]],
+    ['another operator', [stack(block(swiglu({ intermediateSize: 8 })))]],
   ])('has none for %s', (_, layers) => {
     expect(() => configOf(defineModel({ vocabSize: 5, hiddenSize: 16, layers }), ids)).toThrow(
       expect.objectContaining({ code: 'no-config' }),

@@ -7,6 +7,7 @@ import { attentionCases } from './cases/attention.ts';
 import { elementwiseCases } from './cases/elementwise.ts';
 import { indexingCases } from './cases/indexing.ts';
 import { movementCases } from './cases/movement.ts';
+import { recurrenceCases } from './cases/recurrence.ts';
 import { reductionCases } from './cases/reduction.ts';
 
 export const cases: readonly OperationCase[] = [
@@ -18,4 +19,5 @@ export const cases: readonly OperationCase[] = [
   ...controlCases,
   ...compositeCases,
   ...attentionCases,
+  ...recurrenceCases,
 ];

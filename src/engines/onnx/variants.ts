@@ -26,6 +26,8 @@ function narrowCrossEntropy(x: Tensor, w: Tensor, labels: Tensor, weights: Tenso
 }
 
 export const variants: Variants = {
-  softmax_cross_entropy: (operands, { chunks }) =>
-    operands[0]?.dtype === 'float32' ? crossEntropyByParts(operands, Number(chunks), narrowCrossEntropy) : undefined,
+  softmax_cross_entropy: (operands, { chunks, softCap }) =>
+    operands[0]?.dtype === 'float32' && softCap === undefined
+      ? crossEntropyByParts(operands, Number(chunks), narrowCrossEntropy)
+      : undefined,
 };

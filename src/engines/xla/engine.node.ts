@@ -85,6 +85,20 @@ const cpuFlags = {
   xla_cpu_use_xnnpack: false,
 };
 
+/** Activations are rounded where the program says: 1.3% faster on an H100 than leaving it to XLA, and what others compute. */
+const gpuFlags = { xla_allow_excess_precision: false };
+
+/** Over a mesh: collectives behind what can be computed meanwhile, joined to 64 MiB (2 H100s: 0.929 to 0.947 of one's speed). */
+const meshFlags = {
+  xla_gpu_enable_latency_hiding_scheduler: true,
+  xla_gpu_all_reduce_combine_threshold_bytes: 2 ** 26,
+  xla_gpu_all_gather_combine_threshold_bytes: 2 ** 26,
+  xla_gpu_reduce_scatter_combine_threshold_bytes: 2 ** 26,
+};
+
+/** Sums in one order, and no choice of kernels by timing. */
+const deterministicFlags = { xla_gpu_deterministic_ops: true };
+
 /** Buffers of zeros larger than this are made on the device, smaller ones sent. */
 const ZEROS_SENT_BYTES = 1 << 20;
 
@@ -130,7 +144,15 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
     cacheFolder = join(host.cacheFolder(), 'xla'),
     cacheFromMs = 1000,
   } = options;
-  const flags = { ...(client.platform === 'cpu' && cpuFlags), ...options.flags };
+  const flags = {
+    ...(client.platform === 'cpu' && cpuFlags),
+    ...(client.platform === 'cuda' && {
+      ...gpuFlags,
+      ...(mesh && meshFlags),
+      ...(deterministic && deterministicFlags),
+    }),
+    ...options.flags,
+  };
   const target = mapped ? 'cuda' : 'generic';
   const cache = cacheFolder === null ? undefined : new ExecutableCache(cacheFolder);
   const identity = [

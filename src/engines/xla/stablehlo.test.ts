@@ -183,7 +183,7 @@ describe('on NVIDIA', () => {
         'loss',
         { x: half(512, 8), w: half(classes, 8), labels: { dtype: 'int32', shape: [512] }, weights: float(512) },
         ({ x, w, labels, weights }) => ({
-          loss: softmaxCrossEntropy(x, w, labels, weights, 8),
+          loss: softmaxCrossEntropy(x, w, labels, weights, { chunks: 8 }),
         }),
       );
     expect(toStableHlo(program(100)).text).toContain('tensor<64x100xbf16>');

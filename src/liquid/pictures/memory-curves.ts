@@ -52,7 +52,12 @@ export function memoryCurves(
         class: 'faint',
       }),
       ...(curves.some(({ points, contextLength }) => (points.at(-1)?.length ?? 0) > contextLength)
-        ? [words('dotted: longer than the model was made for', right + 20, frame.height - 12, { class: 'faint small' })]
+        ? [
+            words('dotted: longer than the model was made for', frame.width - 10, frame.height - 12, {
+              anchor: 'end',
+              class: 'faint small',
+            }),
+          ]
         : []),
       ...rules,
       ...ticks,

@@ -2,7 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { classifications } from '../classification.ts';
-import { attention, defineModel, layer, shortConv, swiglu } from '../index.ts';
+import { attention, defineModel, depthGroup, layer, shared, shortConv, swiglu } from '../index.ts';
+import { layerStack } from './layer-stack.ts';
 import { formatLength, memoryCurves } from './memory-curves.ts';
 import { operatorMap } from './operator-map.ts';
 import { element, svgPage, words } from './svg.ts';
@@ -103,5 +104,37 @@ describe('operatorMap', () => {
     expect(filled(operatorMap())).toEqual(Object.keys(classifications).toSorted());
     const more = defineModel({ vocabSize: 8, hiddenSize: 8, layers: [layer(attention({ heads: 2 }), mlp)] });
     expect(filled(operatorMap(more))).toEqual(['attention', 'swiglu']);
+  });
+});
+
+describe('layerStack', () => {
+  const mlp = swiglu({ intermediateSize: 8 });
+  const [conv, attend] = [layer(shortConv(), mlp), layer(attention({ heads: 2 }), mlp)];
+  const model = defineModel({ vocabSize: 8, hiddenSize: 8, layers: [conv, attend, conv, attend] });
+
+  it('draws two boxes a layer and says how many there are of each operator', () => {
+    const svg = layerStack('mine', model);
+    const { words: said, tags } = parse(svg);
+    // The page, two boxes for each of four layers, and three in the legend.
+    expect(tags.filter((tag) => tag === 'rect')).toHaveLength(1 + 8 + 3);
+    expect(said).toEqual(expect.arrayContaining(['mine', 'short_conv x 2', 'attention x 2', 'swiglu x 4']));
+    expect(svg).not.toMatch(/depth group|NaN|undefined/);
+  });
+
+  it('draws groups that share weights below, in lanes that do not cross, and features that are taken above', () => {
+    const taking = layer(shared(attention({ heads: 2 }), { features: { group: 'kv', names: ['k', 'v'] } }), mlp);
+    const [even, odd] = [depthGroup('even', conv), depthGroup('odd', taking)];
+    const svg = layerStack('mine', defineModel({ vocabSize: 8, hiddenSize: 8, layers: [even, odd, even, odd] }));
+    // A dot for each depth of a group, and two in the legend.
+    const heights = numbers(svg, 'circle', 'cy');
+    expect(heights).toHaveLength(4 + 2);
+    expect(heights[0]).toBe(heights[1]);
+    expect(heights[2]).toBeGreaterThan(heights[1] ?? 0);
+    expect(parse(svg).words.join()).toMatch(/depth group.*featurizer interconnection/);
+    const [, from, to] = /d="M([\d.]+) [\d.]+C\S+ \S+ \S+ \S+ ([\d.]+) /.exec(svg) ?? [];
+    expect(Number(to)).toBeGreaterThan(Number(from));
+    const height = Number(/ height="(\d+)"/.exec(svg)?.[1]);
+    for (const tag of ['circle', 'rect'])
+      for (const y of numbers(svg, tag, tag === 'rect' ? 'y' : 'cy')) expect(y).toBeLessThan(height);
   });
 });

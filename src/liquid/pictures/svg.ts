@@ -90,7 +90,7 @@ function escaped(text: string): string {
 
 /** Colours that can be told apart on white and on black, also by most who see few of them (after Okabe and Ito). */
 export const palette = [
-  '#0072b2',
+  '#1f7fc1',
   '#d55e00',
   '#009e73',
   '#b6529a',

@@ -111,7 +111,7 @@ describe('softmax_cross_entropy', () => {
   it.each([1, 2, 3, 6])('is the weighted sum of the tokens’ losses, in %i chunks', (chunks) => {
     expect(
       compute({ x, w, labels, weights }, ({ x, w, labels, weights }) =>
-        t.softmaxCrossEntropy(x, w, labels, weights, chunks),
+        t.softmaxCrossEntropy(x, w, labels, weights, { chunks }),
       ),
     ).toBeAllClose([expected], close);
   });
@@ -121,7 +121,7 @@ describe('softmax_cross_entropy', () => {
     other.data[2] = 0;
     const of = (labels: NDArray) =>
       compute({ x, w, labels, weights }, ({ x, w, labels, weights }) =>
-        t.softmaxCrossEntropy(x, w, labels, weights, 2),
+        t.softmaxCrossEntropy(x, w, labels, weights, { chunks: 2 }),
       );
     expect(of(other)).toEqual(of(labels));
   });
@@ -131,14 +131,16 @@ describe('softmax_cross_entropy', () => {
     const table = array('float32', [2, 1], [1, -1]);
     const inputs = { far, table, label: array('int32', [1], [1]), weight: array('float32', [1], [1]) };
     expect(
-      compute(inputs, ({ far, table, label, weight }) => t.softmaxCrossEntropy(far, table, label, weight, 1)),
+      compute(inputs, ({ far, table, label, weight }) =>
+        t.softmaxCrossEntropy(far, table, label, weight, { chunks: 1 }),
+      ),
     ).toEqual([2000]);
   });
 
   it('refuses tokens that do not go into its chunks', () => {
     expect(() =>
       compute({ x, w, labels, weights }, ({ x, w, labels, weights }) =>
-        t.softmaxCrossEntropy(x, w, labels, weights, 4),
+        t.softmaxCrossEntropy(x, w, labels, weights, { chunks: 4 }),
       ),
     ).toThrow(expect.objectContaining({ code: 'indivisible' }));
   });

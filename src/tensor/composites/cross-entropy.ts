@@ -21,12 +21,16 @@ import {
   sliceAxis,
   sub,
   sum,
+  tanh,
 } from '../functions.ts';
 import type { Tensor } from '../tracer.ts';
 import { decompositionOf, emit } from '../tracer.ts';
 
-/** Into how many runs of tokens the work is cut; the token count must be a multiple. */
-export type CrossEntropyAttributes = { readonly chunks: number };
+/**
+ * Into how many runs of tokens the work is cut (the token count must be a multiple), and c where logits l stand for
+ * c tanh(l / c).
+ */
+export type CrossEntropyAttributes = { readonly chunks: number; readonly softCap?: number };
 
 /** Loss and gradients of some tokens. */
 export interface CrossEntropyPart {
@@ -35,28 +39,35 @@ export interface CrossEntropyPart {
   dw: Tensor;
 }
 
-/** Loss of some tokens, with what its gradients are made of: exp(logits - largest) [N, V] and their sums [N]. */
+/**
+ * Loss of some tokens, with what its gradients are made of: exp(logits - largest) [N, V] and their sums [N], and, with a
+ * cap, tanh(l / c) [N, V].
+ */
 export function lossOfTokens(
   x: Tensor,
   w: Tensor,
   labels: Tensor,
   weights: Tensor,
-): { loss: Tensor; powers: Tensor; total: Tensor } {
-  const logits = linear(x, w);
-  const wide = x.dtype === 'float64' ? logits : cast(logits, 'float32');
+  softCap?: number,
+): { loss: Tensor; powers: Tensor; total: Tensor; bent: Tensor | undefined } {
+  const product = linear(x, w);
+  const raw = x.dtype === 'float64' ? product : cast(product, 'float32');
+  const bent = softCap === undefined ? undefined : tanh(mul(raw, 1 / softCap));
+  const wide = bent && softCap !== undefined ? mul(bent, softCap) : raw;
   const top = max(wide, [-1]);
   const powers = exp(sub(wide, expandDims(top, -1)));
   const total = sum(powers, [-1]);
   const picked = gatherFrom(wide, labels, { axis: 1, batchDims: 1 });
-  return { loss: sum(mul(weights, sub(add(top, log(total)), picked)), [0]), powers, total };
+  return { loss: sum(mul(weights, sub(add(top, log(total)), picked)), [0]), powers, total, bent };
 }
 
 /** Loss of some tokens, and its gradients: both are known while the logits are at hand, so nothing is kept or recomputed. */
-function chunkLoss(x: Tensor, w: Tensor, labels: Tensor, weights: Tensor): CrossEntropyPart {
-  const { loss, powers, total } = lossOfTokens(x, w, labels, weights);
+function chunkLoss(x: Tensor, w: Tensor, labels: Tensor, weights: Tensor, softCap?: number): CrossEntropyPart {
+  const { loss, powers, total, bent } = lossOfTokens(x, w, labels, weights, softCap);
   const share = mul(powers, expandDims(div(weights, total), -1));
   const isLabel = eq(iota('int32', powers.shape, 1), expandDims(labels, -1));
-  const dLogits = cast(select(isLabel, sub(share, expandDims(weights, -1)), share), x.dtype);
+  const slope = select(isLabel, sub(share, expandDims(weights, -1)), share);
+  const dLogits = cast(bent ? mul(slope, sub(1, mul(bent, bent))) : slope, x.dtype);
   const plain = { lhsBatching: [], rhsBatching: [], preferredType: x.dtype };
   return {
     loss,
@@ -102,7 +113,8 @@ export function crossEntropyByParts(
  */
 defineComposite<CrossEntropyAttributes>({
   kind: 'softmax_cross_entropy',
-  decompose: (operands, { chunks }) => crossEntropyByParts(operands, chunks, chunkLoss),
+  decompose: (operands, { chunks, softCap }) =>
+    crossEntropyByParts(operands, chunks, (...part) => chunkLoss(...part, softCap)),
   gradient: ({ operands, attributes, results: [, dx, dw], cotangents, needed }) => {
     const [dLoss, ddx, ddw] = cotangents;
     // A derivative of the derivative, or of the weights: the logits are held.
@@ -116,8 +128,15 @@ defineComposite<CrossEntropyAttributes>({
 });
 
 /** Weighted sum of the tokens' losses, in nats. `chunks` bounds what is held: tokens / chunks rows of logits. */
-export function softmaxCrossEntropy(x: Tensor, w: Tensor, labels: Tensor, weights: Tensor, chunks: number): Tensor {
-  const [loss] = emit('softmax_cross_entropy', [x, w, labels, weights], { chunks });
+export function softmaxCrossEntropy(
+  x: Tensor,
+  w: Tensor,
+  labels: Tensor,
+  weights: Tensor,
+  { chunks, softCap }: { readonly chunks: number; readonly softCap?: number | undefined },
+): Tensor {
+  const attributes: CrossEntropyAttributes = { chunks, ...(softCap !== undefined && { softCap }) };
+  const [loss] = emit('softmax_cross_entropy', [x, w, labels, weights], attributes);
   if (!loss) throw new LfmError('no-result', 'softmax_cross_entropy gave no result.');
   return loss;
 }

@@ -66,3 +66,14 @@ defineComposite({
 export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
   return emit('rms_norm', [x, weight], { eps })[0] ?? x;
 }
+
+/**
+ * y = (x - mean) / sqrt(variance + eps) * weight + bias over the last axis (Ba et al. 2016, arXiv 1607.06450), computed in
+ * float32 and rounded before the weight.
+ */
+export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps: number): Tensor {
+  const x32 = wide(x);
+  const centred = sub(x32, expandDims(mean(x32, [-1]), -1));
+  const inverse = rsqrt(add(mean(mul(centred, centred), [-1]), eps));
+  return add(mul(cast(mul(centred, expandDims(inverse, -1)), x.dtype), weight), bias);
+}

@@ -222,14 +222,14 @@ const entropy = (
   name: string,
   chunks: number,
   weights: InputSpec,
-  more: Partial<OperationCase> = {},
+  { softCap, ...more }: Partial<OperationCase> & { readonly softCap?: number } = {},
 ): OperationCase => ({
   ...testCase({
     kind: 'softmax_cross_entropy',
     name,
     inputs: { x: f([6, 4]), w: f([7, 4]), labels: i32([6], { list: [0, 6, 3, 3, 1, 5] }), weights },
     body: ({ x, w, labels, weights }, float) => ({
-      loss: t.softmaxCrossEntropy(x, w, labels, t.cast(weights, wide(float)), chunks),
+      loss: t.softmaxCrossEntropy(x, w, labels, t.cast(weights, wide(float)), { chunks, softCap }),
     }),
     differentiable: ['x', 'w'],
   }),
@@ -240,6 +240,7 @@ const everyone = { list: [1] };
 const entropyCases: OperationCase[] = [
   entropy('softmax_cross_entropy', 1, f([6], everyone), { floats: allFloats }),
   entropy('softmax_cross_entropy in two chunks', 2, f([6], everyone), { floats: allFloats }),
+  entropy('softmax_cross_entropy of capped logits', 2, f([6], everyone), { floats: allFloats, softCap: 1.5 }),
   entropy('softmax_cross_entropy in chunks of one token', 6, f([6], positive)),
   entropy('softmax_cross_entropy with tokens of no weight', 3, f([6], { list: [1, 0, 0.5, 0, 0, 2] })),
   entropy('softmax_cross_entropy of no weight at all', 1, f([6], { list: [0] })),
@@ -265,7 +266,9 @@ const entropyCases: OperationCase[] = [
     },
     body: ({ x, w, labels, weights }, float) => {
       const flat = (tensor: t.Tensor) => t.reshape(tensor, ['B*T', ...tensor.shape.slice(2)]);
-      return { loss: t.softmaxCrossEntropy(flat(x), w, flat(labels), flat(t.cast(weights, wide(float))), 1) };
+      return {
+        loss: t.softmaxCrossEntropy(flat(x), w, flat(labels), flat(t.cast(weights, wide(float))), { chunks: 1 }),
+      };
     },
     differentiable: ['x', 'w'],
     bindings: symbols,

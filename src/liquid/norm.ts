@@ -1,0 +1,35 @@
+// Norms as values: which kind, and under what name their weights stand.
+import type { Tensor } from '../tensor/index.ts';
+import { layerNorm, rmsNorm } from '../tensor/index.ts';
+import type { ParameterDeclaration, Tensors } from './parameter.ts';
+import { bias, gain, take } from './parameter.ts';
+
+/** `rms` has a gain, `layer` a gain and a bias. */
+export interface Norm {
+  readonly kind: 'rms' | 'layer';
+  readonly name: string;
+}
+
+export function rms(name: string): Norm {
+  return { kind: 'rms', name };
+}
+
+/** Layer normalisation (Ba et al. 2016, arXiv 1607.06450). */
+export function layerNormed(name: string): Norm {
+  return { kind: 'layer', name };
+}
+
+/** Its parameters, `prefix` before the norm's name. */
+export function normParameters(norm: Norm, prefix: string, size: number): Record<string, ParameterDeclaration> {
+  return {
+    [`${prefix}${norm.name}.weight`]: gain([size], ['hidden']),
+    ...(norm.kind === 'layer' && { [`${prefix}${norm.name}.bias`]: bias([size], ['hidden']) }),
+  };
+}
+
+export function applyNorm(norm: Norm, prefix: string, p: Tensors, x: Tensor, eps: number): Tensor {
+  const weight = take(p, `${prefix}${norm.name}.weight`);
+  return norm.kind === 'rms'
+    ? rmsNorm(x, weight, eps)
+    : layerNorm(x, weight, take(p, `${prefix}${norm.name}.bias`), eps);
+}

@@ -1,0 +1,220 @@
+// From a GGUF file to the same model as Hugging Face lays it out: its config.json, and where each tensor is found.
+// Keys and names: llama.cpp's gguf-py constants; the order of rotary rows: its convert_hf_to_gguf.py.
+import type { GgufHeader, GgufValue } from '../files/gguf.ts';
+import type { JsonObject } from '../files/json.ts';
+import { LfmError } from '../tensor/error.ts';
+
+/** A tensor of the model, and the file's tensor that it is made of. */
+export interface GgufTensorSource {
+  readonly from: string;
+  readonly shape: readonly number[];
+  readonly byteLength: number;
+  /** Set where each head's rows stand in pairs (i, i + half) and must be put back in halves: how many heads. */
+  readonly pairedHeads?: number;
+}
+
+interface Architecture {
+  readonly config: (read: Reader, tensors: GgufHeader['tensors']) => JsonObject;
+  /** GGUF's name -> Hugging Face's, of tensors of the whole model and of those of a layer. */
+  readonly model: Readonly<Record<string, string>>;
+  readonly layer: Readonly<Record<string, string>>;
+  /** The heads of GGUF's tensors whose rows are paired. */
+  readonly paired?: Readonly<Record<string, 'num_attention_heads' | 'num_key_value_heads'>>;
+}
+
+const llama: Architecture = {
+  config: (read, tensors) => {
+    for (const key of ['rope.scaling.type', 'expert_count']) {
+      const value = read.get(key);
+      if (value !== undefined && value !== 'none' && value !== 0) throw read.unsupported(key, value);
+    }
+    const heads = read.count('attention.head_count');
+    return {
+      model_type: 'llama',
+      vocab_size: tensors.get('token_embd.weight')?.shape[0],
+      hidden_size: read.count('embedding_length'),
+      intermediate_size: read.count('feed_forward_length'),
+      num_hidden_layers: read.count('block_count'),
+      num_attention_heads: heads,
+      num_key_value_heads: read.count('attention.head_count_kv', heads),
+      head_dim: read.count('attention.key_length', read.count('embedding_length') / heads),
+      rms_norm_eps: read.number('attention.layer_norm_rms_epsilon'),
+      rope_theta: read.number('rope.freq_base', 10_000),
+      max_position_embeddings: read.count('context_length'),
+      tie_word_embeddings: !tensors.has('output.weight'),
+    };
+  },
+  model: { token_embd: 'embed_tokens', output_norm: 'norm' },
+  layer: {
+    attn_norm: 'input_layernorm',
+    attn_q: 'self_attn.q_proj',
+    attn_k: 'self_attn.k_proj',
+    attn_v: 'self_attn.v_proj',
+    attn_output: 'self_attn.o_proj',
+    ffn_norm: 'post_attention_layernorm',
+    ffn_gate: 'mlp.gate_proj',
+    ffn_up: 'mlp.up_proj',
+    ffn_down: 'mlp.down_proj',
+  },
+  paired: { attn_q: 'num_attention_heads', attn_k: 'num_key_value_heads' },
+};
+
+const lfm2: Architecture = {
+  config: (read, tensors) => {
+    const depth = read.count('block_count');
+    // No key/value heads: a convolution.
+    const keyValueHeads = read.list('attention.head_count_kv', depth);
+    const widths = [...new Set(keyValueHeads)].filter((count) => count > 0);
+    if (widths.length > 1) throw read.unsupported('attention.head_count_kv', keyValueHeads.join(', '));
+    const heads = read.list('attention.head_count', depth).filter((count) => count > 0);
+    return {
+      model_type: 'lfm2',
+      vocab_size: tensors.get('token_embd.weight')?.shape[0],
+      hidden_size: read.count('embedding_length'),
+      // Some files hold the width before it was adjusted: the tensor itself decides.
+      intermediate_size: tensors.get('blk.0.ffn_gate.weight')?.shape[0] ?? read.count('feed_forward_length'),
+      block_auto_adjust_ff_dim: false,
+      num_hidden_layers: depth,
+      layer_types: keyValueHeads.map((count) => (count > 0 ? 'full_attention' : 'conv')),
+      num_attention_heads: heads[0],
+      num_key_value_heads: widths[0] ?? heads[0],
+      conv_L_cache: read.count('shortconv.l_cache'),
+      norm_eps: read.number('attention.layer_norm_rms_epsilon'),
+      rope_theta: read.number('rope.freq_base', 1_000_000),
+      max_position_embeddings: read.count('context_length'),
+      tie_word_embeddings: !tensors.has('output.weight'),
+    };
+  },
+  // The final norm went by either name.
+  model: { token_embd: 'embed_tokens', token_embd_norm: 'embedding_norm', output_norm: 'embedding_norm' },
+  layer: {
+    attn_norm: 'operator_norm',
+    ffn_norm: 'ffn_norm',
+    attn_q: 'self_attn.q_proj',
+    attn_k: 'self_attn.k_proj',
+    attn_v: 'self_attn.v_proj',
+    attn_output: 'self_attn.out_proj',
+    attn_q_norm: 'self_attn.q_layernorm',
+    attn_k_norm: 'self_attn.k_layernorm',
+    ffn_gate: 'feed_forward.w1',
+    ffn_up: 'feed_forward.w3',
+    ffn_down: 'feed_forward.w2',
+    'shortconv.conv': 'conv.conv',
+    'shortconv.in_proj': 'conv.in_proj',
+    'shortconv.out_proj': 'conv.out_proj',
+  },
+};
+
+const architectures = new Map<GgufValue | undefined, Architecture>([
+  ['llama', llama],
+  ['lfm2', lfm2],
+]);
+
+/**
+ * The config.json of a GGUF file's model, and its tensors by Hugging Face's names.
+ * Errors: `gguf-architecture-unsupported` with the known ones; `gguf-metadata-invalid` and `gguf-metadata-unsupported` naming
+ * the key; `gguf-tensor-unknown`: a tensor that the model has no place for would be left out of what is computed.
+ */
+export function openedGguf({ metadata, tensors }: GgufHeader): {
+  config: JsonObject;
+  tensors: Map<string, GgufTensorSource>;
+} {
+  const name = metadata.get('general.architecture');
+  const architecture = architectures.get(name);
+  if (!architecture || typeof name !== 'string') {
+    const shown = typeof name === 'string' ? JSON.stringify(name.slice(0, 80)) : 'none';
+    throw new LfmError(
+      'gguf-architecture-unsupported',
+      `general.architecture: expected one of ${[...architectures.keys()].join(', ')}; found ${shown}.`,
+    );
+  }
+  const config = architecture.config(new Reader(metadata, name), tensors);
+  const found = new Map<string, GgufTensorSource>();
+  for (const { name: from, shape, byteLength } of tensors.values()) {
+    const [to, part = ''] = translate(from, architecture);
+    const heads = architecture.paired?.[part];
+    // The taps of a convolution are stored without the axis of one channel.
+    const placed = part === 'shortconv.conv' && shape.length === 2 ? [shape[0] ?? 0, 1, shape[1] ?? 0] : shape;
+    found.set(to, { from, shape: placed, byteLength, ...(heads && { pairedHeads: Number(config[heads]) }) });
+  }
+  return { config, tensors: found };
+}
+
+/** Hugging Face's name of a GGUF tensor, and the part of a layer that it is. */
+function translate(from: string, { model, layer }: Architecture): readonly [name: string, part?: string] {
+  if (from === 'output.weight') return ['lm_head.weight'];
+  const [, depth, part = ''] = /^(?:blk\.(\d{1,4})\.)?([a-z_.]+)\.weight$/.exec(from) ?? [];
+  const names = depth === undefined ? model : layer;
+  if (Object.hasOwn(names, part)) {
+    const prefix = depth === undefined ? 'model.' : `model.layers.${depth}.`;
+    return [`${prefix}${names[part]}.weight`, part];
+  }
+  throw new LfmError(
+    'gguf-tensor-unknown',
+    `The model has no place for the tensor ${JSON.stringify(from)} of the file.`,
+  );
+}
+
+/** Puts rows that stand in pairs back in halves, as transformers turns them. @param x [heads * rows of a head, columns] */
+export function unpair(x: Float32Array, heads: number, columns: number): Float32Array {
+  const out = new Float32Array(x.length);
+  const rows = x.length / columns / heads;
+  for (let head = 0; head < heads; head++) {
+    for (let row = 0; row < rows; row++) {
+      const from = (head * rows + row) * columns;
+      const to = head * rows + (row % 2) * (rows / 2) + Math.floor(row / 2);
+      out.set(x.subarray(from, from + columns), to * columns);
+    }
+  }
+  return out;
+}
+
+/** Reads the metadata of one architecture. */
+class Reader {
+  readonly #metadata: ReadonlyMap<string, GgufValue>;
+  readonly #prefix: string;
+
+  constructor(metadata: ReadonlyMap<string, GgufValue>, prefix: string) {
+    this.#metadata = metadata;
+    this.#prefix = prefix;
+  }
+
+  get(key: string): GgufValue | undefined {
+    return this.#metadata.get(`${this.#prefix}.${key}`);
+  }
+
+  number(key: string, absent?: number): number {
+    const value = this.get(key) ?? absent;
+    if (typeof value === 'number' && Number.isFinite(value)) return value;
+    throw this.#invalid(key, 'a number', value);
+  }
+
+  count(key: string, absent?: number): number {
+    const value = this.number(key, absent);
+    if (Number.isInteger(value) && value > 0) return value;
+    throw this.#invalid(key, 'a whole number above 0', value);
+  }
+
+  /** A number for each layer, or one for all. */
+  list(key: string, depth: number): number[] {
+    const value = this.get(key);
+    if (typeof value === 'number' && depth <= 1024) return Array.from({ length: depth }, () => value);
+    if ((value instanceof Int32Array || value instanceof Uint32Array) && value.length === depth) return [...value];
+    throw this.#invalid(key, `a list of ${depth} numbers, one a layer`, value);
+  }
+
+  #invalid(key: string, expected: string, found: GgufValue | undefined): LfmError {
+    const shown = typeof found === 'object' ? `a list of ${found.length}` : String(found ?? 'nothing').slice(0, 80);
+    return new LfmError(
+      'gguf-metadata-invalid',
+      `The metadata ${this.#prefix}.${key}: expected ${expected}; found ${shown}.`,
+    );
+  }
+
+  unsupported(key: string, found: GgufValue): LfmError {
+    return new LfmError(
+      'gguf-metadata-unsupported',
+      `The metadata ${this.#prefix}.${key} is ${JSON.stringify(String(found).slice(0, 80))}, which is not known here.`,
+    );
+  }
+}
