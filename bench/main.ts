@@ -2,12 +2,14 @@
 import { benchDecode } from './decode.ts';
 import { benchMad } from './mad.ts';
 import { benchGpu } from './gpu.ts';
+import { benchSequences } from './sequences.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
   train: benchTrain,
   decode: benchDecode,
   mad: benchMad,
+  sequences: benchSequences,
   gpu: benchGpu,
 };
 
