@@ -7,7 +7,7 @@ import { madTasks } from '../src/evaluate/mad/tasks.ts';
 import { Random } from '../src/tensor/index.ts';
 import { chosen } from './options.ts';
 
-const help = `npm run bench -- mad [--json] [--tasks A,B] [--models A,B] [--steps 2000] [--batch 8] [--rate 0.004] [--examples 12800]
+const help = `npm run bench -- mad [--json] [--tasks A,B] [--models A,B] [--steps 600] [--batch 16] [--rate 0.004] [--examples 12800]
                    [--threads 2] [--seed 1]
 
 Trains each stack on each task (hidden size 64, two blocks; a step has --batch * 128 tokens) and prints its accuracy on
@@ -20,8 +20,8 @@ export async function benchMad(argv: readonly string[]): Promise<void> {
       json: { type: 'boolean', default: false },
       tasks: { type: 'string' },
       models: { type: 'string' },
-      steps: { type: 'string', default: '2000' },
-      batch: { type: 'string', default: '8' },
+      steps: { type: 'string', default: '600' },
+      batch: { type: 'string', default: '16' },
       rate: { type: 'string', default: '0.004' },
       examples: { type: 'string', default: '12800' },
       threads: { type: 'string', default: '2' },
