@@ -12,7 +12,7 @@ const run = promisify(execFile);
 
 const help = `npm run bench -- gpu [--json] [--devices 1] [--steps 20] [--only TEXT] [--lfm FILE] [--rivals FOLDER] [--python python3]
 
-Rows whose name holds TEXT; several by commas. --lfm: lfm's command (default: dist/cli.js, or the bundle of bench/bundle.ts).`;
+Rows whose name holds TEXT, several by commas; --json: a line each. --lfm: lfm's command (default: dist/cli.js, or the bundle of bench/bundle.ts).`;
 
 interface Row {
   readonly name: string;
@@ -114,10 +114,10 @@ export async function benchGpu(argv: readonly string[]): Promise<void> {
     for (const task of chosen) {
       const row = await measure(task, { python, rivals, lfm });
       rows.push(row);
-      console.error(lineOf(row));
+      // As they come: a run that is cut short keeps what it has.
+      if (values.json) console.log(JSON.stringify(row));
+      else console.log(lineOf(row));
     }
-    if (values.json) console.log(JSON.stringify({ benchmark: 'gpu', node: process.version, rows }, undefined, 1));
-    else console.log(rows.map(lineOf).join('\n'));
     for (const line of comparisons(rows)) console.error(line);
   } finally {
     await rm(folder, { recursive: true, force: true });

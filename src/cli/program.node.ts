@@ -8,6 +8,7 @@ import { registerCompare } from './compare.node.ts';
 import { registerConvert } from './convert.node.ts';
 import { registerEngines } from './engines.node.ts';
 import { registerChat, registerGenerate, registerStart } from './generate.node.ts';
+import { importOperators } from './import.node.ts';
 import { registerInspect } from './inspect.node.ts';
 import type { Io } from './io.node.ts';
 import { Interrupted } from './io.node.ts';
@@ -28,6 +29,15 @@ async function createProgram(io: Io): Promise<Command> {
   const program = new Command('lfm')
     .description('Liquid Foundation Models: design, train, generate.')
     .version(version)
+    .option(
+      '--import <file>',
+      'run a module and know the operators it exports; may be repeated',
+      (file: string, files: readonly string[]) => [...files, file],
+      [],
+    )
+    .hook('preAction', async (command) => {
+      for (const file of command.opts<{ readonly import: readonly string[] }>().import) await importOperators(file);
+    })
     .exitOverride()
     .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) })
     .showHelpAfterError('(--help shows what there is)');

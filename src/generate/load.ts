@@ -3,7 +3,7 @@ import type { EngineChoice } from '#engine';
 import { openEngine } from '#engine';
 import { openSource } from '#source';
 import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
-import type { Model } from '../liquid/index.ts';
+import type { Model, OperatorConstructor } from '../liquid/index.ts';
 import { checkpointNames, modelFromConfig } from '../models/index.ts';
 import { LfmError } from '../tensor/index.ts';
 import { readTokenizerJson } from '../text/tokenizer-json.ts';
@@ -24,14 +24,22 @@ export interface LoadProgress {
 export interface LoadOptions {
   /** An engine, which stays the caller's, or the name of one, with its settings if need be. Default: the best present. */
   readonly engine?: Engine | EngineChoice | string | undefined;
+  /** Operators that the model names and lfm does not have, as `operator(name, define)` answers them. */
+  readonly operators?: readonly OperatorConstructor[] | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
+<<<<<<< HEAD
+ * Loads a model by the name of a shipped one or by its folder (in a browser, by the folder's URL). Dispose it, or hold it with
+ * `await using`. Weights of any floating-point type are computed in float32.
+ * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`, `vocabulary-mismatch` and what
+=======
  * Loads a model by the name of a shipped one, by its folder or by a GGUF file (in a browser, by the folder's URL). Dispose it,
  * or hold it with `await using`. Weights of any floating-point type are computed in float32.
  * Errors: `model-missing`, `model-file-missing`, `weights-mismatch`, `tokenizer-missing`, `vocabulary-mismatch` and what
+>>>>>>> main
  * readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
@@ -46,11 +54,12 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
 
 async function loadSource(
   source: ModelSource,
-  { engine: wanted = {}, onProgress, signal }: LoadOptions,
+  { engine: wanted = {}, operators = [], onProgress, signal }: LoadOptions,
 ): Promise<LanguageModel> {
   const model = modelFromConfig(
     source.config,
     Object.fromEntries([...source.weights.tensors].map(([key, { shape }]) => [key, shape])),
+    operators,
   );
   const nameOf = checkpointNames(source.config);
   requireWeights(model, source.weights, nameOf, source.name);

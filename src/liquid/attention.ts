@@ -37,8 +37,11 @@ export interface AttentionOptions {
   readonly qkNorm?: boolean;
 }
 
-/** Width of a head. Errors: `bad-heads`, `bad-window`, `indivisible` with the sizes that do not fit. */
-function headWidth(hiddenSize: number, { heads, keyValueHeads = heads, headDim, window }: AttentionOptions): number {
+/** Width of a head. Errors: `bad-heads`, `bad-theta`, `bad-window`, `indivisible` with the sizes that do not fit. */
+function headWidth(hiddenSize: number, options: AttentionOptions): number {
+  const { heads, keyValueHeads = heads, headDim, theta = 1, window } = options;
+  if (!(theta > 0))
+    throw new LfmError('bad-theta', `attention: expected the option theta to be a number above 0; found ${theta}.`);
   if (!(heads >= 1))
     throw new LfmError('bad-heads', `attention: expected the option heads to be 1 or more; found ${heads}.`);
   if (window !== undefined && !(window >= 2))

@@ -23,6 +23,8 @@ export interface ForwardOptions {
 export interface Model {
   readonly hiddenSize: number;
   readonly normEps: number;
+  readonly finalNorm: Norm;
+  readonly initializerRange: number;
   /** Tokens a sequence may have. */
   readonly contextLength: number;
   /** What its config.json says, where the model has one. */
@@ -119,6 +121,8 @@ export function defineModel(options: ModelOptions): Model {
   return {
     hiddenSize,
     normEps,
+    finalNorm,
+    initializerRange,
     contextLength,
     config,
     layers,

@@ -65,6 +65,9 @@ export interface Operator {
 /** Options may be left out where all of them have defaults. */
 type Arguments<O> = Partial<O> extends O ? [options?: O] : [options: O];
 
+/** What makes operators of one name from their options, whatever these are: what `operator` answers. */
+export type OperatorConstructor = ((...options: never[]) => Operator) & { readonly operatorName: string };
+
 /**
  * Declares an operator; the result makes one from its options. Names of parameters, states and features are checked
  * against the declaration wherever the program uses them. Options are destructured with their defaults:
@@ -75,8 +78,11 @@ export function operator<
   P extends Declarations,
   F extends Tensors,
   S extends Readonly<Record<string, StateDeclaration>> = Readonly<Record<never, StateDeclaration>>,
->(name: string, define: (options: O) => Definition<P, S, F>): (...options: Arguments<O>) => Operator {
-  return (options = {} as O) => {
+>(
+  name: string,
+  define: (options: O) => Definition<P, S, F>,
+): ((...options: Arguments<O>) => Operator) & { readonly operatorName: string } {
+  const make = (...[options = {} as O]: Arguments<O>): Operator => {
     // Here the names, checked above, are forgotten: layers hold operators of all kinds in one list.
     const definition = define(options as O) as unknown as Definition<
       Declarations,
@@ -97,6 +103,15 @@ export function operator<
       mix,
     };
   };
+  made.add(make);
+  return Object.assign(make, { operatorName: name });
+}
+
+const made = new WeakSet<object>();
+
+/** Whether `operator` of this copy of the library made it: programs of two copies do not mix. */
+export function isOperatorConstructor(value: unknown): value is OperatorConstructor {
+  return typeof value === 'function' && made.has(value);
 }
 
 function isPair(given: Tensors | readonly [Tensors, StateTensors]): given is readonly [Tensors, StateTensors] {

@@ -1,69 +1,85 @@
-// config.json of a model: its own, or the LFM2 configuration that its layers amount to.
-import type { Model, Operator } from '../liquid/index.ts';
-import { layer, operatorsOf } from '../liquid/index.ts';
-import { toHuggingFace } from '../models/index.ts';
-import { LfmError } from '../tensor/error.ts';
+// config.json of a model: its own, LFM2's where its layers amount to one, which transformers reads too, or `liquid`.
+import type { Model, OperatorConstructor } from '../liquid/index.ts';
+import { operator, operatorNames, operatorsOf, stepProgram } from '../liquid/index.ts';
+import { fromHuggingFace, lfm2, liquid, toHuggingFace, toLiquid } from '../models/index.ts';
+import { LfmError, printProgram } from '../tensor/index.ts';
 import type { TokenIds } from './recipe-model.ts';
 
-type Options = Readonly<Record<string, unknown>>;
+type Config = Readonly<Record<string, unknown>>;
 
 /**
- * The config.json of a model. One put together in code gets LFM2's where it is one: layers of short convolutions and
- * attention with equal options, each with an equal SwiGLU. The ids are the tokenizer's where the model names none.
- * Errors: `no-config` for a model that no known config.json describes.
+ * The config.json of a model; the ids are the tokenizer's, for a model that was put together in code. What is written has been
+ * read back, and gives the same parameters and the same program.
+ * Errors: `not-json` where an operator has options that JSON does not hold, `no-config` where a config.json cannot say all
+ * that the model does.
  */
-export function configOf(model: Model, ids: TokenIds): Readonly<Record<string, unknown>> {
+export function configOf(model: Model, ids: TokenIds): Config {
   if (model.config) return model.config;
-  const refuse = (why: string): never => {
-    throw new LfmError(
-      'no-config',
-      `No config.json describes this model: ${why}. Give defineModel a \`config\` to save with it.`,
-    );
-  };
-  if (model.links.length > 0) refuse('LFM2 shares nothing between layers');
-  const layers = model.layers.map((one) => {
-    const [mixer, mlp] = operatorsOf(one);
-    const plain = mixer && mlp && JSON.stringify(one) === JSON.stringify(layer(mixer, mlp));
-    return plain ? { mixer, mlp } : refuse('LFM2 has two blocks a layer, each behind its norm');
-  });
-  const optionsOf = (operators: readonly Operator[], what: string): Options => {
-    const all = operators.map(({ options }) => options as Options);
-    const [first = {}] = all;
-    if (all.some((options) => JSON.stringify(options) !== JSON.stringify(first)))
-      refuse(`its ${what} differ from layer to layer`);
-    return first;
-  };
-  const mixers = (name: string) => layers.map(({ mixer }) => mixer).filter((mixer) => mixer.name === name);
-  const [attending, convolving] = [mixers('attention'), mixers('short_conv')];
-  if (attending.length + convolving.length < layers.length) refuse('LFM2 has layers of short_conv and attention only');
-  if (layers.some(({ mlp }) => mlp.name !== 'swiglu')) refuse('LFM2 has a swiglu in every layer');
-  const attention = optionsOf(attending, 'attention layers');
-  const conv = optionsOf(convolving, 'convolutions');
-  const mlp = optionsOf(
-    layers.map(({ mlp: one }) => one),
-    'SwiGLUs',
+  const known = lfm2Config(model, ids);
+  if (known) return known;
+  const config = toLiquid(model, ids);
+  const again = liquid(config, standIns(model));
+  if (isSame(again, model)) return config;
+  throw new LfmError(
+    'no-config',
+    'No config.json describes this model: read back, it would compute something else. A model can be saved whose encoder is ' +
+      'tokenEmbedding({ vocabSize }), whose head is the same table or classHead({ classes: vocabSize }), and whose operators ' +
+      'are made by operator(name, define) from their options alone. Give defineModel a `config` to save with any other.',
   );
-  if (attention.window !== undefined || attention.headDim !== undefined) refuse('LFM2 knows no window and no headDim');
-  const table = model.parameters['model.embed_tokens.weight'];
-  if (!table) return refuse('it has no token embedding');
-  const heads = Number(attention.heads ?? 1);
-  const { init } = table;
-  return toHuggingFace({
+}
+
+/** LFM2's configuration, if that is what the model is: short convolutions and attention, each with a SwiGLU, alike at all depths. */
+function lfm2Config(model: Model, { pad, endOfText }: TokenIds): Config | undefined {
+  const operators = model.layers.flatMap(operatorsOf);
+  const optionsOf = (name: string): Config => ({ ...(operators.find((one) => one.name === name)?.options as Config) });
+  const [attention, conv, mlp] = ['attention', 'short_conv', 'swiglu'].map(optionsOf);
+  const heads = Number(attention?.heads ?? 1);
+  const config = toHuggingFace({
     vocabSize: model.head.classes,
     hiddenSize: model.hiddenSize,
-    intermediateSize: Number(mlp.intermediateSize),
-    layerTypes: layers.map(({ mixer }) => (mixer.name === 'attention' ? 'full_attention' : 'conv')),
+    intermediateSize: Number(mlp?.intermediateSize),
+    layerTypes: model.layers.map((one) => (operatorsOf(one)[0]?.name === 'attention' ? 'full_attention' : 'conv')),
     numAttentionHeads: heads,
-    numKeyValueHeads: Number(attention.keyValueHeads ?? heads),
-    ropeTheta: Number(attention.theta ?? 10_000),
-    convLCache: Number(conv.kernel ?? 3),
-    convBias: conv.bias === true,
+    numKeyValueHeads: Number(attention?.keyValueHeads ?? heads),
+    ropeTheta: Number(attention?.theta ?? 10_000),
+    convLCache: Number(conv?.kernel ?? 3),
+    convBias: conv?.bias === true,
     normEps: model.normEps,
-    initializerRange: 'std' in init ? init.std : 0,
+    initializerRange: model.initializerRange,
     maxPositionEmbeddings: model.contextLength,
     tieWordEmbeddings: !model.parameters['lm_head.weight'],
-    padTokenId: ids.pad,
-    bosTokenId: ids.endOfText,
-    eosTokenId: ids.endOfText,
+    padTokenId: pad,
+    bosTokenId: endOfText,
+    eosTokenId: endOfText,
   });
+  try {
+    return isSame(lfm2(fromHuggingFace(config)), model) ? config : undefined;
+  } catch (error) {
+    if (error instanceof LfmError) return undefined;
+    throw error;
+  }
+}
+
+/** Whether two models hold the same parameters, begin them alike, and compute the same. */
+function isSame(a: Model, b: Model): boolean {
+  if (JSON.stringify(a.parameters) !== JSON.stringify(b.parameters) || a.contextLength !== b.contextLength)
+    return false;
+  const [one, other] = [a, b].map((model) => printProgram(stepProgram(model, { batch: 1, length: 2, capacity: 4 })));
+  return one === other;
+}
+
+/** In place of constructors that only whoever defined the model has: each answers what the model holds for such options. */
+function standIns(model: Model): OperatorConstructor[] {
+  const known = new Set(operatorNames());
+  const theirs = model.layers.flatMap(operatorsOf).filter(({ name }) => !known.has(name));
+  return [...new Set(theirs.map(({ name }) => name))].map((name) =>
+    operator(name, (options: object) => {
+      const found = theirs.find((one) => one.name === name && JSON.stringify(one.options) === JSON.stringify(options));
+      if (found) return found;
+      throw new LfmError(
+        'no-config',
+        `The operator "${name}" has options that do not come back from JSON as they were.`,
+      );
+    }),
+  );
 }

@@ -1,4 +1,4 @@
-// The model of a recipe: an LFM2 configuration in camelCase, a config.json as transformers writes it, or a folder to start from.
+// The model of a recipe: an LFM2 configuration in camelCase, a config.json with its model_type, or a folder to start from.
 import { z } from 'zod';
 import type { Model } from '../liquid/index.ts';
 import { modelFromConfig } from '../models/index.ts';
@@ -59,8 +59,9 @@ export function isFolderModel(spec: ModelSpec): spec is FolderModel {
 }
 
 /**
- * `model_type` marks a config.json, whose other keys are transformers' affair; `folder` a model to start from; anything else
- * is a configuration in camelCase, where an unknown key is an error.
+ * `model_type` marks a config.json, whose other keys are its architecture's affair (with `liquid`, what the tokenizer knows
+ * may be left out); `folder` a model to start from; anything else is a configuration in camelCase, where an unknown key is an
+ * error.
  */
 export const modelSchema = z
   .custom<ModelSpec>(
@@ -95,6 +96,10 @@ function snakeCase(key: string): string {
   return snakeNames[key] ?? key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
+function snakeKeys(record: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [snakeCase(key), value]));
+}
+
 export interface ModelContext {
   readonly vocabSize: number;
   readonly ids: TokenIds;
@@ -113,14 +118,17 @@ export function modelOf(spec: Exclude<ModelSpec, FolderModel>, { vocabSize, ids,
     bosTokenId: ids.endOfText,
     eosTokenId: ids.endOfText,
   };
-  const named = 'model_type' in spec ? spec : { ...filled, ...spec, numHiddenLayers: spec.layerTypes.length };
-  const own = Object.fromEntries(Object.entries(named).map(([key, value]) => [snakeCase(key), value]));
-  const json =
-    'model_type' in spec
-      ? spec
-      : { model_type: 'lfm2', block_auto_adjust_ff_dim: false, num_key_value_heads: null, ...own };
   try {
-    return modelFromConfig(json);
+    if (!('model_type' in spec)) {
+      const named = { ...filled, ...spec, numHiddenLayers: spec.layerTypes.length };
+      return modelFromConfig({
+        model_type: 'lfm2',
+        block_auto_adjust_ff_dim: false,
+        num_key_value_heads: null,
+        ...snakeKeys(named),
+      });
+    }
+    return modelFromConfig(spec.model_type === 'liquid' ? { ...snakeKeys(filled), ...spec } : spec);
   } catch (error) {
     if (!(error instanceof LfmError)) throw error;
     throw new LfmError('bad-recipe', `the recipe's model: ${error.message.replace(/^config\.json: /, '')}`, {

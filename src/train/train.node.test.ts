@@ -3,7 +3,27 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { load } from '../generate/load.ts';
-import { attention, block, defineModel, layer, shortConv, stack, swiglu } from '../liquid/index.ts';
+import {
+  attention,
+  block,
+  defineModel,
+  depthGroup,
+  gatedDelta,
+  layer,
+  layerNormed,
+  linearAttention,
+  mamba2,
+  operator,
+  rms,
+  shortConv,
+  stack,
+  swiglu,
+  tiedHead,
+  tokenEmbedding,
+} from '../liquid/index.ts';
+import { catalogue } from '../models/catalogue.ts';
+import { modelFromConfig } from '../models/index.ts';
+import { add, mul } from '../tensor/index.ts';
 import { configOf } from './model-config.ts';
 import { grammarText, temporaryFolder } from './testing.node.ts';
 import { bpe, text, train } from './train.node.ts';
@@ -11,6 +31,18 @@ import { bpe, text, train } from './train.node.ts';
 const mlp = swiglu({ intermediateSize: 32 });
 const [c, a] = [layer(shortConv({ kernel: 3 }), mlp), layer(attention({ heads: 2, keyValueHeads: 1 }), mlp)];
 const mine = defineModel({ vocabSize: 280, hiddenSize: 16, layers: [c, a], contextLength: 64 });
+const doubled = operator('doubled', () => ({
+  scope: 'doubled',
+  parameters: () => ({}),
+  featurize: (_p, x) => ({ x }),
+  mix: (_p, { x }, state) => [add(x, x), state],
+}));
+const scaled = operator('scaled', ({ scale }: { scale: () => number }) => ({
+  scope: 'scaled',
+  parameters: () => ({}),
+  featurize: (_p, x) => ({ x }),
+  mix: (_p, { x }, state) => [mul(x, scale()), state],
+}));
 const ids = { pad: 0, endOfText: 2 };
 
 describe('train [onnx]', () => {
@@ -87,9 +119,43 @@ describe('configOf', () => {
     ['convolutions that differ', [c, layer(shortConv({ kernel: 4 }), mlp)]],
     ['SwiGLUs that differ', [c, layer(shortConv({ kernel: 3 }), swiglu({ intermediateSize: 16 }))]],
     ['a window', [layer(attention({ heads: 2, window: 4 }), mlp)]],
-    ['another operator', [stack(block(swiglu({ intermediateSize: 8 })))]],
-  ])('has none for %s', (_, layers) => {
-    expect(() => configOf(defineModel({ vocabSize: 5, hiddenSize: 16, layers }), ids)).toThrow(
+    ['one operator a layer', [stack(block(mlp))]],
+    ['another norm', [stack(block(shortConv(), { norm: rms('input_norm'), postNorm: layerNormed('output_norm') }))]],
+    ['a depth group', [depthGroup('all', a), c, depthGroup('all', a)]],
+    ['linear attention', [layer(linearAttention({ heads: 2 }), mlp)]],
+    ['mamba 2', [layer(mamba2({ headDim: 16, stateSize: 8, timeStepLimit: [0.1, 2] }), mlp)]],
+    ['a gated delta rule', [layer(gatedDelta({ keyHeads: 2, keyHeadDim: 8, valueHeadDim: 8 }), mlp)]],
+    ['an operator of its own', [layer(doubled(), mlp)]],
+  ])('gives liquid for %s, read back as the same model', (_, layers) => {
+    const model = defineModel({ vocabSize: 5, hiddenSize: 16, layers, tieEmbeddings: false, contextLength: 99 });
+    const config = configOf(model, ids);
+    expect(config).toMatchObject({ model_type: 'liquid', liquid_version: 1, eos_token_id: 2 });
+    const again = modelFromConfig(JSON.parse(JSON.stringify(config)), {}, [doubled]);
+    expect(again).toMatchObject({ parameters: model.parameters, states: model.states, links: model.links });
+    expect(again.config).toEqual(config);
+  });
+
+  it('describes all of the catalogue, shared weights and features too', () => {
+    const types = Object.values(catalogue).map((entry) => {
+      const { model_type: type } = configOf({ ...entry.model(), config: undefined }, ids);
+      return type;
+    });
+    expect(new Set(types)).toEqual(new Set(['lfm2', 'liquid']));
+  });
+
+  it('says what cannot be written', () => {
+    const refused = (options: Parameters<typeof defineModel>[0]) => () => configOf(defineModel(options), ids);
+    const layers = [layer(scaled({ scale: () => 2 }), mlp)];
+    expect(refused({ vocabSize: 5, hiddenSize: 16, layers })).toThrow(
+      /layer 0: the options of scaled: scale: expected plain JSON; found a function/,
+    );
+    const encoder = tokenEmbedding({ vocabSize: 5, scale: 2 });
+    expect(refused({ encoder, head: tiedHead({ vocabSize: 5 }), hiddenSize: 16, layers: [c] })).toThrow(
+      expect.objectContaining({ code: 'no-config' }),
+    );
+    // One that calls itself attention and computes something else.
+    const odd = { ...attention({ heads: 2 }), mix: doubled().mix, featurize: doubled().featurize };
+    expect(refused({ vocabSize: 5, hiddenSize: 16, layers: [layer(odd, mlp)] })).toThrow(
       expect.objectContaining({ code: 'no-config' }),
     );
   });

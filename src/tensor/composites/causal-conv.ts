@@ -145,13 +145,21 @@ defineComposite({
   },
 });
 
-/** See the composite. `next` is the state after the last valid row. */
+/** Programs hold each tap, and kernels may come from a hostile file. */
+const MOST_TAPS = 4096;
+
+/** See the composite. `next` is the state after the last valid row. Errors: `bad-kernel` over 4096 taps. */
 export function causalConv(
   u: Tensor,
   w: Tensor,
   options: { tail?: Tensor | undefined; lengths?: Tensor | undefined; segments?: Tensor | undefined } = {},
 ): { y: Tensor; next: Tensor } {
   const { tail, lengths, segments } = options;
+  if (Number(w.shape[2]) > MOST_TAPS)
+    throw new LfmError(
+      'bad-kernel',
+      `causal_conv: expected a kernel of at most ${MOST_TAPS} taps; found ${w.shape[2]}. A longer filter wants another operator.`,
+    );
   const operands = [u, w, tail, lengths, segments].filter((tensor) => tensor !== undefined);
   const attributes: CausalConvAttributes = { tail: !!tail, lengths: !!lengths, segments: !!segments };
   const [y, next] = emit('causal_conv', operands, attributes);
