@@ -1,11 +1,15 @@
 // npm run bench -- NAME: lfm beside its rivals, in one run.
 import { benchDecode } from './decode.ts';
+import { benchMad } from './mad.ts';
 import { benchGpu } from './gpu.ts';
+import { benchSequences } from './sequences.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
   train: benchTrain,
   decode: benchDecode,
+  mad: benchMad,
+  sequences: benchSequences,
   gpu: benchGpu,
 };
 

@@ -13,9 +13,19 @@ export interface Encoder {
   readonly encode: (p: Tensors, inputs: Tensors) => Tensor;
 }
 
+/** What a head is trained on, where that is not the class of each position. */
+export interface Objective {
+  /** Type of the program's input `labels`, for B rows of T steps: [B, T, ...]. */
+  readonly labels: (batch: Dim, length: Dim) => ArrayType;
+  /** Weighted sum over positions: outputs [N, classes] in the model's element type, labels [N, ...], weights float32 [N]. */
+  readonly loss: (outputs: Tensor, labels: Tensor, weights: Tensor) => Tensor;
+}
+
 export interface Head {
-  /** How many classes it scores. */
+  /** How many classes it scores, or numbers it predicts. */
   readonly classes: number;
+  /** Absent: the softmax cross entropy of its classes. */
+  readonly objective?: Objective;
   readonly parameters: (sizes: Sizes) => Readonly<Record<string, ParameterDeclaration>>;
   /** The matrix [classes, D] whose product with a hidden state is the logits. */
   readonly weight: (p: Tensors) => Tensor;

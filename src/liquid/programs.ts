@@ -66,7 +66,7 @@ function lossInputs(model: Model, { batch, length, segments = false }: LossOptio
   return {
     ...parameterTypes(model),
     ...model.encoder.inputs(batch, length),
-    labels: perToken('int32'),
+    labels: model.head.objective?.labels(batch, length) ?? perToken('int32'),
     weights: perToken('float32'),
     ...(segments && { segments: perToken('int32') }),
   };
@@ -79,10 +79,14 @@ function lossOf(model: Model, inputs: Tensors, options: LossOptions): Tensor {
   const context = createContext({ batch, length, normEps: model.normEps, segments, timeSteps });
   const { hidden_BTD } = model.forward(p, inputs, context, undefined, { checkpoint });
   const tokens = multiplyDims(batch, length);
-  const flat = (name: string) => reshape(take(inputs, name), [tokens]);
-  const chunks = options.chunks ?? defaultChunks(tokens, model.head.classes);
+  const flat = (name: string) => {
+    const given = take(inputs, name);
+    return reshape(given, [tokens, ...given.shape.slice(2)]);
+  };
   const hidden = reshape(hidden_BTD, [tokens, model.hiddenSize]);
-  const { softCap } = model.head;
+  const { objective, softCap } = model.head;
+  if (objective) return objective.loss(model.logits(p, hidden), flat('labels'), flat('weights'));
+  const chunks = options.chunks ?? defaultChunks(tokens, model.head.classes);
   const [rows, matrix] = asProduct(model.head, p, hidden);
   return softmaxCrossEntropy(rows, matrix, flat('labels'), flat('weights'), { chunks, softCap });
 }
@@ -90,7 +94,8 @@ function lossOf(model: Model, inputs: Tensors, options: LossOptions): Tensor {
 /**
  * Inputs: every parameter (float32), the encoder's inputs (`tokens`, int32 [B, T]), `labels` int32 [B, T] (the class each
  * position should give: for language, the next token; 0 where it does not matter), `weights` float32 [B, T], and `segments`
- * if asked for. Output: `loss`, the sum over positions of weight * -log p(label), in nats.
+ * if asked for. Output: `loss`, the sum over positions of weight * -log p(label), in nats. A head with an objective of its own
+ * says what its `labels` and loss are.
  *
  * It is a sum, so that a batch may be cut into parts: give weights of 1 / (positions that count in the whole batch), 0 where
  * a position does not count, and the losses and gradients of the parts add up to the whole batch's mean.

@@ -11,8 +11,8 @@ function lateTrainer(resultOf: (step: number) => StepResult = (step) => ({ loss:
   const issued: number[] = [];
   const trainer: Trainer = {
     parameters: {},
-    step: async (tokens, step) => {
-      issued.push(Number(tokens[0]));
+    step: async (batch, step) => {
+      if (batch instanceof Int32Array) issued.push(Number(batch[0]));
       return { result: new Promise((resolve) => waiting.push({ step, resolve })) };
     },
     read: async () => new Float32Array(0),

@@ -6,6 +6,7 @@ import { referenceEngine } from '../engines/reference/engine.ts';
 import { defineModel, initialise, layer, shortConv, swiglu } from '../liquid/index.ts';
 import { Random } from '../tensor/index.ts';
 import { createHeldOutMeasure } from './held-out.ts';
+import type { Batch } from './trainer.ts';
 import { createTrainer, splitRows } from './trainer.ts';
 
 const vocabSize = 11;
@@ -78,6 +79,36 @@ it('the first step follows AdamW as published', async () => {
   before.forEach((old, at) => {
     const g = (moment[at] ?? 0) / (1 - 0.9);
     expect(values[name]?.[at]).toBeCloseTo(old * (1 - rate * 0.1) - (rate * g) / (Math.abs(g) + 1e-8), 5);
+  });
+});
+
+describe.each(engines)('a batch of named arrays [%s]', (_, open) => {
+  it('makes the very step that its tokens make, and counts only the positions that its weights say', async () => {
+    const engine = await open();
+    const rows = randomRows(4, 5);
+    const { inputs, labels } = splitRows(rows, length);
+    const first = async (batch: Int32Array | Batch, accumulate = 1) => {
+      const trainer = await createTrainer({
+        engine,
+        model,
+        batch: { size: 4 / accumulate, length, accumulate },
+        start,
+      });
+      const result = await (await trainer.step(batch, 1, 0.01)).result;
+      const table = await trainer.read('model.embed_tokens.weight');
+      trainer.dispose();
+      return { ...result, table };
+    };
+    expect(await first({ tokens: inputs, labels })).toEqual(await first(rows));
+    const firstRow = Float32Array.from(labels, (_value, at) => (at < length ? 1 / length : 0));
+    const others = labels.map((label, at) => (at < length ? label : 0));
+    const some = await first({ tokens: inputs, labels, weights: firstRow });
+    expect(await first({ tokens: inputs, labels: others, weights: firstRow })).toEqual(some);
+    const parts = await first({ tokens: inputs, labels, weights: firstRow }, 2);
+    expect(parts.loss).toBeCloseTo(some.loss, 5);
+    expect(parts.norm).toBeCloseTo(some.norm, 5);
+    await expect(first({ tokens: inputs })).rejects.toThrow(/"labels".*int32 \[4,6\]/);
+    await engine.close();
   });
 });
 

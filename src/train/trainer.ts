@@ -4,7 +4,7 @@ import type { Buffer, Buffers, Engine, Executable, Sharding } from '../engines/e
 import type { Model } from '../liquid/index.ts';
 import { gradientProgram } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
-import type { Program } from '../tensor/index.ts';
+import type { HostArray, Program } from '../tensor/index.ts';
 import type { AdamWOptions } from './adamw.ts';
 import { adamWDefaults, updateProgram, updateScalars } from './adamw.ts';
 import { fusedStepProgram } from './fused-step.ts';
@@ -32,14 +32,25 @@ export interface StepResult {
   readonly norm: number;
 }
 
+/**
+ * Host arrays by name of a model's inputs, the rows of all passes one after another: what its encoder takes, `labels`, and
+ * `weights` (absent: every position counts the same; given, they should add up to 1 over the whole batch).
+ */
+export type Batch = Readonly<Record<string, HostArray>>;
+
 export interface Trainer {
   /** The parameters' present buffers by name; the next step takes them. */
   readonly parameters: Buffers;
   /**
-   * Issues one step over tokens [accumulate * B, T + 1], row-major: inputs are the first T of a row, labels the last T.
-   * `step` counts from 1. Resolves when the engine has taken the work; `result` when it is done. Calls must not overlap.
+   * Issues one step over a batch of accumulate * B rows: arrays by name or, for language, tokens [accumulate * B, T + 1],
+   * row-major, whose inputs are the first T of a row, labels the last T. `step` counts from 1. Resolves when the engine has
+   * taken the work; `result` when it is done. Calls must not overlap. Errors: `bad-input` names what the batch lacks.
    */
-  step(tokens: Int32Array, step: number, learningRate: number): Promise<{ readonly result: Promise<StepResult> }>;
+  step(
+    batch: Int32Array | Batch,
+    step: number,
+    learningRate: number,
+  ): Promise<{ readonly result: Promise<StepResult> }>;
   /** A copy of a tensor by key: NAME, `first.NAME` or `second.NAME`. */
   read(key: string): Promise<Float32Array>;
   dispose(): void;
@@ -85,15 +96,32 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
 
   const parametersNow = (): Record<string, Buffer> => pick(state, names);
 
-  /** `given`: what the program takes besides the pass's rows and their weights. */
-  async function pass(executable: Executable, rows: Int32Array, given: Buffers): Promise<Record<string, Buffer>> {
-    const { inputs, labels } = splitRows(rows, length);
-    const tokens = await engine.upload('int32', [size, length], inputs, shardings['tokens']);
-    const targets = await engine.upload('int32', [size, length], labels, shardings['labels']);
-    const outputs = await executable.run({ ...given, tokens, labels: targets, weights });
-    tokens.dispose();
-    targets.dispose();
+  const perPass = passProgram.inputs.filter(({ name }) => !model.parameters[name]);
+
+  /** `given`: what the program takes besides the pass's rows. */
+  async function pass(executable: Executable, rows: Batch, given: Buffers): Promise<Record<string, Buffer>> {
+    const uploaded: Record<string, Buffer> = {};
+    for (const { name, value } of perPass) {
+      const values = rows[name];
+      if (values) uploaded[name] = await engine.upload(value.dtype, value.shape.map(Number), values, shardings[name]);
+      else if (name !== 'weights')
+        throw new LfmError('bad-input', `The batch has no "${name}": the model takes ${value.dtype} [${value.shape}].`);
+    }
+    const outputs = await executable.run({ ...given, weights, ...uploaded });
+    for (const buffer of Object.values(uploaded)) buffer.dispose();
     return outputs;
+  }
+
+  /** Rows of one pass, by the names of the program's inputs. */
+  function rowsOf(batch: Int32Array | Batch, part: number): Batch {
+    const cut = <A extends HostArray>(values: A): A => {
+      const count = values.length / accumulate;
+      return values.subarray(part * count, (part + 1) * count) as A;
+    };
+    if (!(batch instanceof Int32Array))
+      return Object.fromEntries(Object.entries(batch).map(([name, values]) => [name, cut(values)]));
+    const { inputs, labels } = splitRows(cut(batch), length);
+    return { tokens: inputs, labels };
   }
 
   async function download(buffer: Buffer): Promise<number> {
@@ -103,16 +131,14 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   }
 
   /** Gradients in one program or several, then the update. */
-  async function separately(tokens: Int32Array, scalars: Buffers): Promise<Stepped> {
+  async function separately(batch: Int32Array | Batch, scalars: Buffers): Promise<Stepped> {
     const losses: Buffer[] = [];
     let gradients: Record<string, Buffer> = {};
-    const rowTokens = size * (length + 1);
     for (let part = 0; part < accumulate; part++) {
       const totals = Object.fromEntries(
         Object.entries(gradients).map(([key, buffer]) => [key.replace('gradient.', 'total.'), buffer]),
       );
-      const rows = tokens.subarray(part * rowTokens, (part + 1) * rowTokens);
-      const { loss, ...next } = await pass(part === 0 || !later ? first : later, rows, {
+      const { loss, ...next } = await pass(part === 0 || !later ? first : later, rowsOf(batch, part), {
         ...parametersNow(),
         ...totals,
       });
@@ -125,8 +151,8 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     return { losses, norm, after };
   }
 
-  async function together(executable: Executable, tokens: Int32Array, scalars: Buffers): Promise<Stepped> {
-    const { loss, norm, ...after } = await pass(executable, tokens, { ...state, ...scalars });
+  async function together(executable: Executable, batch: Int32Array | Batch, scalars: Buffers): Promise<Stepped> {
+    const { loss, norm, ...after } = await pass(executable, rowsOf(batch, 0), { ...state, ...scalars });
     return { losses: loss ? [loss] : [], norm, after };
   }
 
@@ -134,12 +160,12 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     get parameters() {
       return parametersNow();
     },
-    async step(tokens, step, learningRate) {
+    async step(batch, step, learningRate) {
       const scalars: Record<string, Buffer> = {};
       for (const [name, value] of Object.entries(updateScalars(optimizer, step, learningRate))) {
         scalars[name] = await engine.upload('float32', [], Float32Array.of(value));
       }
-      const { losses, norm, after } = await (fused ? together(fused, tokens, scalars) : separately(tokens, scalars));
+      const { losses, norm, after } = await (fused ? together(fused, batch, scalars) : separately(batch, scalars));
       Object.assign(state, after);
       for (const buffer of Object.values(scalars)) buffer.dispose();
       if (!norm) throw new LfmError('no-result', 'The update gave no norm.');
