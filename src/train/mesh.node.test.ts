@@ -6,7 +6,7 @@ import { arrayOf } from '../engines/xla/device-array.node.ts';
 import { xlaEngine } from '../engines/xla/engine.node.ts';
 import type { Mesh } from '../engines/xla/mesh.ts';
 import { cpuPlugin } from '../engines/xla/testing.node.ts';
-import { attention, defineModel, initialise, layer, shortConv, swiglu } from '../liquid/index.ts';
+import { attention, defineModel, initialise, layer, moe, shortConv, swiglu } from '../liquid/index.ts';
 import { Random } from '../tensor/index.ts';
 import { createTrainer } from './trainer.ts';
 
@@ -17,8 +17,14 @@ const model = defineModel({
   hiddenSize: 16,
   layers: [layer(shortConv(), feedForward()), layer(attention({ heads: 4, keyValueHeads: 2 }), feedForward())],
 });
+/** LFM-40B's form, small: a mixture of experts in every layer. */
+const routed = () => moe({ experts: 8, activeExperts: 2, intermediateSize: 8, routing: 'sigmoid', expertBias: true });
+const mixture = defineModel({
+  vocabSize,
+  hiddenSize: 16,
+  layers: [layer(shortConv(), routed()), layer(attention({ heads: 4, keyValueHeads: 2 }), routed())],
+});
 const [rows, length, steps] = [8, 8, 3];
-const weights = initialise(model, 3);
 const random = new Random(5);
 const tokens = Int32Array.from({ length: rows * (length + 1) }, () => Math.floor(random.uniform() * vocabSize));
 
@@ -27,16 +33,17 @@ function open(mesh?: Mesh): Promise<Engine> {
   return xlaEngine({ cacheFolder: null, cpuDevices: 8, ...(plugin && { plugin }), ...(mesh && { mesh }) });
 }
 
-async function trained(engine: Engine, accumulate = 1) {
+async function trained(engine: Engine, accumulate = 1, of = model) {
+  const weights = initialise(of, 3);
   const batch = { size: rows / accumulate, length, accumulate };
-  const trainer = await createTrainer({ engine, model, batch, start: (key) => weights[key] });
+  const trainer = await createTrainer({ engine, model: of, batch, start: (key) => weights[key] });
   const divided = Object.values(trainer.parameters).map((buffer) =>
     engine.mesh ? arrayOf(buffer, 'a weight').memories[0]?.shape.join() : '',
   );
   const results = [];
   for (let step = 1; step <= steps; step++) results.push(await (await trainer.step(tokens, step, 0.01)).result);
   const values: Record<string, Float32Array> = {};
-  for (const name of Object.keys(model.parameters)) values[name] = await trainer.read(name);
+  for (const name of Object.keys(of.parameters)) values[name] = await trainer.read(name);
   trainer.dispose();
   expect(engine.live().buffers).toBe(0);
   await engine.close();
@@ -71,6 +78,20 @@ describe.skipIf(!cpuPlugin)('the trainer on a mesh', () => {
       expect(worst, name).toBeLessThan(1e-4);
     }
   });
+
+  it.each([{ expert: 4 }, { data: 2, expert: 4 }, { expert: 2, tensor: 2 }])(
+    '%j divides experts over devices',
+    async (mesh) => {
+      const single = await trained(await onnxEngine({ threads: 1 }), 1, mixture);
+      const found = await trained(await open(mesh), 1, mixture);
+      for (const [index, { loss, norm }] of single.results.entries()) {
+        expect(found.results[index]?.loss).toBeCloseTo(loss, 4);
+        expect(found.results[index]?.norm).toBeCloseTo(norm, 4);
+      }
+      const at = Object.keys(mixture.parameters).indexOf('model.layers.0.feed_forward.experts.w1.weight');
+      expect(found.divided[at]).toBe([8 / mesh.expert, 'tensor' in mesh ? 4 : 8, 16].join());
+    },
+  );
 
   it('says which batches the devices could share', async () => {
     const engine = await open({ data: 2, fsdp: 2, sequence: 2 });
