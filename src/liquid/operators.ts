@@ -4,12 +4,21 @@ import { attention } from './attention.ts';
 import { gatedDelta } from './gated-delta.ts';
 import { linearAttention } from './linear-attention.ts';
 import { mamba2 } from './mamba2.ts';
+import { moe } from './moe.ts';
 import type { Operator, OperatorConstructor } from './operator.ts';
 import { isOperatorConstructor } from './operator.ts';
 import { shortConv } from './short-conv.ts';
 import { swiglu } from './swiglu.ts';
 
-const library: readonly OperatorConstructor[] = [attention, gatedDelta, linearAttention, mamba2, shortConv, swiglu];
+const library: readonly OperatorConstructor[] = [
+  attention,
+  gatedDelta,
+  linearAttention,
+  mamba2,
+  moe,
+  shortConv,
+  swiglu,
+];
 
 const byName = new Map(library.map((one) => [one.operatorName, one]));
 

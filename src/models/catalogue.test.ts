@@ -38,8 +38,13 @@ describe('catalogue', () => {
     ['afm-edge', 2.73e9, 0.002],
     ['lfm-1.3b', 1.3e9, 0.01],
     ['lfm-3.1b', 3.1e9, 0.01],
+    ['lfm-40.3b-a12b', 40.3e9, 0.01],
   ])('%s has about the stated %d parameters', (name, stated, share) => {
     expect(Math.abs(parameterCounts(modelOf(name)).total / stated - 1)).toBeLessThan(share);
+  });
+
+  it('lfm-40.3b-a12b reads about 12B for a token', () => {
+    expect(Math.abs(parameterCounts(modelOf('lfm-40.3b-a12b')).active / 12e9 - 1)).toBeLessThan(0.01);
   });
 
   // Rows of keys and values in bfloat16 from public configurations: layers x 2 x key/value heads x width x 2 bytes.

@@ -5,6 +5,7 @@ import type { Catalogue } from './entry.ts';
 import { lfm1Models } from './lfm1.ts';
 import { lfm2Models } from './lfm2-sizes.ts';
 import { llamaModels } from './llama-sizes.ts';
+import { mixtureModels } from './mixtures.ts';
 import { openElmModels } from './openelm.ts';
 import { phi3Models } from './phi3.ts';
 
@@ -12,6 +13,7 @@ export const catalogue: Catalogue = {
   ...lfm2Models,
   ...lfm1Models,
   ...llamaModels,
+  ...mixtureModels,
   ...phi3Models,
   ...openElmModels,
   ...afmModels,

@@ -1,5 +1,6 @@
 // Recurrences with a matrix state: by chunks and by tokens, with decay, the delta rule, a state before, padding and documents.
 import * as t from '../../../src/tensor/index.ts';
+import { emit } from '../../../src/tensor/tracer.ts';
 import type { OperationCase } from '../case.ts';
 import { f, i32, testCase } from '../case.ts';
 
@@ -73,6 +74,31 @@ export const recurrenceCases: readonly OperationCase[] = [
     segments: [0, 0, 0, 0, 1, 1, 1, 3, 4, 4, 4, 4, 4, 4],
   }),
   recurrence('linear_recurrence by the delta rule, one token', { length: 1, beta: true, decay: true, state: true }),
+  ...[false, true].map((beta) =>
+    testCase({
+      kind: 'linear_recurrence_grad',
+      name: `linear_recurrence_grad${beta ? ' by the delta rule' : ''}`,
+      inputs: {
+        q: f([1, 5, 1, 2], small),
+        k: f([1, 5, 1, 2], small),
+        v: f([1, 5, 2, 2]),
+        decay: f([1, 5, 2], decays),
+        ...(beta && { beta: f([1, 5, 2], rates) }),
+        dy: f([1, 5, 2, 2]),
+        dNext: f([1, 2, 2, 2]),
+      },
+      body: (given: Readonly<Record<string, t.Tensor>>) => {
+        const { dy, dNext, ...operands } = given;
+        const list = Object.values(operands);
+        const attributes = { chunk: 2, decay: true, beta, state: false, lengths: false, segments: false };
+        const [, , states] = emit('linear_recurrence', list, attributes);
+        if (!states || !dy || !dNext) return {};
+        const found = emit('linear_recurrence_grad', [...list, states, dy, dNext], { ...attributes, end: true });
+        return Object.fromEntries(found.map((tensor, i) => [`d${i}`, tensor]));
+      },
+      differentiable: ['q', 'v', 'dy', 'dNext'] as never[],
+    }),
+  ),
   testCase({
     kind: 'softplus',
     name: 'softplus',

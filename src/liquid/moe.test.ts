@@ -1,0 +1,178 @@
+// Mixtures of experts against transformers', and their forms against each other: gathered, in blocks, all experts over all.
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { countOf, trace } from '../tensor/index.ts';
+import type { Dim } from '../tensor/index.ts';
+import type { MoeOptions } from './index.ts';
+import {
+  attention,
+  balancedBias,
+  createContext,
+  defineModel,
+  expertLoad,
+  gradientProgram,
+  initialise,
+  layer,
+  lossProgram,
+  moe,
+  parameterCounts,
+} from './index.ts';
+import { applyOperator } from './operator.ts';
+import type { Host } from './testing.ts';
+import {
+  describeOnEngines,
+  difference,
+  float32,
+  int32,
+  numbers,
+  padded,
+  randomTokens,
+  rowsOf,
+  run,
+  stepper,
+} from './testing.ts';
+
+interface Stored {
+  readonly shape: readonly number[];
+  readonly data: readonly number[];
+}
+interface Fixture {
+  readonly options: MoeOptions;
+  readonly parameters: Readonly<Record<string, Stored>>;
+  readonly x: Stored;
+  readonly y: Stored;
+}
+
+const names = ['lfm2_moe', 'mixtral', 'qwen2_moe'];
+const fixture = (name: string): Fixture =>
+  JSON.parse(readFileSync(new URL(`../../test/fixtures/moe/${name}.json`, import.meta.url), 'utf8'));
+const host = ({ shape, data }: Stored) => float32(shape, data);
+
+/** The operator alone over x [batch, length, D]. */
+function alone({ options, parameters }: Fixture, batch: Dim, length: Dim, width: number) {
+  const types = Object.fromEntries(
+    Object.entries(parameters).map(([key, { shape }]) => [key, { dtype: 'float32', shape } as const]),
+  );
+  return trace('moe', { ...types, x: { dtype: 'float32', shape: [batch, length, width] } as const }, (given) => {
+    const context = createContext({ batch, length, normEps: 1e-5 });
+    return { y: applyOperator(moe(options), given, given.x, {}, context).y };
+  });
+}
+
+const options: MoeOptions = {
+  experts: 5,
+  activeExperts: 2,
+  intermediateSize: 12,
+  routing: 'sigmoid',
+  expertBias: true,
+};
+const model = defineModel({
+  vocabSize: 30,
+  hiddenSize: 16,
+  initializerRange: 0.3,
+  layers: [
+    layer(attention({ heads: 2 }), moe(options)),
+    layer(attention({ heads: 2 }), moe({ ...options, routing: 'softmax' })),
+  ],
+});
+const values = initialise(model, 5);
+const weights: Record<string, Host> = Object.fromEntries(
+  Object.entries(model.parameters).map(([name, { shape }]) => [name, float32(shape, values[name] ?? [])]),
+);
+
+describeOnEngines('moe', (engine) => {
+  it.each(names)('%s gives transformers’ output in every form', async (name) => {
+    const found = fixture(name);
+    const given = Object.fromEntries(Object.entries(found.parameters).map(([key, value]) => [key, host(value)]));
+    const [x, y] = [host(found.x), host(found.y)];
+    const width = found.x.shape[2] ?? 0;
+    // Many tokens: blocks.
+    const whole = await run(engine, alone(found, 2, 9, width), { ...given, x });
+    expect(difference(whole['y'], y)).toBeLessThan(1e-5);
+    // Symbols: every expert over all.
+    const all = await run(engine, alone(found, 'B', 'T', width), { ...given, x });
+    expect(difference(all['y'], y)).toBeLessThan(1e-5);
+    // Two tokens: their own experts' weights.
+    const two = await run(engine, alone(found, 2, 1, width), {
+      ...given,
+      x: float32([2, 1, width], numbers(x).slice(0, 2 * width)),
+    });
+    expect(difference(two['y'], float32([2, 1, width], numbers(y).slice(0, 2 * width)))).toBeLessThan(1e-5);
+  });
+
+  it('a token at a time and padded, as all at once', async () => {
+    const tokens = randomTokens(1, 2, 11, 30);
+    const whole = await stepper(engine, model, weights, 2, 16).feed(tokens, [11, 11]);
+    const rows = [0, 1].map((row) => numbers(tokens).slice(row * 11, row * 11 + 11));
+    const at = (logits: Host, row: number, t: number, length: number) =>
+      rowsOf({ ...logits, shape: [2 * length, 30] }, row * length + t, row * length + t + 1);
+    const single = stepper(engine, model, weights, 2, 16);
+    for (let t = 0; t < 11; t++) {
+      const logits = await single.feed(int32([2, 1], [rows[0]?.[t] ?? 0, rows[1]?.[t] ?? 0]), [1, 1]);
+      for (const row of [0, 1]) expect(difference(at(logits, row, 0, 1), at(whole, row, t, 11))).toBeLessThan(1e-4);
+    }
+    const ragged = stepper(engine, model, weights, 2, 16);
+    await ragged.feed(padded([(rows[0] ?? []).slice(0, 7), (rows[1] ?? []).slice(0, 3)], 7, 29), [7, 3]);
+    const rest = await ragged.feed(padded([(rows[0] ?? []).slice(7), (rows[1] ?? []).slice(3)], 8, 29), [4, 8]);
+    expect(difference(at(rest, 0, 3, 8), at(whole, 0, 10, 11))).toBeLessThan(1e-4);
+    expect(difference(at(rest, 1, 7, 8), at(whole, 1, 10, 11))).toBeLessThan(1e-4);
+  });
+
+  it('gradients are slopes of the loss, and none for the bias of the choice', async () => {
+    const share = float32([2, 6], new Array<number>(12).fill(1 / 12));
+    const given = { ...weights, tokens: randomTokens(3, 2, 6, 30), labels: randomTokens(4, 2, 6, 30), weights: share };
+    const found = await run(engine, gradientProgram(model, { batch: 2, length: 6 }), given);
+    const loss = lossProgram(model, { batch: 2, length: 6 });
+    for (const name of Object.keys(model.parameters).filter((key) => key.includes('feed_forward'))) {
+      const gradient = numbers(found[`gradient.${name}`] ?? int32([0], []));
+      const norm = Math.hypot(...gradient);
+      if (name.endsWith('expert_bias')) {
+        expect(norm).toBe(0);
+        continue;
+      }
+      const step = 0.001 / Math.max(1, norm);
+      const slopeAt = async (along: number) => {
+        const moved = numbers(weights[name] ?? int32([0], [])).map(
+          (value, i) => value + (along * (gradient[i] ?? 0)) / norm,
+        );
+        const reached = await run(engine, loss, { ...given, [name]: float32(weights[name]?.shape ?? [], moved) });
+        return Number(reached.loss?.data[0]);
+      };
+      const slope = ((await slopeAt(step)) - (await slopeAt(-step))) / (2 * step);
+      expect(Math.abs(slope - norm), name).toBeLessThan(0.02 * norm + 5e-4);
+    }
+  });
+
+  it('counts the tokens of each expert', async () => {
+    const program = trace('load', { indices: { dtype: 'int32', shape: [4, 2] } }, ({ indices }) => ({
+      load: expertLoad(indices, 3),
+    }));
+    const { load } = await run(engine, program, { indices: int32([4, 2], [0, 2, 2, 0, 2, 0, 0, 2]) });
+    expect(numbers(load ?? int32([0], []))).toEqual([4, 0, 4]);
+  });
+});
+
+describe('moe', () => {
+  it('reads a token’s own experts alone', () => {
+    const big = defineModel({
+      vocabSize: 8,
+      hiddenSize: 16,
+      layers: [layer(attention({ heads: 2 }), moe({ ...options, experts: 16 }))],
+    });
+    const { total, active } = parameterCounts(big);
+    const expert = 3 * 12 * 16;
+    expect(total - active).toBeGreaterThanOrEqual(14 * expert);
+    expect(total - active).toBeLessThan(14 * expert + 8 * 16);
+    expect(
+      Object.values(big.parameters).every(({ shape, axes }) => countOf(shape) > 0 && axes.length === shape.length),
+    ).toBe(true);
+  });
+
+  it('moves the bias toward experts that got too little', () => {
+    expect(Array.from(balancedBias(Float32Array.of(0, 0.5, 0), [4, 4, 10], 0.25))).toEqual([0.25, 0.75, -0.25]);
+  });
+
+  it('refuses more active experts than there are', () => {
+    expect(() => moe({ experts: 2, activeExperts: 3, intermediateSize: 4 })).toThrowError(/found 3 of 2 experts/);
+  });
+});
