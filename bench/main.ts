@@ -3,6 +3,7 @@ import { benchDecode } from './decode.ts';
 import { benchMad } from './mad.ts';
 import { benchGpu } from './gpu.ts';
 import { benchSequences } from './sequences.ts';
+import { benchOperators } from './operators.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
@@ -11,6 +12,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   mad: benchMad,
   sequences: benchSequences,
   gpu: benchGpu,
+  operators: benchOperators,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);
