@@ -11,16 +11,20 @@ import {
   gatherFrom,
   iota,
   linear,
+  logistic,
   maximum,
   minimum,
+  mul,
   reshape,
   rmsNorm,
   rotary,
+  sliceAxis,
   sub,
   zeros,
 } from '../tensor/index.ts';
+import type { Context } from './context.ts';
 import { operator } from './operator.ts';
-import { gain, weight } from './parameter.ts';
+import { bias, gain, weight } from './parameter.ts';
 import { rows, window as lastRows } from './state.ts';
 
 export interface AttentionOptions {
@@ -33,6 +37,18 @@ export interface AttentionOptions {
   readonly theta?: number;
   /** How many tokens back a query sees, its own included; absent: all. */
   readonly window?: number;
+  /** Whether queries, keys and values have biases (Qwen 2). */
+  readonly bias?: boolean;
+  /** Whether the output has one (Phi). */
+  readonly outBias?: boolean;
+  /**
+   * Share of a head's width that positions turn, at its front: 1, 0 for none (Jamba), or between (Phi). Where it is
+   * `proportional`, the share of pairs that turn, at the wavelengths of the whole width (LFM3).
+   */
+  readonly rotaryFactor?: number;
+  readonly rotaryKind?: 'default' | 'proportional';
+  /** Each head's output times a sigmoid of the input (LFM3). */
+  readonly outputGate?: boolean;
   /** Whether queries and keys are normalised, head by head. Default true, as in LFM2; Llama does without. */
   readonly qkNorm?: boolean;
 }
@@ -95,8 +111,29 @@ function windowedAttention(
   return { out, keys: trim(grown.keys), values: trim(grown.values) };
 }
 
+/** How positions turn queries and keys. Errors: `bad-rotary`. */
+function turning(
+  width: number,
+  theta: number,
+  { rotaryFactor = 1, rotaryKind = 'default' }: AttentionOptions,
+  tables: Context['rotaryTables'],
+): (x: Tensor) => Tensor {
+  const turned = rotaryFactor * width;
+  if (!(rotaryFactor >= 0 && rotaryFactor <= 1) || turned % 2 !== 0)
+    throw new LfmError(
+      'bad-rotary',
+      `attention: a rotaryFactor of ${rotaryFactor} turns ${turned} of ${width} features of a head; expected an even number from 0 to ${width}.`,
+    );
+  if (turned === 0) return (x) => x;
+  if (turned === width) return (x) => rotary(x, tables(width, theta));
+  if (rotaryKind === 'proportional') return (x) => rotary(x, tables(width, theta, turned / 2));
+  return (x) =>
+    concatenate([rotary(sliceAxis(x, 3, 0, turned), tables(turned, theta)), sliceAxis(x, 3, turned, width)], 3);
+}
+
 export const attention = operator('attention', (options: AttentionOptions) => {
   const { heads, keyValueHeads = heads, theta = 10_000, window, qkNorm = true } = options;
+  const { bias: biased = false, outBias = false, outputGate = false } = options;
   return {
     scope: 'self_attn',
     parameters: ({ hiddenSize: d }) => {
@@ -110,6 +147,13 @@ export const attention = operator('attention', (options: AttentionOptions) => {
           'q_layernorm.weight': gain([width], ['headDim']),
           'k_layernorm.weight': gain([width], ['headDim']),
         }),
+        ...(biased && {
+          'q_proj.bias': bias([heads * width], ['heads']),
+          'k_proj.bias': bias([keyValueHeads * width], ['keyValueHeads']),
+          'v_proj.bias': bias([keyValueHeads * width], ['keyValueHeads']),
+        }),
+        ...(outBias && { 'out_proj.bias': bias([d], ['hidden']) }),
+        ...(outputGate && { 'g_proj.weight': weight([heads, d], ['heads', 'hidden']) }),
       };
     },
     state: ({ hiddenSize: d }) => {
@@ -120,22 +164,27 @@ export const attention = operator('attention', (options: AttentionOptions) => {
     },
     featurize: (p, x_BTD, _state, { rotaryTables, normEps }) => {
       const width = Number(p['q_proj.weight'].dim(0)) / heads;
-      const split = (y: Tensor, count: number) => reshape(y, [x_BTD.dim(0), x_BTD.dim(1), count, width]);
-      const tables = rotaryTables(width, theta);
-      const turned = (w: Tensor, norm: Tensor | undefined, count: number) => {
-        const features = split(linear(x_BTD, w), count);
-        return rotary(norm ? rmsNorm(features, norm, normEps) : features, tables);
+      const project = (w: Tensor, b: Tensor | undefined, count: number) => {
+        const y = linear(x_BTD, w);
+        return reshape(b ? add(y, b) : y, [x_BTD.dim(0), x_BTD.dim(1), count, width]);
       };
+      const turn = turning(width, theta, options, rotaryTables);
+      const turned = (features: Tensor, norm: Tensor | undefined) =>
+        turn(norm ? rmsNorm(features, norm, normEps) : features);
       return {
-        q: turned(p['q_proj.weight'], p['q_layernorm.weight'], heads),
-        k: turned(p['k_proj.weight'], p['k_layernorm.weight'], keyValueHeads),
-        v: split(linear(x_BTD, p['v_proj.weight']), keyValueHeads),
+        q: turned(project(p['q_proj.weight'], p['q_proj.bias'], heads), p['q_layernorm.weight']),
+        k: turned(project(p['k_proj.weight'], p['k_proj.bias'], keyValueHeads), p['k_layernorm.weight']),
+        v: project(p['v_proj.weight'], p['v_proj.bias'], keyValueHeads),
+        ...(p['g_proj.weight'] && { gate: logistic(linear(x_BTD, p['g_proj.weight'])) }),
       };
     },
-    mix: (p, { q, k, v }, { keys, values }, { starts, lengths, segments }) => {
+    mix: (p, { q, k, v, gate }, { keys, values }, { starts, lengths, segments }) => {
       const scale = Number(q.dim(3)) ** -0.5;
-      const project = (out: Tensor) =>
-        linear(reshape(out, [q.dim(0), q.dim(1), p['out_proj.weight'].dim(1)]), p['out_proj.weight']);
+      const project = (out: Tensor) => {
+        const gated = gate ? mul(out, expandDims(gate, 3)) : out;
+        const y = linear(reshape(gated, [q.dim(0), q.dim(1), p['out_proj.weight'].dim(1)]), p['out_proj.weight']);
+        return p['out_proj.bias'] ? add(y, p['out_proj.bias']) : y;
+      };
       if (!keys || !values || !starts || !lengths) {
         return [project(attend(q, k, v, { scale, window: window ?? null, segments })), { keys, values }];
       }

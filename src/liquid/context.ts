@@ -21,8 +21,12 @@ export interface Context {
   /** [B, T, D]: what the encoder made of the inputs, for operators that read it at depth (Zamba 2's shared block). */
   readonly embeddings?: Tensor;
   readonly normEps: number;
-  /** Cosines and sines [B, T, width / 2] for `rotary`, made once for each (width, theta). */
-  readonly rotaryTables: (width: number, theta: number) => { readonly cos: Tensor; readonly sin: Tensor };
+  /** Cosines and sines [B, T, width / 2] for `rotary`, of which `pairs` turn; made once for each (width, theta, pairs). */
+  readonly rotaryTables: (
+    width: number,
+    theta: number,
+    pairs?: number,
+  ) => { readonly cos: Tensor; readonly sin: Tensor };
 }
 
 export interface ContextOptions {
@@ -48,11 +52,11 @@ export function createContext({ batch, length, normEps, span, segments, timeStep
     segments,
     timeSteps,
     normEps,
-    rotaryTables: (width, theta) => {
-      const key = `${width}/${theta}`;
+    rotaryTables: (width, theta, pairs = width / 2) => {
+      const key = `${width}/${theta}/${pairs}`;
       const known = tables.get(key);
       if (known) return known;
-      const made = home.run(() => rotaryTables(positions, width, theta));
+      const made = home.run(() => rotaryTables(positions, width, theta, 'float32', pairs));
       tables.set(key, made);
       return made;
     },

@@ -43,6 +43,10 @@ describe('catalogue', () => {
     expect(Math.abs(parameterCounts(modelOf(name)).total / stated - 1)).toBeLessThan(share);
   });
 
+  it('lfm3-1.7b has the published 286 tensors', () => {
+    expect(Object.keys(modelOf('lfm3-1.7b').parameters)).toHaveLength(286);
+  });
+
   it('lfm-40.3b-a12b reads about 12B for a token', () => {
     expect(Math.abs(parameterCounts(modelOf('lfm-40.3b-a12b')).active / 12e9 - 1)).toBeLessThan(0.01);
   });

@@ -4,6 +4,7 @@ import { afmModels } from './afm.ts';
 import type { Catalogue } from './entry.ts';
 import { lfm1Models } from './lfm1.ts';
 import { lfm2Models } from './lfm2-sizes.ts';
+import { lfm3Models } from './lfm3.ts';
 import { llamaModels } from './llama-sizes.ts';
 import { mixtureModels } from './mixtures.ts';
 import { openElmModels } from './openelm.ts';
@@ -12,6 +13,7 @@ import { phi3Models } from './phi3.ts';
 export const catalogue: Catalogue = {
   ...lfm2Models,
   ...lfm1Models,
+  ...lfm3Models,
   ...llamaModels,
   ...mixtureModels,
   ...phi3Models,

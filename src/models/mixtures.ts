@@ -1,6 +1,6 @@
 // Mixtures of experts: LFM2-MoE's published sizes, Mixtral, and the announcement's 40.3B in a recipe of ours.
 import type { Layer, Model } from '../liquid/index.ts';
-import { attention, defineModel, layer, moe, rms, shortConv, swiglu } from '../liquid/index.ts';
+import { attention, defineModel, layer, moe, shortConv, swiglu } from '../liquid/index.ts';
 import type { Catalogue } from './entry.ts';
 
 interface Lfm2MoeSize {
@@ -41,7 +41,41 @@ function mixtral(): Model {
     hiddenSize: 4096,
     layers: Array.from({ length: 32 }, () => layer(attend, routed)),
     tieEmbeddings: false,
-    finalNorm: rms('norm'),
+    contextLength: 32_768,
+  });
+}
+
+interface Qwen2MoeSize {
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly depth: number;
+  readonly heads: number;
+  readonly keyValueHeads: number;
+  readonly experts: number;
+  readonly activeExperts: number;
+  readonly expertSize: number;
+  readonly sharedSize: number;
+  readonly theta: number;
+}
+
+/** Qwen2-MoE (arXiv 2407.10671): biases on queries, keys and values; an expert that all tokens share, behind a gate. */
+export function qwen2Moe(size: Qwen2MoeSize): Model {
+  const { vocabSize, hiddenSize, depth, heads, keyValueHeads, experts, activeExperts, theta } = size;
+  const routed = moe({
+    experts,
+    activeExperts,
+    intermediateSize: size.expertSize,
+    normTopK: false,
+    sharedIntermediateSize: size.sharedSize,
+    sharedGate: true,
+  });
+  const attend = attention({ heads, keyValueHeads, theta, qkNorm: false, bias: true });
+  return defineModel({
+    vocabSize,
+    hiddenSize,
+    layers: Array.from({ length: depth }, () => layer(attend, routed)),
+    tieEmbeddings: false,
+    normEps: 1e-6,
     contextLength: 32_768,
   });
 }
@@ -81,6 +115,24 @@ export const mixtureModels: Catalogue = {
     title: 'LFM-40B',
     source: 'stated size, active size and context; the layers, all widths and the vocabulary are ours',
     model: lfm40,
+  },
+  'qwen-2-57b-a14b': {
+    family: 'qwen2_moe',
+    title: 'Qwen2-57B-A14B',
+    source: 'config.json of the published model (arXiv 2407.10671)',
+    model: () =>
+      qwen2Moe({
+        vocabSize: 151_936,
+        hiddenSize: 3584,
+        depth: 28,
+        heads: 28,
+        keyValueHeads: 4,
+        experts: 64,
+        activeExperts: 8,
+        expertSize: 2560,
+        sharedSize: 20_480,
+        theta: 1_000_000,
+      }),
   },
   'mixtral-8x7b': {
     family: 'mixtral',

@@ -32,17 +32,18 @@ export function rotary(x: Tensor, tables: { readonly cos: Tensor; readonly sin: 
 }
 
 /**
- * Cosines and sines [B, T, D/2] for int32 positions [B, T]: angle = position * theta^(-2i/D). `dtype` is float32, or
- * float64 in gradient checks.
+ * Cosines and sines [B, T, D/2] for int32 positions [B, T]: angle = position * theta^(-2i/D), 0 from pair `pairs` on. `dtype`
+ * is float32, or float64 in gradient checks.
  */
 export function rotaryTables(
   positions: Tensor,
   width: number,
   theta: number,
   dtype: DType = 'float32',
+  pairs = width / 2,
 ): { cos: Tensor; sin: Tensor } {
   const half = width / 2;
-  const values = Array.from({ length: half }, (_, i) => theta ** ((-2 * i) / width));
+  const values = Array.from({ length: half }, (_, i) => (i < pairs ? theta ** ((-2 * i) / width) : 0));
   const data: HostArray = dtype === 'float64' ? Float64Array.from(values) : Float32Array.from(values);
   const angles = mul(expandDims(cast(positions, dtype), -1), constant(dtype, [half], data));
   return { cos: cos(angles), sin: sin(angles) };
