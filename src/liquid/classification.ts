@@ -19,7 +19,7 @@ export const classifications: Readonly<Record<string, Classification>> = {
   gated_delta: {
     tokenMixing: 'semi-separable',
     channelMixing: 'grouped',
-    featurizer: 'dense, short kernels; gates of a head',
+    featurizer: 'dense, short kernels; head gates',
   },
   linear_attention: { tokenMixing: 'low rank', channelMixing: 'grouped', featurizer: 'dense, made positive' },
   mamba2: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernels; time steps' },

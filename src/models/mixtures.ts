@@ -5,6 +5,7 @@ import type { Catalogue } from './entry.ts';
 
 interface Lfm2MoeSize {
   readonly vocabSize?: number;
+  readonly contextLength?: number;
   /** Width of the SwiGLU of the first two layers, which are dense. */
   readonly denseSize: number;
   readonly experts: number;
@@ -14,14 +15,22 @@ interface Lfm2MoeSize {
 }
 
 /** LFM2-MoE: sigmoid routing to four experts, chosen with a bias that balances them (arXiv 2511.23404). */
-function lfm2Moe({ vocabSize = 65_536, denseSize, experts, expertSize, depth, attending }: Lfm2MoeSize): Model {
+function lfm2Moe({
+  vocabSize = 65_536,
+  contextLength = 32_768,
+  denseSize,
+  experts,
+  expertSize,
+  depth,
+  attending,
+}: Lfm2MoeSize): Model {
   const routed = moe({ experts, activeExperts: 4, intermediateSize: expertSize, routing: 'sigmoid', expertBias: true });
   const dense = swiglu({ intermediateSize: denseSize });
   const attend = attention({ heads: 32, keyValueHeads: 8, theta: 1_000_000 });
   const layerAt = (index: number): Layer =>
     layer(attending.includes(index) ? attend : shortConv({ kernel: 3 }), index < 2 ? dense : routed);
   const layers = Array.from({ length: depth }, (_, index) => layerAt(index));
-  return defineModel({ vocabSize, hiddenSize: 2048, layers, contextLength: 32_768 });
+  return defineModel({ vocabSize, hiddenSize: 2048, layers, contextLength });
 }
 
 const small = { denseSize: 7168, experts: 32, expertSize: 1792, depth: 24, attending: [2, 6, 10, 14, 18, 21] };
@@ -102,13 +111,13 @@ export const mixtureModels: Catalogue = {
     family: 'lfm2_moe',
     title: 'LFM2.5-8B-A1B',
     source,
-    model: () => lfm2Moe({ ...small, vocabSize: 128_000 }),
+    model: () => lfm2Moe({ ...small, vocabSize: 128_000, contextLength: 128_000 }),
   },
   'lfm2.5-24b-a2b': {
     family: 'lfm2_moe',
     title: 'LFM2.5-24B-A2B',
     source,
-    model: () => lfm2Moe({ ...large, vocabSize: 128_000 }),
+    model: () => lfm2Moe({ ...large, vocabSize: 128_000, contextLength: 128_000 }),
   },
   'lfm-40.3b-a12b': {
     family: 'lfm1_moe',
