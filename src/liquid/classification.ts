@@ -23,6 +23,7 @@ export const classifications: Readonly<Record<string, Classification>> = {
   },
   linear_attention: { tokenMixing: 'low rank', channelMixing: 'grouped', featurizer: 'dense, made positive' },
   mamba2: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernels; time steps' },
+  mlp: { tokenMixing: 'diagonal', channelMixing: 'dense', featurizer: 'dense, one group or two' },
   moe: { tokenMixing: 'diagonal', channelMixing: 'dense', featurizer: 'dense, two groups; a router' },
   short_conv: {
     tokenMixing: 'scaled Toeplitz',

@@ -16,6 +16,8 @@ export type { Mamba2Options } from './mamba2.ts';
 export { initialise } from './initialise.ts';
 export { block, depthGroup, layer, operatorsOf, stack } from './layer.ts';
 export type { BlockDefinition, Layer } from './layer.ts';
+export { mlp } from './mlp.ts';
+export type { MlpOptions } from './mlp.ts';
 export { balancedBias, expertLoad, moe } from './moe.ts';
 export type { MoeOptions } from './moe.ts';
 export { defineModel } from './model.ts';

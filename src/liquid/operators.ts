@@ -4,6 +4,7 @@ import { attention } from './attention.ts';
 import { gatedDelta } from './gated-delta.ts';
 import { linearAttention } from './linear-attention.ts';
 import { mamba2 } from './mamba2.ts';
+import { mlp } from './mlp.ts';
 import { moe } from './moe.ts';
 import type { Operator, OperatorConstructor } from './operator.ts';
 import { isOperatorConstructor } from './operator.ts';
@@ -15,6 +16,7 @@ const library: readonly OperatorConstructor[] = [
   gatedDelta,
   linearAttention,
   mamba2,
+  mlp,
   moe,
   shortConv,
   swiglu,

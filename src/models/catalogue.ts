@@ -8,6 +8,7 @@ import { lfm3Models } from './lfm3.ts';
 import { llamaModels } from './llama-sizes.ts';
 import { mixtureModels } from './mixtures.ts';
 import { openElmModels } from './openelm.ts';
+import { phiModels } from './phi.ts';
 import { phi3Models } from './phi3.ts';
 
 export const catalogue: Catalogue = {
@@ -16,6 +17,7 @@ export const catalogue: Catalogue = {
   ...lfm3Models,
   ...llamaModels,
   ...mixtureModels,
+  ...phiModels,
   ...phi3Models,
   ...openElmModels,
   ...afmModels,

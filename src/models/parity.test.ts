@@ -6,6 +6,7 @@ import type { Model } from '../liquid/index.ts';
 import { describeOnEngines, difference, float32, int32, rowsOf, stepper } from '../liquid/testing.ts';
 import type { Host } from '../liquid/testing.ts';
 import { lfm3, lfm3Name } from './lfm3.ts';
+import { phi, phiName } from './phi.ts';
 import { qwen2Moe } from './mixtures.ts';
 
 interface Stored {
@@ -65,6 +66,17 @@ const cases: Readonly<
       maxPositionEmbeddings: 64,
     }),
     (tensors, name) => tensors[lfm3Name(name)]?.data ?? [],
+  ],
+  phi: [
+    phi({
+      vocabSize: 32,
+      hiddenSize: 16,
+      intermediateSize: 20,
+      numHiddenLayers: 2,
+      numAttentionHeads: 2,
+      maxPositionEmbeddings: 64,
+    }),
+    (tensors, name) => tensors[phiName(name)]?.data ?? [],
   ],
   qwen2_moe: [
     qwen2Moe({
