@@ -1,5 +1,4 @@
 // Mixtures of experts against transformers', and their forms against each other: gathered, in blocks, all experts over all.
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { countOf, trace } from '../tensor/index.ts';
 import type { Dim } from '../tensor/index.ts';
@@ -7,35 +6,32 @@ import type { MoeOptions } from './index.ts';
 import {
   attention,
   balancedBias,
-  createContext,
   defineModel,
   expertLoad,
   gradientProgram,
-  initialise,
   layer,
   lossProgram,
   moe,
   parameterCounts,
 } from './index.ts';
-import { applyOperator } from './operator.ts';
-import type { Host } from './testing.ts';
+import type { Host, Stored } from './testing.ts';
+import { readFixture } from './testing-fixture.node.ts';
 import {
   describeOnEngines,
   difference,
   float32,
   int32,
   numbers,
+  operatorProgram,
   padded,
   randomTokens,
   rowsOf,
   run,
   stepper,
+  stored,
+  weightsOf,
 } from './testing.ts';
 
-interface Stored {
-  readonly shape: readonly number[];
-  readonly data: readonly number[];
-}
 interface Fixture {
   readonly options: MoeOptions;
   readonly parameters: Readonly<Record<string, Stored>>;
@@ -44,20 +40,7 @@ interface Fixture {
 }
 
 const names = ['lfm2_moe', 'mixtral', 'qwen2_moe'];
-const fixture = (name: string): Fixture =>
-  JSON.parse(readFileSync(new URL(`../../test/fixtures/moe/${name}.json`, import.meta.url), 'utf8'));
-const host = ({ shape, data }: Stored) => float32(shape, data);
-
-/** The operator alone over x [batch, length, D]. */
-function alone({ options, parameters }: Fixture, batch: Dim, length: Dim, width: number) {
-  const types = Object.fromEntries(
-    Object.entries(parameters).map(([key, { shape }]) => [key, { dtype: 'float32', shape } as const]),
-  );
-  return trace('moe', { ...types, x: { dtype: 'float32', shape: [batch, length, width] } as const }, (given) => {
-    const context = createContext({ batch, length, normEps: 1e-5 });
-    return { y: applyOperator(moe(options), given, given.x, {}, context).y };
-  });
-}
+const fixture = (name: string) => readFixture<Fixture>(`moe/${name}`);
 
 const options: MoeOptions = {
   experts: 5,
@@ -75,25 +58,24 @@ const model = defineModel({
     layer(attention({ heads: 2 }), moe({ ...options, routing: 'softmax' })),
   ],
 });
-const values = initialise(model, 5);
-const weights: Record<string, Host> = Object.fromEntries(
-  Object.entries(model.parameters).map(([name, { shape }]) => [name, float32(shape, values[name] ?? [])]),
-);
+const weights = weightsOf(model, 5);
 
 describeOnEngines('moe', (engine) => {
   it.each(names)('%s gives transformers’ output in every form', async (name) => {
     const found = fixture(name);
-    const given = Object.fromEntries(Object.entries(found.parameters).map(([key, value]) => [key, host(value)]));
-    const [x, y] = [host(found.x), host(found.y)];
+    const given = Object.fromEntries(Object.entries(found.parameters).map(([key, value]) => [key, stored(value)]));
+    const [x, y] = [stored(found.x), stored(found.y)];
+    const program = (batch: Dim, length: Dim) =>
+      operatorProgram(moe(found.options), found.parameters, [batch, length, width]);
     const width = found.x.shape[2] ?? 0;
     // Many tokens: blocks.
-    const whole = await run(engine, alone(found, 2, 9, width), { ...given, x });
+    const whole = await run(engine, program(2, 9), { ...given, x });
     expect(difference(whole['y'], y)).toBeLessThan(1e-5);
     // Symbols: every expert over all.
-    const all = await run(engine, alone(found, 'B', 'T', width), { ...given, x });
+    const all = await run(engine, program('B', 'T'), { ...given, x });
     expect(difference(all['y'], y)).toBeLessThan(1e-5);
     // Two tokens: their own experts' weights.
-    const two = await run(engine, alone(found, 2, 1, width), {
+    const two = await run(engine, program(2, 1), {
       ...given,
       x: float32([2, 1, width], numbers(x).slice(0, 2 * width)),
     });

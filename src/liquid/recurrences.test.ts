@@ -1,15 +1,12 @@
 // Operators with a matrix state: against transformers and formulas, all at once against token by token, padding, documents.
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { countOf, trace } from '../tensor/index.ts';
+import { countOf } from '../tensor/index.ts';
 import type { Model, Operator } from './index.ts';
 import {
-  createContext,
   decodeFlops,
   defineModel,
   gatedDelta,
   gradientProgram,
-  initialise,
   layer,
   linearAttention,
   lossProgram,
@@ -17,24 +14,23 @@ import {
   stateBytes,
   swiglu,
 } from './index.ts';
-import { applyOperator } from './operator.ts';
-import type { Host } from './testing.ts';
+import type { Host, Stored } from './testing.ts';
+import { readFixture } from './testing-fixture.node.ts';
 import {
   describeOnEngines,
   difference,
   float32,
   int32,
+  operatorProgram,
   padded,
   randomTokens,
   rowsOf,
   run,
   stepper,
+  stored,
+  weightsOf,
 } from './testing.ts';
 
-interface Stored {
-  readonly shape: readonly number[];
-  readonly data: readonly number[];
-}
 interface Fixture {
   readonly options: never;
   readonly parameters: Readonly<Record<string, Stored>>;
@@ -42,9 +38,7 @@ interface Fixture {
   readonly y: Stored;
 }
 
-function fixture(name: string): Fixture {
-  return JSON.parse(readFileSync(new URL(`../../test/fixtures/recurrences/${name}.json`, import.meta.url), 'utf8'));
-}
+const fixture = (name: string) => readFixture<Fixture>(`recurrences/${name}`);
 
 const makers: Readonly<Record<string, (options: never) => Operator>> = {
   gated_delta: gatedDelta,
@@ -66,34 +60,19 @@ function modelOf(operator: Operator): Model {
   });
 }
 
-function weightsOf(model: Model): Record<string, Host> {
-  const values = initialise(model, 5);
-  return Object.fromEntries(
-    Object.entries(model.parameters).map(([name, { shape }]) => [name, float32(shape, values[name] ?? [])]),
-  );
-}
-
-const host = ({ shape, data }: Stored) => float32(shape, data);
-
 describeOnEngines('recurrent operators', (engine) => {
   it.each(Object.entries(makers))('%s gives its oracle’s output', async (name, make) => {
     const { options, parameters, x, y } = fixture(name);
     const operator = make(options);
-    const types = Object.fromEntries(
-      Object.entries(parameters).map(([key, { shape }]) => [key, { dtype: 'float32', shape } as const]),
-    );
-    const program = trace(name, { ...types, x: { dtype: 'float32', shape: x.shape } as const }, (given) => {
-      const context = createContext({ batch: 2, length: 11, normEps: 1e-5 });
-      return { y: applyOperator(operator, given, given.x, {}, context).y };
-    });
-    const inputs = Object.fromEntries(Object.entries(parameters).map(([key, value]) => [key, host(value)]));
-    const found = await run(engine, program, { ...inputs, x: host(x) });
-    expect(difference(found['y'], host(y))).toBeLessThan(1e-4);
+    const program = operatorProgram(operator, parameters, [2, 11, 16]);
+    const inputs = Object.fromEntries(Object.entries(parameters).map(([key, value]) => [key, stored(value)]));
+    const found = await run(engine, program, { ...inputs, x: stored(x) });
+    expect(difference(found['y'], stored(y))).toBeLessThan(1e-4);
   });
 
   it.each(Object.entries(small))('%s: a token at a time, in parts and padded, as all at once', async (_, operator) => {
     const model = modelOf(operator);
-    const weights = weightsOf(model);
+    const weights = weightsOf(model, 5);
     const tokens = randomTokens(1, 2, 11, 30);
     const whole = await stepper(engine, model, weights, 2, 16).feed(tokens, [11, 11]);
     const rows = [0, 1].map((row) => Array.from(tokens.data, Number).slice(row * 11, row * 11 + 11));
@@ -114,7 +93,7 @@ describeOnEngines('recurrent operators', (engine) => {
 
   it.each(Object.entries(small))('%s: documents packed into a row do not see each other', async (_, operator) => {
     const model = modelOf(operator);
-    const weights = weightsOf(model);
+    const weights = weightsOf(model, 5);
     const tokens = randomTokens(2, 1, 9, 30);
     const inputs = (from: number, to: number, share: number): Record<string, Host> => ({
       tokens: int32([1, to - from], Array.from(tokens.data, Number).slice(from, to)),
@@ -134,7 +113,7 @@ describeOnEngines('recurrent operators', (engine) => {
 
   it.each(Object.entries(small))('%s: gradients are slopes of the loss', async (_, operator) => {
     const model = modelOf(operator);
-    const weights = weightsOf(model);
+    const weights = weightsOf(model, 5);
     const tokens = randomTokens(3, 2, 6, 30);
     const share = float32([2, 6], new Array<number>(12).fill(1 / 12));
     const given = { ...weights, tokens, labels: randomTokens(4, 2, 6, 30), weights: share };
@@ -165,7 +144,7 @@ describeOnEngines('over thousands of tokens', (engine) => {
     async (name, make) => {
       const { options } = fixture(name);
       const model = modelOf(make({ ...(options as object), chunk: 64, chunkSize: 64 } as never));
-      const weights = weightsOf(model);
+      const weights = weightsOf(model, 5);
       const tokens = randomTokens(7, 1, 4096, 30);
       const ids = Array.from(tokens.data, Number);
       const whole = await stepper(engine, model, weights, 1, 4096).feed(tokens, [4096]);

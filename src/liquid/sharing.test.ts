@@ -7,7 +7,6 @@ import {
   defineModel,
   depthGroup,
   gradientProgram,
-  initialise,
   layer,
   layerNormed,
   lossProgram,
@@ -28,9 +27,10 @@ import {
   int32,
   padded,
   randomTokens,
-  run,
   rowsOf,
+  run,
   stepper,
+  weightsOf,
 } from './testing.ts';
 
 const sizes = { vocabSize: 40, hiddenSize: 16, initializerRange: 0.2 };
@@ -46,13 +46,6 @@ const connected = defineModel({ ...sizes, layers: [repeated, leading, repeated, 
 
 const count = ({ parameters }: Pick<Model, 'parameters'>) =>
   Object.values(parameters).reduce((sum, { shape }) => sum + countOf(shape), 0);
-
-function weightsOf(model: Model): Record<string, Host> {
-  const values = initialise(model, 3);
-  return Object.fromEntries(
-    Object.entries(model.parameters).map(([name, { shape }]) => [name, float32(shape, values[name] ?? [])]),
-  );
-}
 
 /** Inputs of a loss over every position of some rows. */
 function lossInputs(tokens: Host): Record<string, Host> {
@@ -164,7 +157,7 @@ describeOnEngines('structured models', (engine) => {
   it.each(Object.entries(models))(
     '%s: a token at a time gives what all at once give, padding or not',
     async (_, model) => {
-      const weights = weightsOf(model);
+      const weights = weightsOf(model, 3);
       const tokens = randomTokens(1, 2, 9, 40);
       const whole = await stepper(engine, model, weights, 2, 16).feed(tokens, [9, 9]);
       const single = stepper(engine, model, weights, 2, 16);
@@ -192,7 +185,7 @@ describeOnEngines('structured models', (engine) => {
   );
 
   it.each(Object.entries(models))('%s: gradients are slopes of the loss, recomputed or not', async (_, model) => {
-    const weights = weightsOf(model);
+    const weights = weightsOf(model, 3);
     const given = { ...weights, ...lossInputs(randomTokens(2, 2, 6, 40)) };
     const options = { batch: 2, length: 6 };
     const found = await run(engine, gradientProgram(model, options), given);

@@ -2,9 +2,13 @@
 import { describe } from 'vitest';
 import { engines } from '../../test/operations/engines.ts';
 import type { Engine, Executable } from '../engines/engine.ts';
-import type { DType, HostArray, Program } from '../tensor/index.ts';
-import { countOf, newHostArray, Random } from '../tensor/index.ts';
+import type { Dim, DType, HostArray, Program } from '../tensor/index.ts';
+import { countOf, newHostArray, Random, trace } from '../tensor/index.ts';
+import { createContext } from './context.ts';
+import { initialise } from './initialise.ts';
 import type { Model } from './model.ts';
+import type { Operator } from './operator.ts';
+import { applyOperator } from './operator.ts';
 import { stateTypes, stepProgram } from './programs.ts';
 
 /** `body` as a suite of every engine; the tests of one that is absent are skipped. */
@@ -20,6 +24,43 @@ export interface Host {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly data: HostArray;
+}
+
+/** An array as oracles' scripts write it into JSON. */
+export interface Stored {
+  readonly shape: readonly number[];
+  readonly data: readonly number[];
+}
+
+export function stored({ shape, data }: Stored): Host {
+  return float32(shape, data);
+}
+
+/** One operator over x [batch, length, width], whole sequences: y. */
+export function operatorProgram(
+  operator: Operator,
+  parameters: Readonly<Record<string, Stored>>,
+  [batch, length, width]: readonly [Dim, Dim, number],
+): Program {
+  const types = Object.fromEntries(
+    Object.entries(parameters).map(([key, { shape }]) => [key, { dtype: 'float32', shape } as const]),
+  );
+  return trace(
+    operator.name,
+    { ...types, x: { dtype: 'float32', shape: [batch, length, width] } as const },
+    (given) => {
+      const context = createContext({ batch, length, normEps: 1e-5 });
+      return { y: applyOperator(operator, given, given.x, {}, context).y };
+    },
+  );
+}
+
+/** Fresh weights of a model as test arrays. */
+export function weightsOf(model: Model, seed: number): Record<string, Host> {
+  const values = initialise(model, seed);
+  return Object.fromEntries(
+    Object.entries(model.parameters).map(([name, { shape }]) => [name, float32(shape, values[name] ?? [])]),
+  );
 }
 
 export function int32(shape: readonly number[], values: Iterable<number>): Host {

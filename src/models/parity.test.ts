@@ -1,26 +1,21 @@
 // Architectures against transformers' logits on tiny random weights: whole sequences, then a token at a time.
-import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { countOf } from '../tensor/index.ts';
 import type { Model } from '../liquid/index.ts';
-import { describeOnEngines, difference, float32, int32, rowsOf, stepper } from '../liquid/testing.ts';
-import type { Host } from '../liquid/testing.ts';
+import { describeOnEngines, difference, float32, int32, rowsOf, stepper, stored } from '../liquid/testing.ts';
+import type { Host, Stored } from '../liquid/testing.ts';
+import { readFixture } from '../liquid/testing-fixture.node.ts';
 import { lfm3, lfm3Name } from './lfm3.ts';
 import { phi, phiName } from './phi.ts';
 import { qwen2Moe } from './mixtures.ts';
 
-interface Stored {
-  readonly shape: readonly number[];
-  readonly data: readonly number[];
-}
 interface Fixture {
   readonly tensors: Readonly<Record<string, Stored>>;
   readonly ids: readonly (readonly number[])[];
   readonly logits: Stored;
 }
 
-const fixture = (name: string): Fixture =>
-  JSON.parse(readFileSync(new URL(`../../test/fixtures/models/${name}.json`, import.meta.url), 'utf8'));
+const fixture = (name: string) => readFixture<Fixture>(`models/${name}`);
 
 /** What Qwen2-MoE's checkpoint holds of a parameter: experts' gates and inputs lie in one tensor. */
 function ofQwen(tensors: Fixture['tensors'], name: string, shape: readonly number[]): readonly number[] {
@@ -108,7 +103,7 @@ describeOnEngines('parity with transformers', (engine) => {
       weights[key] = float32(shape, values);
     }
     const length = ids[0]?.length ?? 0;
-    const want = float32(logits.shape, logits.data);
+    const want = stored(logits);
     const whole = await stepper(engine, model, weights, 2, 16).feed(int32([2, length], ids.flat()), [length, length]);
     expect(difference(whole, want)).toBeLessThan(1e-4);
     const single = stepper(engine, model, weights, 2, 16);
