@@ -55,6 +55,8 @@ type Ends =
   | {
       readonly vocabSize: number;
       readonly tieEmbeddings?: boolean;
+      /** Whether a head of its own adds a number a token (Phi). */
+      readonly headBias?: boolean;
       readonly encoder?: undefined;
       readonly head?: undefined;
     }
@@ -63,6 +65,7 @@ type Ends =
       readonly head: Head;
       readonly vocabSize?: undefined;
       readonly tieEmbeddings?: undefined;
+      readonly headBias?: undefined;
     };
 
 export type ModelOptions = Ends & {
@@ -202,7 +205,7 @@ function recomputed(run: (x: Tensor) => Tensor, x: Tensor, leaders: readonly Pla
 
 function endsOf(options: ModelOptions): { encoder: Encoder; head: Head } {
   if (options.encoder) return options;
-  const { vocabSize, tieEmbeddings = true } = options;
-  const head = tieEmbeddings ? tiedHead({ vocabSize }) : classHead({ classes: vocabSize });
+  const { vocabSize, tieEmbeddings = true, headBias = false } = options;
+  const head = tieEmbeddings ? tiedHead({ vocabSize }) : classHead({ classes: vocabSize, bias: headBias });
   return { encoder: tokenEmbedding({ vocabSize }), head };
 }

@@ -68,6 +68,7 @@ const schema = z.strictObject({
   initializer_range: z.number().positive().max(1e3).default(0.02),
   max_position_embeddings: wholeNumber(1, 2 ** 30).default(32_768),
   tie_word_embeddings: z.boolean().default(true),
+  head_bias: z.boolean().default(false),
   pad_token_id: tokenId.default(null),
   bos_token_id: tokenId.default(null),
   eos_token_id: z.union([tokenId, z.array(wholeNumber(0, 2 ** 24)).max(1024)]).default(null),
@@ -115,6 +116,7 @@ export function liquid(json: unknown, operators: readonly OperatorConstructor[] 
       initializerRange: config.initializer_range,
       contextLength: config.max_position_embeddings,
       tieEmbeddings: config.tie_word_embeddings,
+      headBias: config.head_bias,
       config,
     }),
   );
@@ -214,6 +216,7 @@ export function toLiquid(model: Model, { pad, endOfText }: ConfigIds): LiquidCon
     initializer_range: model.initializerRange,
     max_position_embeddings: model.contextLength,
     tie_word_embeddings: !model.parameters['lm_head.weight'],
+    head_bias: model.parameters['lm_head.bias'] !== undefined,
     pad_token_id: pad,
     bos_token_id: endOfText,
     eos_token_id: endOfText,

@@ -1,7 +1,7 @@
 // Phi 1.5 (Li et al. 2023, arXiv 2309.05463): attention and MLP side by side on one layer norm, biases everywhere, half of each
 // head turned by position.
 import type { Model } from '../liquid/index.ts';
-import { attention, block, classHead, defineModel, layerNormed, mlp, stack, tokenEmbedding } from '../liquid/index.ts';
+import { attention, block, defineModel, layerNormed, mlp, stack } from '../liquid/index.ts';
 import type { Catalogue } from './entry.ts';
 
 /** transformers' names, in camelCase. */
@@ -20,10 +20,11 @@ export function phi(config: PhiConfig): Model {
   const beside = mlp({ intermediateSize, activation: 'gelu_tanh', bias: true });
   const one = stack(block([attend, beside], { norm: layerNormed('input_layernorm') }));
   return defineModel({
+    vocabSize,
+    tieEmbeddings: false,
+    headBias: true,
     hiddenSize,
     layers: Array.from({ length: numHiddenLayers }, () => one),
-    encoder: tokenEmbedding({ vocabSize }),
-    head: classHead({ classes: vocabSize, bias: true }),
     finalNorm: layerNormed('final_layernorm'),
     normEps: 1e-5,
     contextLength: config.maxPositionEmbeddings,
