@@ -31,16 +31,10 @@ export interface LoadOptions {
 }
 
 /**
-<<<<<<< HEAD
- * Loads a model by the name of a shipped one or by its folder (in a browser, by the folder's URL). Dispose it, or hold it with
- * `await using`. Weights of any floating-point type are computed in float32.
- * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`, `vocabulary-mismatch` and what
-=======
  * Loads a model by the name of a shipped one, by its folder or by a GGUF file (in a browser, by the folder's URL). Dispose it,
  * or hold it with `await using`. Weights of any floating-point type are computed in float32.
- * Errors: `model-missing`, `model-file-missing`, `weights-mismatch`, `tokenizer-missing`, `vocabulary-mismatch` and what
->>>>>>> main
- * readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
+ * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`,
+ * `vocabulary-mismatch` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
   const source = await openSource(name);
