@@ -41,7 +41,7 @@ export function registerTrain(program: Command, io: Io = processIo): void {
   const command = program
     .command('train')
     .description('train a model as a recipe says; checkpoints, metrics and a plot go to runs/NAME')
-    .argument('<recipe>', 'a .json, .js or .ts file, or one that ships with lfm: hello, brook-7m')
+    .argument('<recipe>', 'a .json, .js or .ts file, or one that ships with lfm: hello, brook-7m, lfm2-350m, liquid-6b')
     .option('--data <file...>', 'text to train on (.txt or .jsonl, plain or .br or .gz), as FILE or SOURCE=FILE')
     .option('--out <dir>', 'the folder of the run (default: runs/NAME)')
     .option('--resume', 'go on from the newest checkpoint')
