@@ -43,6 +43,17 @@ export { outputProgram } from './output-program.ts';
 export { meanSquaredError, regressionHead, valueEncoder } from './series-ends.ts';
 export type { ValueEncoderOptions } from './series-ends.ts';
 export { shortConv } from './short-conv.ts';
+export { livClasses } from './space/classes.ts';
+export type { LivClass } from './space/classes.ts';
+export { featurizers } from './space/featurizers.ts';
+export { liv } from './space/liv.ts';
+export type { FeatureGroup, Featurizer, LivOptions } from './space/parts.ts';
+export {
+  operatorGenome,
+  parseFeaturizerGenome,
+  parseOperatorGenome,
+  printFeaturizerGenome,
+} from './space/operator-genome.ts';
 export { fixed, rows, window } from './state.ts';
 export type { StateDeclaration } from './state.ts';
 export { swiglu } from './swiglu.ts';

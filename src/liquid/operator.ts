@@ -21,6 +21,8 @@ type StateOf<S> = { readonly [K in keyof S]: Tensor | undefined };
 export interface Definition<P, S, F> {
   /** What its parameters and state stand under in a layer, as checkpoints name it: `self_attn`, `conv`. */
   readonly scope: string;
+  /** What people call it, where its options make more of it than its name tells: in tables and pictures. */
+  readonly label?: string;
   readonly parameters: (sizes: Sizes) => P;
   /** Absent: it remembers nothing. */
   readonly state?: (sizes: Sizes) => S;
@@ -46,6 +48,8 @@ export interface Operator {
   readonly options: unknown;
   readonly sharing?: Sharing;
   readonly scope: string;
+  /** What people call it; else its name. */
+  readonly label?: string;
   readonly parameters: (sizes: Sizes) => Declarations;
   readonly state: (sizes: Sizes) => Readonly<Record<string, StateDeclaration>>;
   readonly featurize: (
@@ -89,11 +93,12 @@ export function operator<
       Record<string, StateDeclaration>,
       Tensors
     >;
-    const { scope, parameters, state, mix } = definition;
+    const { scope, label, parameters, state, mix } = definition;
     return {
       name,
       options,
       scope,
+      ...(label !== undefined && { label }),
       parameters,
       state: state ?? (() => ({})),
       featurize: (p, x, before, context) => {
