@@ -47,6 +47,7 @@ export { livClasses } from './space/classes.ts';
 export type { LivClass } from './space/classes.ts';
 export { featurizers } from './space/featurizers.ts';
 export { liv } from './space/liv.ts';
+export { partsOf } from './space/named-points.ts';
 export type { FeatureGroup, Featurizer, LivOptions } from './space/parts.ts';
 export {
   operatorGenome,
