@@ -48,7 +48,6 @@ export interface Operator {
   readonly options: unknown;
   readonly sharing?: Sharing;
   readonly scope: string;
-  /** What people call it; else its name. */
   readonly label?: string;
   readonly parameters: (sizes: Sizes) => Declarations;
   readonly state: (sizes: Sizes) => Readonly<Record<string, StateDeclaration>>;
@@ -64,6 +63,11 @@ export interface Operator {
     state: StateTensors,
     context: Context,
   ) => readonly [Tensor, StateTensors];
+}
+
+/** What people call it: the name of its kind, where its options make no more of it. */
+export function nameOf({ label, name }: Operator): string {
+  return label ?? name;
 }
 
 /** Options may be left out where all of them have defaults. */

@@ -57,19 +57,35 @@ function ofMlp({ activation, gated = false, bias = false, intermediateSize }: Ml
   return { featurizer: gated ? 'gated' : { v: wide }, ...parts, intermediateSize };
 }
 
+interface Point {
+  readonly parts: (options: never, d: number) => LivOptions | undefined;
+  /** Its names of the features c, b, v. */
+  readonly features: Readonly<Record<string, string>>;
+}
+
+const queries = { q: 'c', k: 'b', v: 'v' };
+
 /** By an operator's name. Options of other kinds than these are the operator's own to refuse, as it was made. */
-const points: Readonly<Record<string, (options: never, d: number) => LivOptions | undefined>> = {
-  attention: ofAttention,
-  linear_attention: ofLinearAttention,
-  liv: (options: LivOptions) => checkedOptions(options),
-  mlp: ofMlp,
-  short_conv: ofShortConv,
-  swiglu: ({ intermediateSize }: { intermediateSize: number }) =>
-    ofMlp({ intermediateSize, activation: 'silu', gated: true }),
+const points: Readonly<Record<string, Point>> = {
+  attention: { parts: ofAttention, features: queries },
+  linear_attention: { parts: ofLinearAttention, features: queries },
+  liv: { parts: (options: LivOptions) => checkedOptions(options), features: {} },
+  mlp: { parts: ofMlp, features: { gate: 'c', up: 'v' } },
+  short_conv: { parts: ofShortConv, features: { c: 'c', b: 'b', u: 'v' } },
+  swiglu: {
+    parts: ({ intermediateSize }: { intermediateSize: number }) =>
+      ofMlp({ intermediateSize, activation: 'silu', gated: true }),
+    features: { gate: 'c', up: 'v' },
+  },
 };
 
 /** The parts of an operator; undefined where it does something that they cannot say (norms of queries, biases, routing). */
 export function partsOf({ name, options }: Operator, { hiddenSize }: Sizes): LivOptions | undefined {
   const point = Object.hasOwn(points, name) ? points[name] : undefined;
-  return point?.(options as never, hiddenSize);
+  return point?.parts(options as never, hiddenSize);
+}
+
+/** What `liv` calls these features of an operator that has parts. */
+export function featureNames({ name }: Operator, names: readonly string[]): readonly string[] {
+  return names.map((feature) => points[name]?.features[feature] ?? feature);
 }

@@ -1,7 +1,7 @@
 // Operator and featurizer genomes of STAR (arXiv 2411.17800): an operator's parts as numbers, text in and out.
 import { LfmError } from '../../tensor/error.ts';
 import { featurizerOf, featurizers } from './featurizers.ts';
-import type { Featurizer, LivOptions, Role } from './parts.ts';
+import type { FeatureGroup, Featurizer, LivOptions, Role } from './parts.ts';
 import { channelMixingCodes, nonlinearityCodes, roles, sparsityCodes, tokenMixingCodes } from './parts.ts';
 
 /** Tokens that a windowed operator genome sees: the genome has no place for the number. */
@@ -76,7 +76,7 @@ export function printFeaturizerGenome(featurizer: Featurizer): string {
 
 /** Errors: `bad-genome`, naming the group and the gene. */
 export function parseFeaturizerGenome(text: string): Featurizer {
-  const found: Partial<Record<Role, Featurizer[Role]>> = {};
+  const found: Partial<Record<Role, FeatureGroup>> = {};
   for (const one of text.split('-')) {
     const role = roles.find((name) => name[0] === one[0]);
     if (!role || found[role])

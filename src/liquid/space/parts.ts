@@ -98,8 +98,8 @@ export function badLiv(message: string): LfmError {
   return new LfmError('bad-liv', `liv: ${message}.`);
 }
 
-/** What a hidden size could be instead, where it must be a multiple of `step`. */
+/** What could stand in place of a size that must be a multiple of `step`. */
 export function fittingSizes(found: number, step: number): string {
   const below = Math.floor(found / step) * step;
-  return below > 0 ? `${below} or ${below + step} would be` : `${below + step} would be`;
+  return below > 0 ? `${below} or ${below + step} can` : `${below + step} can`;
 }
