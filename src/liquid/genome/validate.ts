@@ -102,16 +102,21 @@ export function repairGenome(genome: readonly (readonly number[])[]): Genome {
   return fixed;
 }
 
-/** A valid genome of `livs` LIVs: the same for the same seed, everywhere. */
+/**
+ * A valid genome of `livs` LIVs: the same for the same seed, everywhere. Half of the LIVs are of a class that was there before
+ * and groups are few, so that sharing, which only LIVs of one class can, is as common as a search would make it.
+ */
 export function randomGenome(seed: number, livs: number): Genome {
   const random = new Random(seed);
   const upTo = (most: number) => 1 + Math.floor(random.uniform() * most);
-  return repairGenome(
-    range(livs).map((): LivGenes => {
-      const id = upTo(livClasses.length);
-      const one = livClasses[id - 1];
-      const strategies = (kind: 'featurizer' | 'features') => upTo(one ? strategyCount(one, kind) : 1);
-      return [id, upTo(livs), strategies('featurizer'), upTo(livs), strategies('features')];
-    }),
-  );
+  const groups = Math.ceil(livs / 4);
+  const made: LivGenes[] = [];
+  for (let index = 0; index < livs; index++) {
+    const before = random.uniform() < 0.5 ? made[upTo(index) - 1] : undefined;
+    const id = before?.[0] ?? upTo(livClasses.length);
+    const one = livClasses[id - 1];
+    const strategy = (kind: 'featurizer' | 'features') => upTo(one ? strategyCount(one, kind) : 1);
+    made.push([id, upTo(groups), strategy('featurizer'), upTo(groups), strategy('features')]);
+  }
+  return repairGenome(made);
 }

@@ -1,16 +1,16 @@
-// Every class of the design space: it trains, its parallel and recurrent forms agree, its gradients are slopes, it comes back from JSON.
+// Every class of the design space: its forms agree, its gradients are slopes and lower the loss, it comes back from JSON.
 import { describe, expect, it } from 'vitest';
 import { modelFromConfig, toLiquid } from '../../models/index.ts';
 import { printProgram } from '../../tensor/index.ts';
 import type { Model, Operator } from '../index.ts';
 import { block, defineModel, liv, livClasses, stack, stepProgram } from '../index.ts';
 import { describeOnEngines } from '../testing.ts';
-import { requireTrainable, requireOneMeaning } from './testing-space.ts';
+import { requireSound } from './testing-space.ts';
 
 const sizes = { vocabSize: 24, hiddenSize: 16, initializerRange: 0.3 };
 
 function modelOf(operator: Operator): Model {
-  return defineModel({ ...sizes, layers: [stack(block(operator)), stack(block(operator))] });
+  return defineModel({ ...sizes, layers: [stack(block(operator))] });
 }
 
 const small = livClasses.map(({ id, name, parts }) => {
@@ -38,11 +38,10 @@ describe('the classes', () => {
 });
 
 describeOnEngines('the classes', (engine) => {
-  it.each(small)('$id $name: all at once, in ragged parts and packed, it is one text', async ({ operator }) => {
-    await requireOneMeaning(engine, modelOf(operator), 1e-4);
-  });
+  // A difference adds one subtraction: that of one engine will do.
+  const chosen = small.filter(({ id }) => engine?.name === 'reference' || id <= 9);
 
-  it.each(small)('$id $name: its gradients are slopes, and a step along them lowers the loss', async ({ operator }) => {
-    await requireTrainable(engine, modelOf(operator));
+  it.each(chosen)('$id $name', async ({ operator }) => {
+    await requireSound(engine, modelOf(operator));
   });
 });
