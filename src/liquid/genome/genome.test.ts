@@ -1,8 +1,8 @@
 // Genomes: text in and out, what cannot be built and what is near it, and models from them and back.
 import { describe, expect, it } from 'vitest';
 import { modelFromConfig, toLiquid } from '../../models/index.ts';
-import { LfmError, printProgram } from '../../tensor/index.ts';
-import type { Genome, Model } from '../index.ts';
+import { printProgram } from '../../tensor/index.ts';
+import type { Model } from '../index.ts';
 import {
   attention,
   canonicalGenome,
