@@ -4,7 +4,9 @@ import { modelFromConfig, toLiquid } from '../../models/index.ts';
 import { printProgram } from '../../tensor/index.ts';
 import type { Model, Operator } from '../index.ts';
 import { block, defineModel, liv, livClasses, stack, stepProgram } from '../index.ts';
-import { describeOnEngines } from '../testing.ts';
+import { freshWeights, positions } from '../testing-model.ts';
+import type { Host } from '../testing.ts';
+import { describeOnEngines, difference, int32, numbers, randomTokens, stepper } from '../testing.ts';
 import { requireSound } from './testing-space.ts';
 
 const sizes = { vocabSize: 24, hiddenSize: 16, initializerRange: 0.3 };
@@ -45,3 +47,24 @@ describeOnEngines('the classes', (engine) => {
     await requireSound(engine, modelOf(operator));
   });
 });
+
+describeOnEngines('over thousands of tokens', (engine) => {
+  const far = small.filter(({ name }) => name === 'Rec-1' || name === 'GConv-2');
+  it.runIf(engine?.name === 'onnx').each(far)(
+    '$name: the last of 4,096 after the rest, as all at once',
+    async ({ operator }) => {
+      const model = modelOf(operator);
+      const weights = freshWeights(model, 5);
+      const tokens = randomTokens(7, 1, 4096, 24);
+      const whole = await stepper(engine, model, weights, 1, 4096).feed(tokens, [4096]);
+      const split = stepper(engine, model, weights, 1, 4096);
+      await split.feed(rowsOfOne(tokens, 0, 4095), [4095]);
+      const last = await split.feed(rowsOfOne(tokens, 4095, 4096), [1]);
+      expect(difference({ ...last, shape: [1, 24] }, positions(whole, 0, 4095, 4096))).toBeLessThan(1e-4);
+    },
+  );
+});
+
+function rowsOfOne(tokens: Host, from: number, to: number): Host {
+  return int32([1, to - from], numbers(tokens).slice(from, to));
+}
