@@ -38,7 +38,7 @@ function randomParameters(operator: Operator): Record<string, Stored> {
 }
 
 describeOnEngines('named points', (engine) => {
-  it.each(named)('%s is $name', async (genome, operator, names) => {
+  it.each(named.map((one) => [...one, one[1].name] as const))('%s is %4$s', async (genome, operator, names) => {
     const parts = partsOf(operator, { hiddenSize });
     if (!parts) throw new Error('it has no parts');
     expect(operatorGenome(parts)).toBe(genome);
