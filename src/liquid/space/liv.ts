@@ -57,18 +57,12 @@ function single(options: LivOptions): Body {
   const structure = tokenMixing === 'diagonal' ? channelMixing : 'dense';
   return {
     parameters: ({ hiddenSize: d }) => {
-      const { groups, parameters, width } = mixerAt(d);
+      const { groups, parameters, width, axis } = mixerAt(d);
       const blocks = structure === 'grouped' ? headsOf(d, options).heads : 1;
       return {
         ...Object.assign({}, ...groups.map((group) => groupParameters(group, d))),
         ...parameters,
-        'out_proj.weight': projection(
-          structure,
-          [d, 'hidden'],
-          [width, groups.at(-1)?.axis ?? 'channels'],
-          blocks,
-          'channelMixing',
-        ),
+        'out_proj.weight': projection(structure, [d, 'hidden'], [width, axis], blocks, 'channelMixing'),
       };
     },
     state: ({ hiddenSize: d }) => {

@@ -45,13 +45,14 @@ export function lowRank(options: LivOptions, d: number): Mixer {
       place('v', v, width / repeat, 'keyValueHeads'),
     ],
     width,
+    axis: 'heads',
   };
   return options.nonlinearity === 'softmax'
     ? softmaxAttention(options, shape, headDim, heads / repeat)
     : linearAttention(options, shape, headDim, repeat);
 }
 
-type Shape = Pick<Mixer, 'groups' | 'width'>;
+type Shape = Pick<Mixer, 'groups' | 'width' | 'axis'>;
 
 /** With rotary positions, where a head is wide enough for them. */
 function softmaxAttention({ theta = 10_000, window }: LivOptions, shape: Shape, headDim: number, kept: number): Mixer {

@@ -34,6 +34,7 @@ export function memoryless(options: LivOptions, d: number): Mixer {
   return {
     groups: placed,
     width,
+    axis: 'intermediate',
     parameters: {},
     states: {},
     prepare: (made) =>

@@ -26,6 +26,8 @@ export interface Mixer {
   readonly groups: readonly PlacedGroup[];
   /** Channels of what it mixes. */
   readonly width: number;
+  /** Axis name of these channels. */
+  readonly axis: string;
   readonly parameters: Readonly<Record<string, ParameterDeclaration>>;
   readonly states: Readonly<Record<string, StateDeclaration>>;
   /** From the groups as made of the input, [B, T, width], to the features that it mixes. */

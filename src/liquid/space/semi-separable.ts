@@ -43,6 +43,7 @@ export function semiSeparable(options: LivOptions, d: number): Mixer {
       { role: 'v', group: v, width, blocks: heads, axis: 'channels' },
     ],
     width,
+    axis: 'channels',
     parameters: {
       'decay_proj.weight': weight([heads, d], ['stateHeads', 'hidden']),
       dt_bias: set(timeStepBiases(heads), ['stateHeads']),

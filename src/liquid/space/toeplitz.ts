@@ -60,6 +60,7 @@ export function scaledToeplitz(options: LivOptions, d: number): Mixer {
   return {
     groups: placed,
     width,
+    axis: 'channels',
     parameters: filter.parameters,
     states: filter.states,
     prepare: (made) =>
@@ -118,7 +119,9 @@ function explicitFilter(
   of: number,
   matrices: Matrices,
 ): Filter {
-  if (taps < 2 || taps > 4096) throw badLiv(`featurizer.kernel.expansion: expected 2 to 4096 taps; found ${taps}`);
+  // A matrix a tap is a parameter and a product for each: far fewer will do.
+  const most = matrices ? 64 : 4096;
+  if (taps < 2 || taps > most) throw badLiv(`featurizer.kernel.expansion: expected 2 to ${most} taps; found ${taps}`);
   return {
     parameters: matrices
       ? matrices(taps)
