@@ -73,9 +73,9 @@ export interface Engine {
   upload(dtype: DType, shape: readonly number[], data: HostArray, sharding?: Sharding): Promise<Buffer>;
   /** Copies a buffer's elements out. */
   download(buffer: Buffer): Promise<HostArray>;
-  /** The blocks that make up a buffer, each once, in ascending order. There where there is a mesh, as `uploadParts` is. */
+  /** The blocks that make up a buffer, each once. There where there is a mesh, as `uploadParts` is. */
   parts?(buffer: Buffer): readonly BufferPart[];
-  /** As `upload`, of blocks that `read` answers in `parts`' order, a few at a time: the whole array is never on the host. */
+  /** As `upload`, of blocks that `read` is asked for one by one: the whole array is never on the host. */
   uploadParts?(
     dtype: DType,
     shape: readonly number[],

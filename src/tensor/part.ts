@@ -15,8 +15,7 @@ export function samePart(a: Part, b: Part): boolean {
 export function overlapOf(a: Part, b: Part): Part | undefined {
   const starts = a.starts.map((start, i) => Math.max(start, b.starts[i] ?? 0));
   const sizes = starts.map(
-    (start, i) =>
-      Math.min((a.starts[i] ?? 0) + (a.sizes[i] ?? 0), (b.starts[i] ?? 0) + (b.sizes[i] ?? 0)) - start,
+    (start, i) => Math.min((a.starts[i] ?? 0) + (a.sizes[i] ?? 0), (b.starts[i] ?? 0) + (b.sizes[i] ?? 0)) - start,
   );
   return sizes.every((size) => size > 0) ? { starts, sizes } : undefined;
 }

@@ -65,9 +65,9 @@ describe('checkpoints', () => {
     expect(checkpoint).toMatchObject({ path, recipe: tinyRecipe(), state: { step: 5, metricsBytes: 50, best: null } });
     for (const name of Object.keys(model.parameters)) {
       for (const key of [name, `first.${name}`, `second.${name}`])
-        expect(await checkpoint?.read(key)).toEqual(await read(key));
+        expect(await checkpoint?.reader(key)?.()).toEqual(await read(key));
     }
-    expect(checkpoint?.read('other')).toBeUndefined();
+    expect(checkpoint?.reader('other')).toBeUndefined();
     checkpoint?.check(model);
     const wider = defineModel({ vocabSize: 261, hiddenSize: 8, layers: model.layers });
     expect(() => checkpoint?.check(wider)).toThrow(expect.objectContaining({ code: 'checkpoint-model' }));
@@ -111,7 +111,7 @@ describe('checkpoints', () => {
     const run = await temporaryFolder();
     const path = await writeCheckpoint(run, partsAt(1), 1);
     const file = join(path, 'trainer.json');
-    const newer = (await readFile(file, 'utf8')).replace('"version": 1,\n  "step"', '"version": 2,\n  "step"');
+    const newer = (await readFile(file, 'utf8')).replace('"version": 1,\n  "step"', '"version": 3,\n  "step"');
     await writeFile(file, newer);
     const { hashing } = await import('../files/manifest.node.ts');
     const manifest = JSON.parse(await readFile(join(path, 'manifest.json'), 'utf8')) as {

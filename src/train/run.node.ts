@@ -218,7 +218,14 @@ class Run {
       sources,
       endOfText: vocabulary.endOfText,
       bytesOf: vocabulary.bytesOf,
-      start: (key) => (checkpoint ?? start).read(key),
+      start: (key, sharding) => {
+        const read = (checkpoint ?? start).reader(key);
+        const { shape } = model.parameters[key.replace(/^(first|second)\./, '')] ?? {};
+        // Each device of a mesh reads its own part.
+        return read && sharding && shape && engine.uploadParts
+          ? engine.uploadParts('float32', shape, sharding, read)
+          : read?.();
+      },
       ...(checkpoint && { from: checkpoint.state }),
     });
     const log = new MetricsLog(join(folder, 'metrics.jsonl'), checkpoint?.state.metricsBytes ?? 0);
@@ -236,7 +243,9 @@ class Run {
         step: session.step,
         steps: recipe.steps,
       });
-      const parts = { model, vocabulary, read: (key: string) => session.trainer.read(key) };
+      const { trainer } = session;
+      const parts = { model, vocabulary, read: (key: string) => trainer.read(key) };
+      const divided = engine.mesh && engine.parts && { parts: (key: string) => trainer.parts(key) };
       const { stopped } = await session.run({
         signal,
         checkpointEvery: recipe.checkpoint.everySteps,
@@ -247,7 +256,8 @@ class Run {
         onHeldOut: (report) => this.#heldOut(report, log),
         onCheckpoint: async (step, cursor) => {
           const state = { step, cursor, best: this.#best, metricsBytes: log.flush() };
-          this.#lastGood = await writeCheckpoint(folder, { ...parts, recipe, state }, recipe.checkpoint.keep);
+          const all = { ...parts, ...divided, recipe, state };
+          this.#lastGood = await writeCheckpoint(folder, all, recipe.checkpoint.keep);
           tell({ kind: 'checkpoint', step, path: this.#lastGood });
           await this.#plot();
         },

@@ -1,6 +1,6 @@
 // Training steps of one model on one engine: parameters and moments stay in the engine's memory. Knows no files.
 // Shapes: B rows of a pass, T tokens a row.
-import type { Buffer, Buffers, Engine, Executable, Sharding } from '../engines/engine.ts';
+import type { Buffer, BufferPart, Buffers, Engine, Executable, Sharding } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { gradientProgram } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
@@ -53,6 +53,8 @@ export interface Trainer {
   ): Promise<{ readonly result: Promise<StepResult> }>;
   /** A copy of a tensor by key: NAME, `first.NAME` or `second.NAME`. */
   read(key: string): Promise<Float32Array>;
+  /** What a tensor is made up of on the engine's devices, good until the next step. Errors: `no-parts` without a mesh. */
+  parts(key: string): readonly BufferPart[];
   dispose(): void;
 }
 
@@ -124,6 +126,12 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     return { tokens: inputs, labels };
   }
 
+  function held(key: string): Buffer {
+    const buffer = state[key];
+    if (buffer) return buffer;
+    throw new LfmError('missing-parameter', `The trainer holds no tensor "${key}".`);
+  }
+
   async function download(buffer: Buffer): Promise<number> {
     const [value] = await engine.download(buffer);
     buffer.dispose();
@@ -175,10 +183,12 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
       };
       return { result: collect() };
     },
+    parts(key) {
+      if (engine.parts) return engine.parts(held(key));
+      throw new LfmError('no-parts', `The engine ${engine.name} has no mesh: read "${key}" whole.`);
+    },
     async read(key) {
-      const buffer = state[key];
-      if (!buffer) throw new LfmError('missing-parameter', `The trainer holds no tensor "${key}".`);
-      const values = await engine.download(buffer);
+      const values = await engine.download(held(key));
       if (values instanceof Float32Array) return values;
       throw new LfmError('bad-input', `The engine gave "${key}" in another type than float32.`);
     },
