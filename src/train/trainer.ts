@@ -103,15 +103,20 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   /** `given`: what the program takes besides the pass's rows. */
   async function pass(executable: Executable, rows: Batch, given: Buffers): Promise<Record<string, Buffer>> {
     const uploaded: Record<string, Buffer> = {};
-    for (const { name, value } of perPass) {
-      const values = rows[name];
-      if (values) uploaded[name] = await engine.upload(value.dtype, value.shape.map(Number), values, shardings[name]);
-      else if (name !== 'weights')
-        throw new LfmError('bad-input', `The batch has no "${name}": the model takes ${value.dtype} [${value.shape}].`);
+    try {
+      for (const { name, value } of perPass) {
+        const values = rows[name];
+        if (values) uploaded[name] = await engine.upload(value.dtype, value.shape.map(Number), values, shardings[name]);
+        else if (name !== 'weights')
+          throw new LfmError(
+            'bad-input',
+            `The batch has no "${name}": the model takes ${value.dtype} [${value.shape}].`,
+          );
+      }
+      return await executable.run({ ...given, weights, ...uploaded });
+    } finally {
+      for (const buffer of Object.values(uploaded)) buffer.dispose();
     }
-    const outputs = await executable.run({ ...given, weights, ...uploaded });
-    for (const buffer of Object.values(uploaded)) buffer.dispose();
-    return outputs;
   }
 
   /** Rows of one pass, by the names of the program's inputs. */
@@ -133,9 +138,12 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   }
 
   async function download(buffer: Buffer): Promise<number> {
-    const [value] = await engine.download(buffer);
-    buffer.dispose();
-    return Number(value);
+    try {
+      const [value] = await engine.download(buffer);
+      return Number(value);
+    } finally {
+      buffer.dispose();
+    }
   }
 
   /** Gradients in one program or several, then the update. */
@@ -170,12 +178,17 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     },
     async step(batch, step, learningRate) {
       const scalars: Record<string, Buffer> = {};
-      for (const [name, value] of Object.entries(updateScalars(optimizer, step, learningRate))) {
-        scalars[name] = await engine.upload('float32', [], Float32Array.of(value));
+      let stepped: Stepped;
+      try {
+        for (const [name, value] of Object.entries(updateScalars(optimizer, step, learningRate))) {
+          scalars[name] = await engine.upload('float32', [], Float32Array.of(value));
+        }
+        stepped = await (fused ? together(fused, batch, scalars) : separately(batch, scalars));
+      } finally {
+        for (const buffer of Object.values(scalars)) buffer.dispose();
       }
-      const { losses, norm, after } = await (fused ? together(fused, batch, scalars) : separately(batch, scalars));
+      const { losses, norm, after } = stepped;
       Object.assign(state, after);
-      for (const buffer of Object.values(scalars)) buffer.dispose();
       if (!norm) throw new LfmError('no-result', 'The update gave no norm.');
       const collect = async (): Promise<StepResult> => {
         const [found, ...parts] = await Promise.all([norm, ...losses].map(download));
