@@ -17,7 +17,7 @@ const mesh: Mesh = { data: 2, fsdp: 2, tensor: 2 };
 const arrays: readonly [name: string, shape: number[], axes: string[][]][] = [
   ['table', [8, 12], [['tensor'], ['fsdp']]],
   ['rows', [6, 4], [['fsdp'], []]],
-  ['columns', [3, 20_000], [[], ['data', 'fsdp']]],
+  ['columns', [3, 2400], [[], ['data', 'fsdp']]],
   ['cube', [2, 4, 6], [['data'], [], ['tensor']]],
   ['norm', [5], [[]]],
   ['scalar', [], []],
@@ -116,7 +116,9 @@ test('blocks of a tensor in one file are its own, near each other or far', async
     { starts: [2, 0, 0], sizes: [1, 4, 30_000] },
     { starts: [0, 0, 5], sizes: [0, 4, 1] },
   ])
-    expect(bytesOf(await file.readFloat32('x', part))).toEqual(cutPart(bytesOf(values), shape, part, 4));
+    expect(Buffer.compare(bytesOf(await file.readFloat32('x', part)), cutPart(bytesOf(values), shape, part, 4))).toBe(
+      0,
+    );
 });
 
 interface Index {

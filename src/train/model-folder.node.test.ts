@@ -1,5 +1,5 @@
 // Folders that training starts from and leaves behind: a checkpoint's own names kept, weights in one file or several.
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeFolderAtomic } from '../files/atomic.node.ts';
@@ -10,6 +10,7 @@ import { defineModel, initialise, layer, shortConv, swiglu } from '../liquid/ind
 import { checkpointNames, modelFromConfig } from '../models/index.ts';
 import { trainBpe } from '../text/bpe-train.ts';
 import { formatTokenizerJson } from '../text/tokenizer-json-write.ts';
+import { openCheckpoint } from './checkpoint.node.ts';
 import { addModelFiles } from './model-folder.node.ts';
 import { runRecipe } from './run.node.ts';
 import { grammarText, temporaryFolder, tinyRecipe } from './testing.node.ts';
@@ -86,6 +87,23 @@ describe('training from a Llama folder [onnx]', () => {
       }
     }
     expect([...before.tensors.keys()]).toContain('model.layers.0.mlp.gate_proj.weight');
+
+    // As checkpoints of such models were before: under the parameters' own names.
+    const [now, old] = [join(out, 'step-4'), join(folder, 'old', 'step-4')];
+    await using weights = await openModelFolder(now).then((opened) => opened.weights);
+    await mkdir(join(folder, 'old'));
+    await writeFolderAtomic(old, async (writer) => {
+      for (const name of await readdir(now))
+        if (!/^(manifest|model)\./.test(name)) await writer.file(name, await readFile(join(now, name)));
+      const tensors = Object.entries(model.parameters).map(([name, { shape }]) => {
+        return { name, dtype: 'float32', shape, data: () => weights.readFloat32(nameOf(name)) } as const;
+      });
+      await writer.file('model.safetensors', (sink) => writeSafetensors(sink, tensors));
+    });
+    await using checkpoint = await openCheckpoint(old);
+    checkpoint.check(model);
+    const [key = ''] = Object.keys(model.parameters).filter((name) => name.includes('feed_forward'));
+    expect(await checkpoint.reader(key)?.()).toEqual(await weights.readFloat32(nameOf(key)));
     await using speaks = await load(final);
     expect((await speaks.generate('The', { maxTokens: 2, temperature: 0 })).usage.completionTokens).toBeGreaterThan(0);
   });
