@@ -11,6 +11,8 @@ import type { Tokenizer } from '../text/tokenizer.ts';
 import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
 import { LanguageModel, requireFit } from './model.ts';
+import type { SchedulerOptions } from './scheduler.ts';
+import { Scheduler } from './scheduler.ts';
 import { readGenerationSettings } from './settings.ts';
 import type { ModelSource, StoredWeights } from './source.ts';
 import { disposeBuffers } from './state.ts';
@@ -21,7 +23,8 @@ export interface LoadProgress {
   readonly totalBytes: number;
 }
 
-export interface LoadOptions {
+/** How requests share the model is the scheduler's: `maxBatch`, `maxQueue`, `chunk`, `cacheBytes`, `deterministic`. */
+export interface LoadOptions extends SchedulerOptions {
   /** An engine, which stays the caller's, or the name of one, with its settings if need be. Default: the best present. */
   readonly engine?: Engine | EngineChoice | string | undefined;
   /** Operators that the model names and lfm does not have, as `operator(name, define)` answers them. */
@@ -48,7 +51,7 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
 
 async function loadSource(
   source: ModelSource,
-  { engine: wanted = {}, operators = [], onProgress, signal }: LoadOptions,
+  { engine: wanted = {}, operators = [], onProgress, signal, ...scheduling }: LoadOptions,
 ): Promise<LanguageModel> {
   const model = modelFromConfig(
     source.config,
@@ -66,7 +69,9 @@ async function loadSource(
   try {
     const weights = await uploadWeights(engine, model, source.weights, nameOf, onProgress, signal);
     const generator = new Generator(engine, model, weights);
+    let scheduler: Scheduler;
     try {
+      scheduler = new Scheduler(generator, scheduling);
       await generator.prepare();
       signal?.throwIfAborted();
     } catch (error) {
@@ -75,7 +80,7 @@ async function loadSource(
     }
     return new LanguageModel({
       name: source.name,
-      generator,
+      scheduler,
       tokenizer,
       chatTemplate,
       ...settings,
