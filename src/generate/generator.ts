@@ -4,7 +4,8 @@ import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { stepProgram } from '../liquid/index.ts';
 import type { Dim } from '../tensor/index.ts';
-import { LfmError } from '../tensor/index.ts';
+import { hashProgram, LfmError } from '../tensor/index.ts';
+import { joined, sha256, toHex } from './digest.ts';
 import type { State } from './state.ts';
 import { capacitiesOf, disposeBuffers, emptyState, growState } from './state.ts';
 
@@ -39,6 +40,9 @@ interface Shape {
 
 /** Where programs have fixed lengths, a chunk takes the least of these that holds it: few compilations. */
 const fixedLengths = [1, 16, 64, 256, 512] as const;
+/** Of each weight, what its model is known by. */
+const FINGERPRINT_BYTES = 4096;
+const fingerprinted = { batch: 1, length: 1, capacity: 16 } as const;
 /** Sizes that no state has whose programs are kept all the same, for the next text of that size. */
 const IDLE_CAPACITIES = 2;
 
@@ -56,6 +60,7 @@ export class Generator implements AsyncDisposable {
   /** The one used last stands last. */
   #compiled: readonly Compiled[] = [];
   #closed = false;
+  #fingerprint: Promise<string> | undefined;
 
   /** `weights`: a float32 buffer of `engine` for each parameter of the model. They are disposed with the generator. */
   constructor(engine: Engine, model: Model, weights: Buffers, options: GeneratorOptions = {}) {
@@ -146,20 +151,22 @@ export class Generator implements AsyncDisposable {
     }
   }
 
-  /** A few numbers of every weight, for telling models apart. */
-  async sampleWeights(): Promise<Uint8Array[]> {
+  /** What tells this model from others: SHA-256 over its program and the first numbers of each of its weights, in hex. */
+  async fingerprint(): Promise<string> {
+    return (this.#fingerprint ??= this.#track(this.#computeFingerprint()));
+  }
+
+  async #computeFingerprint(): Promise<string> {
     this.#requireOpen();
-    return this.#track(
-      Promise.all(
-        Object.keys(this.#weights)
-          .toSorted()
-          .flatMap((name) => this.#weights[name] ?? [])
-          .map(async (weight) => {
-            const { buffer, byteOffset, byteLength } = await this.engine.download(weight);
-            return new Uint8Array(buffer, byteOffset, Math.min(byteLength, 4096)).slice();
-          }),
-      ),
-    );
+    const parts = [new TextEncoder().encode(await hashProgram(stepProgram(this.model, fingerprinted)))];
+    // One at a time: a download may be a copy of the whole tensor.
+    for (const name of Object.keys(this.#weights).toSorted()) {
+      const weight = this.#weights[name];
+      if (!weight) continue;
+      const { buffer, byteOffset, byteLength } = await this.engine.download(weight);
+      parts.push(new Uint8Array(buffer, byteOffset, Math.min(byteLength, FINGERPRINT_BYTES)).slice());
+    }
+    return toHex(await sha256(joined(parts)));
   }
 
   /** Frees everything it took, once what runs has ended. What is asked of it then fails with `model-closed`. */

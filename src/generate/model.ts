@@ -4,6 +4,8 @@ import type { Model } from '../liquid/index.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { LfmError } from '../tensor/index.ts';
 import type { ChatMessage, ChatTemplate } from './chat.ts';
+import type { ConversationOptions } from './conversation.ts';
+import { Conversation } from './conversation.ts';
 import type { Generator } from './generator.ts';
 import type { TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
@@ -93,6 +95,11 @@ export class LanguageModel implements AsyncDisposable {
   /** Answers the last message. Errors: `no-chat-template` for a base model, `bad-messages`, and those of `generate`. */
   chat(messages: readonly ChatMessage[], options: TextOptions = {}): Reply {
     return this.continue(this.chatTemplate.encode(messages), options);
+  }
+
+  /** A chat that remembers what was said, and the state that goes with it. Errors: `no-chat-template`. */
+  conversation(options: ConversationOptions = {}): Conversation {
+    return new Conversation(this, options);
   }
 
   /** Continues a text `n` times; the text is computed once. Reading one reply sets all of them going. Errors: as `generate`. */

@@ -1,6 +1,7 @@
 // What was computed for texts, kept for texts that begin alike: a radix tree over tokens that holds copies of the rows of
 // growing states, a span an edge, and snapshots of the states of fixed size here and there. Least recently used goes first.
 import type { Buffer, Buffers } from '../engines/engine.ts';
+import type { DType, HostArray } from '../tensor/index.ts';
 import type { Generator } from './generator.ts';
 import type { State } from './state.ts';
 import { boxAt, bufferOf, disposeBuffers, kindsOf, rowAxis } from './state.ts';
@@ -9,6 +10,19 @@ import { boxAt, bufferOf, disposeBuffers, kindsOf, rowAxis } from './state.ts';
 export interface Snapshot {
   readonly position: number;
   readonly buffers: Buffers;
+}
+
+export interface SavedArray {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: HostArray;
+}
+
+/** What a cache holds of the first `length` tokens of a text, in host memory. */
+export interface SavedPrefix {
+  readonly length: number;
+  readonly rows: Readonly<Record<string, SavedArray>>;
+  readonly snapshots: readonly { readonly position: number; readonly arrays: Readonly<Record<string, SavedArray>> }[];
 }
 
 export interface CacheStatistics {
@@ -184,6 +198,70 @@ export class PrefixCache {
       for (const { buffers } of unused) disposeBuffers(buffers);
     }
     this.#evict();
+  }
+
+  /** What is held of a text, in host memory; undefined where it is nothing. */
+  async export(key: string, tokens: readonly number[]): Promise<SavedPrefix | undefined> {
+    const { nodes, length } = this.#match(key, tokens);
+    const first = nodes.find(({ tokens: held }) => held.length > 0);
+    if (!first) return undefined;
+    const { engine } = this.#generator;
+    const rows: Record<string, Buffer> = {};
+    try {
+      for (const name of this.#growing) {
+        const like = bufferOf(first.rows, name);
+        rows[`state.${name}`] = await engine.zeros(like.dtype, like.shape.with(rowAxis(like), length));
+      }
+      for (const { start, tokens: held, rows: source } of nodes) {
+        const count = Math.min(held.length, length - start);
+        if (count > 0) await this.#copyRows(source, 0, 0, rows, 0, start, count);
+      }
+      const snapshots = nodes.flatMap((node) => node.snapshots).filter(({ position }) => position <= length);
+      return {
+        length,
+        rows: await this.#download(rows),
+        snapshots: await Promise.all(
+          snapshots.map(async ({ position, buffers }) => ({ position, arrays: await this.#download(buffers) })),
+        ),
+      };
+    } finally {
+      disposeBuffers(rows);
+    }
+  }
+
+  /** Takes over what an `export` gave for the same text and model. */
+  async import(key: string, tokens: readonly number[], { length, rows, snapshots }: SavedPrefix): Promise<void> {
+    if (!this.isEnabled) return;
+    const buffers = await this.#upload(rows);
+    try {
+      const uploaded: Snapshot[] = [];
+      for (const { position, arrays } of snapshots) uploaded.push({ position, buffers: await this.#upload(arrays) });
+      const state = { capacity: length, lengths: Int32Array.of(length), buffers };
+      await this.insert(key, tokens.slice(0, length), state, 0, uploaded);
+    } finally {
+      disposeBuffers(buffers);
+    }
+  }
+
+  async #download(buffers: Buffers): Promise<Record<string, SavedArray>> {
+    const arrays: Record<string, SavedArray> = {};
+    for (const [name, buffer] of Object.entries(buffers)) {
+      const { dtype, shape } = buffer;
+      arrays[name] = { dtype, shape, data: await this.#generator.engine.download(buffer) };
+    }
+    return arrays;
+  }
+
+  async #upload(arrays: Readonly<Record<string, SavedArray>>): Promise<Buffers> {
+    const buffers: Record<string, Buffer> = {};
+    try {
+      for (const [name, { dtype, shape, data }] of Object.entries(arrays))
+        buffers[name] = await this.#generator.engine.upload(dtype, shape, data);
+      return buffers;
+    } catch (error) {
+      disposeBuffers(buffers);
+      throw error;
+    }
   }
 
   /** Lets everything go. */

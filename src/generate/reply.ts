@@ -47,6 +47,11 @@ export class Reply implements AsyncIterable<string>, PromiseLike<Completion> {
     this.#details = details;
   }
 
+  /** What is known so far. */
+  get details(): Details {
+    return this.#details();
+  }
+
   /** Makes sure of the piece after `seen` others; false where the text has ended. Readers take turns. */
   async #advance(seen: number): Promise<boolean> {
     const turn = this.#turn.then(async () => {

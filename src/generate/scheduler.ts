@@ -5,7 +5,7 @@ import type { Generator, StepOptions } from './generator.ts';
 import type { Job } from './jobs.ts';
 import { EmbedJob, GenerateJob, ScoreJob } from './jobs.ts';
 import { Prefill } from './prefill.ts';
-import type { CacheStatistics } from './prefix-cache.ts';
+import type { CacheStatistics, SavedPrefix } from './prefix-cache.ts';
 import { PrefixCache } from './prefix-cache.ts';
 import { Row } from './row.ts';
 import type { SamplingOptions } from './sampler.ts';
@@ -183,6 +183,16 @@ export class Scheduler implements AsyncDisposable {
     );
     this.#enqueue(job, options);
     return job.answer;
+  }
+
+  /** What is kept of a text, in host memory; undefined where it is nothing. */
+  exportPrefix(tokens: readonly number[], options: RequestOptions = {}): Promise<SavedPrefix | undefined> {
+    return this.exclusively((cache) => cache.export(this.#keyOf(options), tokens));
+  }
+
+  /** Keeps what `exportPrefix` gave for the same text, on this model. */
+  importPrefix(tokens: readonly number[], saved: SavedPrefix, options: RequestOptions = {}): Promise<void> {
+    return this.exclusively((cache) => cache.import(this.#keyOf(options), tokens, saved));
   }
 
   /** Lets go of all cached states. */
