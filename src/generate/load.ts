@@ -29,6 +29,8 @@ export interface LoadOptions extends SchedulerOptions {
   readonly engine?: Engine | EngineChoice | string | undefined;
   /** Operators that the model names and lfm does not have, as `operator(name, define)` answers them. */
   readonly operators?: readonly OperatorConstructor[] | undefined;
+  /** Tokens that a text may have, where it is not to be what the model was made for: fewer, or more at one's own risk. */
+  readonly contextLength?: number | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -51,13 +53,14 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
 
 async function loadSource(
   source: ModelSource,
-  { engine: wanted = {}, operators = [], onProgress, signal, ...scheduling }: LoadOptions,
+  { engine: wanted = {}, operators = [], contextLength, onProgress, signal, ...scheduling }: LoadOptions,
 ): Promise<LanguageModel> {
-  const model = modelFromConfig(
+  const defined = modelFromConfig(
     source.config,
     Object.fromEntries([...source.weights.tensors].map(([key, { shape }]) => [key, shape])),
     operators,
   );
+  const model = contextLength === undefined ? defined : { ...defined, contextLength };
   const nameOf = checkpointNames(source.config);
   requireWeights(model, source.weights, nameOf, source.name);
   const tokenizer = readTokenizer(source);

@@ -124,7 +124,7 @@ export class Scheduler implements AsyncDisposable {
     const key = this.#keyOf(options);
     const given = { ...options, seed: options.seed ?? freshSeed(), maxTokens, stopIds: [...stopIds], promptLookup };
     const rows = Array.from({ length: n }, (_, sequence) => {
-      const stream = new TokenStream(() => this.#nextTurn());
+      const stream = new TokenStream(() => this.#nextTurn(), signal);
       return new Row(stream, key, prompt, this.generator.contextLength, given, sequence);
     });
     const prefill = this.#prefill(prompt, options, Math.min(maxTokens, this.#chunk), !promptLogprobs, {
@@ -132,16 +132,7 @@ export class Scheduler implements AsyncDisposable {
     });
     const { classes } = this.generator.model.head;
     const scored = promptLogprobs ? { classes, top: options.topLogprobs ?? 0 } : undefined;
-    if (signal?.aborted) {
-      for (const { stream } of rows) stream.fail(signal.reason);
-      return rows.map(({ stream }) => stream);
-    }
     this.#enqueue(new GenerateJob(prefill, rows, scored), options);
-    const abort = () => {
-      for (const { stream } of rows) stream.fail(signal?.reason);
-    };
-    signal?.addEventListener('abort', abort, { once: true });
-    for (const { stream } of rows) void stream.ended.then(() => signal?.removeEventListener('abort', abort));
     return rows.map(({ stream }) => stream);
   }
 

@@ -15,19 +15,19 @@ export class TokenStream implements AsyncGenerator<Choice, FinishReason, undefin
   prompt: readonly Choice[] = [];
   readonly #choices: Choice[] = [];
   readonly #cancel: () => Promise<void>;
+  readonly #signal: AbortSignal | undefined;
   #end: { readonly reason: FinishReason } | { readonly error: unknown } | undefined;
   #wake: (() => void)[] = [];
-  /** Kept once the text has ended, for whatever reason. */
-  readonly ended: Promise<void>;
-  #resolveEnded: () => void = () => undefined;
 
   /** `cancel` is called once where the tokens are no longer wanted; it answers once what they took is free. */
-  constructor(cancel: () => Promise<void>) {
+  constructor(cancel: () => Promise<void>, signal: AbortSignal | undefined) {
     this.#cancel = cancel;
-    this.ended = new Promise((resolve) => (this.#resolveEnded = resolve));
+    this.#signal = signal;
   }
 
+  /** Whether nothing more comes. Asked at every step, it hears of the signal too, which many texts may share. */
   get isEnded(): boolean {
+    if (this.#signal?.aborted) this.fail(this.#signal.reason);
     return this.#end !== undefined;
   }
 
@@ -79,7 +79,6 @@ export class TokenStream implements AsyncGenerator<Choice, FinishReason, undefin
 
   #finish(end: { readonly reason: FinishReason } | { readonly error: unknown }): void {
     this.#end ??= end;
-    this.#resolveEnded();
     this.#notify();
   }
 
