@@ -2,10 +2,12 @@
 export { load } from './generate/load.ts';
 export type { LoadOptions, LoadProgress } from './generate/load.ts';
 export type { ChatMessage } from './generate/chat.ts';
-export type { FinishReason } from './generate/generator.ts';
+export type { FinishReason } from './generate/stream.ts';
 export type { LanguageModel, TextOptions } from './generate/model.ts';
 export type { Completion, Reply, Usage } from './generate/reply.ts';
-export type { SamplingOptions } from './generate/sampler.ts';
+export type { CacheStatistics } from './generate/prefix-cache.ts';
+export type { SchedulerOptions } from './generate/scheduler.ts';
+export type { Choice, SamplingOptions } from './generate/sampler.ts';
 export type { Engine } from './engines/engine.ts';
 export { defineModel } from './liquid/index.ts';
 export type { Model, ModelOptions } from './liquid/index.ts';

@@ -1,4 +1,5 @@
 // Loading a model for a command: with progress, under Ctrl-C, and given back whatever happens.
+import type { LoadOptions } from '../generate/load.ts';
 import { load } from '../generate/load.ts';
 import type { LanguageModel } from '../generate/model.ts';
 import type { Io } from './io.node.ts';
@@ -12,11 +13,13 @@ export async function withModel<T>(
   name: string,
   flags: EngineFlags,
   use: (model: LanguageModel, signal: AbortSignal) => Promise<T>,
+  options: Omit<LoadOptions, 'engine' | 'signal' | 'onProgress'> = {},
 ): Promise<T> {
   const model = await interruptible(io, async (signal) => {
     const progress = new Progress(io.stderr, `Loading ${name}`);
     try {
       return await load(name, {
+        ...options,
         engine: engineChoice(flags),
         signal,
         onProgress: ({ loadedBytes, totalBytes }) => progress.update(loadedBytes / totalBytes),

@@ -25,6 +25,15 @@ const configSchema = z.object({
   chat_template: z.union([z.string(), z.array(z.object({ name: z.string(), template: z.string() }))]).nullish(),
 });
 
+/** A function that a model may call, as transformers' templates take it: a JSON schema under a name. */
+export type ToolDefinition = Readonly<Record<string, unknown>>;
+
+/** A conversation as the template writes it, with a mark in what people wrote that would read as control tokens. */
+export interface RenderedChat {
+  readonly text: string;
+  readonly mark: string;
+}
+
 /** Turns messages into a prompt. */
 export class ChatTemplate {
   readonly #template: Template;
@@ -49,7 +58,12 @@ export class ChatTemplate {
    * The tokens of a conversation up to where the model's answer begins. A control token that a message spells out stays
    * ordinary text. Errors: `bad-messages`; `chat-template-failed` with what the template says of the messages.
    */
-  encode(messages: readonly ChatMessage[]): number[] {
+  encode(messages: readonly ChatMessage[], tools?: readonly ToolDefinition[]): number[] {
+    return this.tokensOf(this.render(messages, tools));
+  }
+
+  /** The text of a conversation up to where the model's answer begins. Errors: those of `encode`. */
+  render(messages: readonly ChatMessage[], tools?: readonly ToolDefinition[]): RenderedChat {
     const checked = messagesSchema.safeParse(messages);
     if (!checked.success) {
       const [issue] = checked.error.issues;
@@ -60,9 +74,9 @@ export class ChatTemplate {
     }
     const mark = unusedCharacter(messages);
     const defused = messages.map(({ role, content }) => ({ role, content: this.#defuse(content, mark) }));
-    let text: string;
+    const given = { ...this.#names, messages: defused, add_generation_prompt: true, ...(tools && { tools }) };
     try {
-      text = this.#template.render({ ...this.#names, messages: defused, add_generation_prompt: true });
+      return { text: this.#template.render(given), mark };
     } catch (cause) {
       throw new LfmError(
         'chat-template-failed',
@@ -70,6 +84,10 @@ export class ChatTemplate {
         { cause },
       );
     }
+  }
+
+  /** The tokens of such a text, or of a part of it that begins and ends at control tokens. */
+  tokensOf({ text, mark }: RenderedChat): number[] {
     const ids: number[] = [];
     const encode = (piece: string) => {
       for (const id of this.#tokenizer.encode(piece.replaceAll(mark, ''), { addSpecialTokens: false })) ids.push(id);

@@ -11,6 +11,8 @@ import type { Tokenizer } from '../text/tokenizer.ts';
 import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
 import { LanguageModel, requireFit } from './model.ts';
+import type { SchedulerOptions } from './scheduler.ts';
+import { Scheduler } from './scheduler.ts';
 import { readGenerationSettings } from './settings.ts';
 import type { ModelSource, StoredWeights } from './source.ts';
 import { disposeBuffers } from './state.ts';
@@ -21,11 +23,14 @@ export interface LoadProgress {
   readonly totalBytes: number;
 }
 
-export interface LoadOptions {
+/** How requests share the model is the scheduler's: `maxBatch`, `maxQueue`, `chunk`, `cacheBytes`, `deterministic`. */
+export interface LoadOptions extends SchedulerOptions {
   /** An engine, which stays the caller's, or the name of one, with its settings if need be. Default: the best present. */
   readonly engine?: Engine | EngineChoice | string | undefined;
   /** Operators that the model names and lfm does not have, as `operator(name, define)` answers them. */
   readonly operators?: readonly OperatorConstructor[] | undefined;
+  /** Tokens that a text may have, where it is not to be what the model was made for: fewer, or more at one's own risk. */
+  readonly contextLength?: number | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -48,13 +53,14 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
 
 async function loadSource(
   source: ModelSource,
-  { engine: wanted = {}, operators = [], onProgress, signal }: LoadOptions,
+  { engine: wanted = {}, operators = [], contextLength, onProgress, signal, ...scheduling }: LoadOptions,
 ): Promise<LanguageModel> {
-  const model = modelFromConfig(
+  const defined = modelFromConfig(
     source.config,
     Object.fromEntries([...source.weights.tensors].map(([key, { shape }]) => [key, shape])),
     operators,
   );
+  const model = contextLength === undefined ? defined : { ...defined, contextLength };
   const nameOf = checkpointNames(source.config);
   requireWeights(model, source.weights, nameOf, source.name);
   const tokenizer = readTokenizer(source);
@@ -66,7 +72,9 @@ async function loadSource(
   try {
     const weights = await uploadWeights(engine, model, source.weights, nameOf, onProgress, signal);
     const generator = new Generator(engine, model, weights);
+    let scheduler: Scheduler;
     try {
+      scheduler = new Scheduler(generator, scheduling);
       await generator.prepare();
       signal?.throwIfAborted();
     } catch (error) {
@@ -75,7 +83,7 @@ async function loadSource(
     }
     return new LanguageModel({
       name: source.name,
-      generator,
+      scheduler,
       tokenizer,
       chatTemplate,
       ...settings,

@@ -65,3 +65,8 @@ function weightsIn(file: Uint8Array): StoredWeights {
     async close() {},
   };
 }
+
+/** Errors: `no-files`, always. */
+export async function saveBytes(path: string): Promise<void> {
+  throw new LfmError('no-files', `${path}: a browser has no files to write; keep what toBytes() gives where you like.`);
+}

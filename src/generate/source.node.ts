@@ -1,6 +1,7 @@
 // What a model's name means on Node: one that ships with the package, a folder, a GGUF file, or a published definition.
 import { access, readdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { writeFileAtomic } from '../files/atomic.node.ts';
 import { openModelFolder } from '../files/folder.node.ts';
 import { MANIFEST_NAME, readManifest } from '../files/manifest.node.ts';
 import { openGguf } from '../files/gguf.node.ts';
@@ -103,4 +104,9 @@ function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+/** Writes a file whole or not at all. */
+export async function saveBytes(path: string, bytes: Uint8Array): Promise<void> {
+  await writeFileAtomic(path, bytes);
 }
