@@ -22,7 +22,7 @@ export { softmaxCrossEntropy } from './composites/cross-entropy.ts';
 export { linearRecurrence } from './composites/linear-recurrence.ts';
 export type { LinearRecurrenceOptions } from './composites/linear-recurrence.ts';
 export { layerNorm, rmsNorm } from './composites/norm.ts';
-export { rotary, rotaryTables } from './composites/rotary.ts';
+export { rotary, rotaryTables, rotaryTablesOf } from './composites/rotary.ts';
 export { silu } from './composites/silu.ts';
 export { softplus } from './composites/softplus.ts';
 export { unitLowerInverse } from './composites/unit-lower-inverse.ts';
