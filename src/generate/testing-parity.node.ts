@@ -29,10 +29,11 @@ export async function parityNames(): Promise<string[]> {
   return (await readdir(parityFixtures)).toSorted();
 }
 
-/** Loads as a user's folder is loaded, by `openSource`, and compares. */
-export async function measureParity(engine: Engine, name: string): Promise<Parity> {
+/** Loads as a user's folder is loaded, by `openSource`, and compares. `changed`: keys of config.json that are not as stored. */
+export async function measureParity(engine: Engine, name: string, changed: object = {}): Promise<Parity> {
   const folder = join(parityFixtures, name);
-  const { config, weights: stored } = await openSource(folder);
+  const { config: read, weights: stored } = await openSource(folder);
+  const config = { ...Object(read), ...changed };
   const shapes = Object.fromEntries([...stored.tensors].map(([key, { shape }]) => [key, shape]));
   const model = modelFromConfig(config, shapes);
   const parameters = parametersOf(model, config, stored, name);
@@ -44,6 +45,7 @@ export async function measureParity(engine: Engine, name: string): Promise<Parit
     const want = {
       ids: Int32Array.from(await expected.readFloat32('ids')),
       logits: await expected.readFloat32('logits'),
+      alone: await expected.readFloat32('alone'),
       batch: await expected.readFloat32('batch'),
     };
     const architecture = String(model.config?.model_type ?? 'unknown');
@@ -55,10 +57,11 @@ export async function measureParity(engine: Engine, name: string): Promise<Parit
   }
 }
 
-/** ids [2, T], logits [2, T, V] of one call, and [S, V] of row 1's first S tokens beside row 0. */
+/** ids [2, T], logits [2, T, V] of one call, and [S, V] of row 1's first S tokens alone and beside row 0. */
 interface Expected {
   readonly ids: Int32Array;
   readonly logits: Float32Array;
+  readonly alone: Float32Array;
   readonly batch: Float32Array;
 }
 
@@ -66,7 +69,7 @@ async function compare(
   engine: Engine,
   model: Model,
   weights: Buffers,
-  { ids, logits, batch }: Expected,
+  { ids, logits, alone, batch }: Expected,
 ): Promise<Pick<Parity, 'sequence' | 'tokenByToken' | 'unequalBatch' | 'tokens'>> {
   const classes = model.head.classes;
   const length = ids.length / 2;
@@ -74,12 +77,19 @@ async function compare(
   const range = logits.reduce((a, b) => Math.max(a, b)) - logits.reduce((a, b) => Math.min(a, b));
   const share = (found: Float32Array, wanted: Float32Array) => largestDifference(found, wanted) / range;
 
-  const whole = await engine.compile(outputProgram(model, { batch: 2, length }));
-  const tokens = await engine.upload('int32', [2, length], ids);
-  const { outputs } = await whole.run({ ...weights, tokens });
-  const sequence = share(await floats(engine, outputs), logits);
-  disposeBuffers({ tokens, ...(outputs && { outputs }) });
-  whole.release();
+  const outputsOf = async (rows: number, size: number, given: Int32Array) => {
+    const executable = await engine.compile(outputProgram(model, { batch: rows, length: size }));
+    const tokens = await engine.upload('int32', [rows, size], given);
+    const { outputs } = await executable.run({ ...weights, tokens });
+    const found = await floats(engine, outputs);
+    disposeBuffers({ tokens, ...(outputs && { outputs }) });
+    executable.release();
+    return found;
+  };
+  const sequence = Math.max(
+    share(await outputsOf(2, length, ids), logits),
+    share(await outputsOf(1, short, ids.slice(length, length + short)), alone),
+  );
 
   const single = await stepper(engine, model, weights, 1, length);
   let tokenByToken = 0;
@@ -101,7 +111,7 @@ async function compare(
     share(second.subarray(0, short * classes), batch),
   );
   both.close();
-  return { sequence, tokenByToken, unequalBatch, tokens: 5 * length + short };
+  return { sequence, tokenByToken, unequalBatch, tokens: 5 * length + 2 * short };
 }
 
 /** Two rows whose state goes from each call of T tokens to the next. */

@@ -135,7 +135,9 @@ interface RotaryConfig {
   readonly max_position_embeddings: number;
 }
 
-export type Rotary = Pick<AttentionOptions, 'theta' | 'rotaryFactor' | 'rotaryScaling'>;
+export interface Rotary extends Pick<AttentionOptions, 'rotaryFactor' | 'rotaryScaling'> {
+  readonly theta: number;
+}
 
 /** Options of attention. Errors: `bad-config`: a kind of scaling that is not known here, or one that lacks a number. */
 export function rotaryOf(config: RotaryConfig, defaults: { theta?: number; factor?: number } = {}): Rotary {

@@ -8,9 +8,14 @@ import type { Names, Spelling } from './checkpoint.ts';
 import { parseConfig } from './config.ts';
 import { headsOf, off, positive, rotaryKeys, rotaryOf, size, sizeKeys, windowOf } from './decoder.ts';
 
-/** transformers' names, in camelCase; heads, positions and biases as attention takes them. */
+/** transformers' names, in camelCase. */
 export interface LlamaConfig {
-  readonly attention: AttentionOptions;
+  readonly numAttentionHeads: number;
+  readonly numKeyValueHeads: number;
+  readonly headDim: number;
+  readonly ropeTheta: number;
+  /** What attention takes besides. */
+  readonly attention: Pick<AttentionOptions, 'bias' | 'outBias' | 'window' | 'rotaryFactor' | 'rotaryScaling'>;
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
@@ -26,7 +31,14 @@ export interface LlamaConfig {
 /** The model that a configuration describes. Errors: sizes that do not divide (`indivisible`). */
 export function llama(config: LlamaConfig): Model {
   const block = layer(
-    attention({ ...config.attention, qkNorm: false }),
+    attention({
+      ...config.attention,
+      heads: config.numAttentionHeads,
+      keyValueHeads: config.numKeyValueHeads,
+      headDim: config.headDim,
+      theta: config.ropeTheta,
+      qkNorm: false,
+    }),
     swiglu({ intermediateSize: config.intermediateSize }),
   );
   return defineModel({
@@ -119,10 +131,15 @@ const biases: Readonly<Record<Kind, (asked: boolean) => Pick<AttentionOptions, '
  */
 export function llamaFromHuggingFace(json: unknown, kind: Kind = 'llama'): LlamaConfig {
   const config = parseConfig(schemaOf(kind), json);
+  const { heads, keyValueHeads, headDim } = headsOf(config);
+  const { theta, ...rotary } = rotaryOf(config);
   return {
+    numAttentionHeads: heads,
+    numKeyValueHeads: keyValueHeads,
+    headDim,
+    ropeTheta: theta,
     attention: {
-      ...headsOf(config),
-      ...rotaryOf(config),
+      ...rotary,
       ...biases[kind](config.attention_bias === true),
       ...(kind === 'mistral' && windowOf(config)),
     },

@@ -30,8 +30,14 @@ const schema = z.looseObject({
 /** The model of a config.json of `model_type` phi3. Errors: `bad-config`, naming the key. */
 export function phi3(json: unknown): Model {
   const config = parseConfig(schema, json);
+  const { heads, keyValueHeads, headDim } = headsOf(config);
+  const { theta, ...rotary } = rotaryOf(config);
   return llama({
-    attention: { ...headsOf(config), ...rotaryOf(config), ...windowOf(config) },
+    numAttentionHeads: heads,
+    numKeyValueHeads: keyValueHeads,
+    headDim,
+    ropeTheta: theta,
+    attention: { ...rotary, ...windowOf(config) },
     vocabSize: config.vocab_size,
     hiddenSize: config.hidden_size,
     intermediateSize: config.intermediate_size,

@@ -1,7 +1,8 @@
 """Tiny models of random weights as transformers' save_pretrained writes them, and their logits: test/fixtures/models/NAME.
 
-Each folder has config.json, model.safetensors and, in expected.safetensors, `ids` [2, 13], `logits` [2, 13, V] of one call, and
-`batch` [8, V]: row 1's first eight tokens computed beside row 0, behind padding. The script fails where transformers itself gives
+Each folder has config.json, model.safetensors and, in expected.safetensors, `ids` [2, 13], `logits` [2, 13, V] of one call, and of
+row 1's first eight tokens `alone` [8, V], computed by themselves, and `batch` [8, V], beside row 0 behind padding (which differ with
+LongRoPE, whose factors go by the longest row). The script fails where transformers itself gives
 other logits token by token with its cache. OpenELM's class ships with its checkpoints and not with transformers: its model here
 is written from its paper (arXiv 2404.14619) and its published configuration.
 
@@ -142,8 +143,11 @@ def write(name: str) -> None:
                 require_close(f"{name}: a token at a time", decode(model, ids), logits)
             require_close(f"{name}: behind padding", batch, logits[1, :SHORT])
             model.save_pretrained(folder, save_original_format=name != "mixtral-packed")
+        alone = model(input_ids=ids[1:, :SHORT]).logits[0]
+        if name != "phi3":
+            require_close(f"{name}: alone", alone, logits[1, :SHORT])
     (folder / "generation_config.json").unlink(missing_ok=True)
-    expected = {"ids": ids.float(), "logits": logits, "batch": batch}
+    expected = {"ids": ids.float(), "logits": logits, "alone": alone, "batch": batch}
     save_file({key: tensor.clone() for key, tensor in expected.items()}, folder / "expected.safetensors")
     # Beside the configuration of a machine's versions nothing in it may differ between runs.
     config = json.loads((folder / "config.json").read_text())
