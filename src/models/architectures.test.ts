@@ -228,6 +228,7 @@ const architectures = [
   'lfm2_moe',
   'lfm2_vl',
   'lfm3',
+  'lfm3_vl',
   'llama',
   'mixtral',
   'mixtral-packed',

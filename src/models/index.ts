@@ -5,7 +5,6 @@ import type { ParameterReader, Spelling, Tensors } from './checkpoint.ts';
 import { readParameters } from './checkpoint.ts';
 import { gemma2, gemma2Spelling } from './gemma2.ts';
 import { lfm2Moe } from './lfm2-moe.ts';
-import { lfm2Vl, lfm2VlSpelling } from './lfm2-vl.ts';
 import type { Shapes } from './lfm2.ts';
 import { fromHuggingFace, lfm2 } from './lfm2.ts';
 import { lfm3, lfm3Spelling } from './lfm3.ts';
@@ -16,6 +15,7 @@ import { openElm, openElmSpelling } from './openelm.ts';
 import { phi, phiSpelling } from './phi.ts';
 import { phi3, phi3Spelling } from './phi3.ts';
 import { qwen2Moe, qwen2MoeSpelling } from './qwen2-moe.ts';
+import { languageOf, withinVision } from './vision-language.ts';
 
 interface Architecture {
   readonly model: (json: unknown, shapes: Shapes, operators: readonly OperatorConstructor[]) => Model;
@@ -23,11 +23,14 @@ interface Architecture {
   readonly spelling?: Spelling;
 }
 
+const readLfm2 = (json: unknown, shapes: Shapes) => lfm2(fromHuggingFace(json, shapes));
+
 const architectures = new Map<unknown, Architecture>([
-  ['lfm2', { model: (json, shapes) => lfm2(fromHuggingFace(json, shapes)) }],
+  ['lfm2', { model: readLfm2 }],
   ['lfm2_moe', { model: lfm2Moe }],
-  ['lfm2_vl', { model: lfm2Vl, spelling: lfm2VlSpelling }],
+  ['lfm2_vl', { model: languageOf('lfm2', readLfm2), spelling: withinVision() }],
   ['lfm3', { model: lfm3, spelling: lfm3Spelling }],
+  ['lfm3_vl', { model: languageOf('lfm3', lfm3), spelling: withinVision(lfm3Spelling) }],
   ['liquid', { model: (json, _, operators) => liquid(json, operators) }],
   ['llama', { model: (json) => llama(llamaFromHuggingFace(json)), spelling: llamaSpelling }],
   ['mistral', { model: (json) => llama(llamaFromHuggingFace(json, 'mistral')), spelling: llamaSpelling }],

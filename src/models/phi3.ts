@@ -23,6 +23,7 @@ const schema = z.looseObject({
   hidden_act: z.literal('silu').default('silu'),
   attention_bias: off,
   mlp_bias: off,
+  lm_head_bias: off,
   rms_norm_eps: positive.default(1e-5),
   sliding_window: size.nullish(),
 });

@@ -37,6 +37,14 @@ LONGROPE = {
     "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.3, 1.1, 2.0], "long_factor": [1.5, 2.0, 4.0, 9.0],
 }
 LFM2 = {**SIZES, "layer_types": ["conv", "full_attention", "conv"], "num_hidden_layers": 3, "block_auto_adjust_ff_dim": False}
+LFM3 = {
+    **SIZES, "num_hidden_layers": 5, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "conv_L_cache": 4,
+    "sliding_window": 4,
+}
+VISION3 = {
+    "model_type": "lfm3_vl_vision", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+    "num_key_value_heads": 1, "patch_size": 2,
+}
 EAGER = {"experts_implementation": "eager"}
 VISION = {
     "model_type": "siglip2_vision_model", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
@@ -52,9 +60,10 @@ MODELS = {
     "lfm2_vl": lambda: t.Lfm2VlForConditionalGeneration(t.Lfm2VlConfig(
         text_config={"model_type": "lfm2", **LFM2}, vision_config=VISION, image_token_id=3, projector_hidden_size=8,
     )),
-    "lfm3": lambda: t.Lfm3ForCausalLM(t.Lfm3Config(
-        **SIZES | {"num_hidden_layers": 5, "num_attention_heads": 2, "num_key_value_heads": 1}, head_dim=8, conv_L_cache=4,
-        sliding_window=4,
+    "lfm3": lambda: t.Lfm3ForCausalLM(t.Lfm3Config(**LFM3)),
+    "lfm3_vl": lambda: t.Lfm3VlForConditionalGeneration(t.Lfm3VlConfig(
+        text_config={"model_type": "lfm3", **LFM3}, vision_config=VISION3, image_token_id=3, video_token_id=4, vision_start_token_id=5,
+        vision_end_token_id=6, projector_hidden_size=8,
     )),
     "llama": lambda: t.LlamaForCausalLM(t.LlamaConfig(**SIZES, head_dim=8, rope_parameters=LLAMA3)),
     "llama-linear": lambda: t.LlamaForCausalLM(t.LlamaConfig(
