@@ -101,7 +101,7 @@ export async function benchmarkDevices(options: DeviceBenchmarkOptions): Promise
     const { total: parameters } = parameterCounts(model);
     const flopsPerToken = trainingFlopsPerToken(model, length);
     const tokensPerSecond = (batch * length * 1000) / msPerStep;
-    const peak = dtype === 'bfloat16' ? peakFlops(engine.deviceKind) : undefined;
+    const peak = dtype === 'bfloat16' ? peakFlops(engine.device.kind) : undefined;
     const measured = engine.memoryStats()?.map(({ peakBytesInUse, bytesInUse }) => peakBytesInUse ?? bytesInUse);
     const found = {
       engine: engine.description,
