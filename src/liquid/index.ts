@@ -22,7 +22,7 @@ export { balancedBias, expertLoad, moe } from './moe.ts';
 export type { MoeOptions } from './moe.ts';
 export { defineModel } from './model.ts';
 export type { Model, ModelOptions } from './model.ts';
-export { layerNormed, rms } from './norm.ts';
+export { layerNormed, rms, rmsFromOne } from './norm.ts';
 export type { Norm } from './norm.ts';
 export { isOperatorConstructor, operator, shared } from './operator.ts';
 export type { Definition, Operator, OperatorConstructor, Sharing, Sizes } from './operator.ts';

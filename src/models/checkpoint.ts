@@ -1,5 +1,5 @@
-// How a model's parameters lie in checkpoints of its architecture: under other names, as rows of one tensor with others, expert
-// by expert, or less one. Knows no file format.
+// How a model's parameters lie in checkpoints of its architecture: under other names, as rows of one tensor with others or
+// expert by expert. Knows no file format.
 import type { Model } from '../liquid/index.ts';
 import { countOf, LfmError } from '../tensor/index.ts';
 
@@ -11,8 +11,6 @@ export interface Spelling {
   readonly names: readonly Names[];
   /** Parameters that are rows of one tensor, one after the other: [that tensor, of these], under our scope. */
   readonly fused?: readonly (readonly [whole: string, parts: readonly string[]])[];
-  /** Parameters that are stored less one: Gemma's norms. */
-  readonly lessOne?: RegExp;
   /** Tensors for another purpose, and what to call them. */
   readonly ignored?: readonly [names: RegExp, what: string];
 }
@@ -29,7 +27,7 @@ export interface Tensors {
 }
 
 export interface ParameterReader extends Tensors {
-  /** The one tensor that a parameter is, as stored; undefined where it is made of parts or changed. */
+  /** The one tensor that a parameter is, as stored; undefined where it is made of parts. */
   whole(parameter: string): string | undefined;
   /** A line about tensors that are left out; undefined where there are none. */
   readonly notice: string | undefined;
@@ -72,7 +70,6 @@ export function readParameters(model: Model, spelling: Spelling, stored: Tensors
     layouts.set(parameter, layout);
   }
   const notice = leftOut(layouts, spelling, stored, name);
-  const isLessOne = (parameter: string) => spelling.lessOne?.test(parameter) === true;
   const bytesOf = ({ tensor, count, shape }: Run) =>
     Math.round(((stored.tensors.get(tensor)?.byteLength ?? 0) * count) / countOf(shape));
   const tensors = new Map(
@@ -86,14 +83,9 @@ export function readParameters(model: Model, spelling: Spelling, stored: Tensors
     notice,
     whole(parameter) {
       const [run, ...more] = layouts.get(parameter) ?? [];
-      return run && more.length === 0 && run.count === countOf(run.shape) && !isLessOne(parameter)
-        ? run.tensor
-        : undefined;
+      return run && more.length === 0 && run.count === countOf(run.shape) ? run.tensor : undefined;
     },
-    async readFloat32(parameter) {
-      const x = await joined(layouts.get(parameter) ?? [], stored);
-      return isLessOne(parameter) ? x.map((value) => 1 + value) : x;
-    },
+    readFloat32: (parameter) => joined(layouts.get(parameter) ?? [], stored),
   };
 }
 
@@ -113,6 +105,11 @@ async function joined(layout: Layout, stored: Tensors): Promise<Float32Array> {
   return made ?? new Float32Array();
 }
 
+/** A name of ours as theirs. */
+export function spelt(name: string, list: Names): string {
+  return list.reduce((found, [ours, theirs]) => found.replace(ours, theirs), name);
+}
+
 /** All ways that a checkpoint may hold a parameter. */
 function layoutsOf(
   parameter: string,
@@ -121,7 +118,7 @@ function layoutsOf(
   { names, fused = [] }: Spelling,
 ): readonly Layout[] {
   return names.flatMap((list): Layout[] => {
-    const theirs = (name: string) => list.reduce((found, [ours, other]) => found.replace(ours, other), name);
+    const theirs = (name: string) => spelt(name, list);
     const whole = (name: string, size: readonly number[]): Run => ({
       tensor: theirs(name),
       shape: size,
@@ -188,9 +185,7 @@ function leftOut(
   const used = new Set([...layouts.values()].flatMap((layout) => layout.map(({ tensor }) => tensor)));
   const head = 'lm_head.weight';
   // Stored again by some where it is the embedding.
-  const heads = layouts.has(head)
-    ? []
-    : names.map((list) => list.reduce((found, pair) => found.replace(...pair), head));
+  const heads = layouts.has(head) ? [] : names.map((list) => spelt(head, list));
   const free = [...tensors.keys()].filter((key) => !used.has(key) && !derived.test(key) && !heads.includes(key));
   const other = free.filter((key) => ignored?.[0].test(key));
   const unknown = free.find((key) => !other.includes(key));

@@ -2,7 +2,7 @@
 // operator, embeddings times the root of their width.
 import { z } from 'zod';
 import type { Model } from '../liquid/index.ts';
-import { attention, block, defineModel, mlp, rms, stack, tiedHead, tokenEmbedding } from '../liquid/index.ts';
+import { attention, block, defineModel, mlp, rmsFromOne, stack, tiedHead, tokenEmbedding } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Spelling } from './checkpoint.ts';
 import { parseConfig } from './config.ts';
@@ -60,12 +60,13 @@ export function gemma2(json: unknown): Model {
     sliding_attention: attention({ ...options, ...windowOf(config) }),
   };
   const gated = mlp({ intermediateSize: config.intermediate_size, activation: config.hidden_activation, gated: true });
-  const channels = block(gated, { norm: rms('ffn_norm'), postNorm: rms('post_ffn_norm') });
-  const norms = { norm: rms('operator_norm'), postNorm: rms('post_operator_norm') };
+  const channels = block(gated, { norm: rmsFromOne('ffn_norm'), postNorm: rmsFromOne('post_ffn_norm') });
+  const norms = { norm: rmsFromOne('operator_norm'), postNorm: rmsFromOne('post_operator_norm') };
   return defineModel({
     encoder: tokenEmbedding({ vocabSize, scale: Math.sqrt(hiddenSize) }),
     head: tiedHead({ vocabSize, ...(logitCap !== null && { softCap: logitCap }) }),
     hiddenSize,
+    finalNorm: rmsFromOne('embedding_norm'),
     layers: types.map((type) => stack(block(mixers[type], norms), channels)),
     normEps: config.rms_norm_eps,
     initializerRange: config.initializer_range,
@@ -88,7 +89,6 @@ export const gemma2Spelling: Spelling = {
       ['.mlp.fc2.', '.mlp.down_proj.'],
     ],
   ],
-  lessOne: /norm\.weight$/,
 };
 
 export const gemma2Models: Catalogue = {

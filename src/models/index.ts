@@ -2,7 +2,7 @@
 import type { Model, OperatorConstructor } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { ParameterReader, Spelling, Tensors } from './checkpoint.ts';
-import { readParameters } from './checkpoint.ts';
+import { readParameters, spelt } from './checkpoint.ts';
 import { gemma2, gemma2Spelling } from './gemma2.ts';
 import { lfm2Moe } from './lfm2-moe.ts';
 import type { Shapes } from './lfm2.ts';
@@ -65,6 +65,15 @@ export function modelFromConfig(
   operators: readonly OperatorConstructor[] = [],
 ): Model {
   return architectureOf(json).model(json, shapes, operators);
+}
+
+/**
+ * What checkpoints of such a model call each of its parameters, where every one is a tensor of its own; `parametersOf` reads
+ * these, and those that hold several in one. Errors: `unknown-model-type`.
+ */
+export function checkpointNames(json: unknown): (parameter: string) => string {
+  const [list = []] = architectureOf(json).spelling?.names ?? [];
+  return (parameter) => spelt(parameter, list);
 }
 
 /**

@@ -17,7 +17,7 @@ const LONGEST_AXIS = 2 ** 22;
 
 const label = z.string().min(1).max(256);
 const tokenId = wholeNumber(0, 2 ** 24).nullable();
-const norm = z.strictObject({ kind: z.enum(['rms', 'layer']), name: label });
+const norm = z.strictObject({ kind: z.enum(['rms', 'rms_from_one', 'layer']), name: label });
 const names = z.array(label).max(256).readonly();
 
 const optionsSchema = z.record(z.string(), z.unknown());
