@@ -19,7 +19,15 @@ function attentionAt(model: Model, depth = 0): AttentionOptions {
   return (found?.options ?? {}) as AttentionOptions;
 }
 
+const published: Record<string, { config: Json; parameters: number }> = JSON.parse(
+  readFileSync(new URL('../published-configs.json', fixtures), 'utf8'),
+);
+
 describe('published configurations', () => {
+  it.each(Object.entries(published))('%s has the parameters that transformers makes', (_, { config, parameters }) => {
+    expect(parameterCounts(modelFromConfig(config)).total).toBe(parameters);
+  });
+
   it('LFM2-8B-A1B has its 8,339,929,856 parameters and 704 routing biases', () => {
     const model = modelFromConfig({
       architectures: ['Lfm2MoeForCausalLM'],
