@@ -33,8 +33,9 @@ export interface RotaryOptions {
 }
 
 /**
- * Angles a position, one for each pair. `reach`: how long the text may get where the tables serve, which decides between the
- * factors of `longrope`; a text keeps one set of them, so that keys from before need not be turned again.
+ * Angles a position, one for each pair. `reach`: how long the text may get where the tables serve (the room of its state, or its
+ * length), which decides between the factors of `longrope`. Keys that were turned before a state outgrew the original context
+ * stay as they are.
  * Errors: `bad-rotary` where a list of factors is not one a pair.
  */
 export function rotaryFrequencies(
