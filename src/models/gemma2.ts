@@ -2,7 +2,7 @@
 // operator, embeddings times the root of their width.
 import { z } from 'zod';
 import type { Model } from '../liquid/index.ts';
-import { attention, block, defineModel, mlp, rmsFromOne, stack, tiedHead, tokenEmbedding } from '../liquid/index.ts';
+import { attention, block, defineModel, mlp, rmsFromOne, stack } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Spelling } from './checkpoint.ts';
 import { parseConfig } from './config.ts';
@@ -63,8 +63,9 @@ export function gemma2(json: unknown): Model {
   const channels = block(gated, { norm: rmsFromOne('ffn_norm'), postNorm: rmsFromOne('post_ffn_norm') });
   const norms = { norm: rmsFromOne('operator_norm'), postNorm: rmsFromOne('post_operator_norm') };
   return defineModel({
-    encoder: tokenEmbedding({ vocabSize, scale: Math.sqrt(hiddenSize) }),
-    head: tiedHead({ vocabSize, ...(logitCap !== null && { softCap: logitCap }) }),
+    vocabSize,
+    embeddingScale: Math.sqrt(hiddenSize),
+    ...(logitCap !== null && { logitSoftCap: logitCap }),
     hiddenSize,
     finalNorm: rmsFromOne('embedding_norm'),
     layers: types.map((type) => stack(block(mixers[type], norms), channels)),
