@@ -7,7 +7,7 @@ import type { AttentionOptions, Model } from '../liquid/index.ts';
 import { operatorsOf, parameterCounts } from '../liquid/index.ts';
 import { countOf } from '../tensor/index.ts';
 import type { Tensors } from './checkpoint.ts';
-import { modelFromConfig, parametersOf } from './index.ts';
+import { checkpointNames, modelFromConfig, parametersOf } from './index.ts';
 
 type Json = Record<string, unknown>;
 const fixtures = new URL('../../test/fixtures/models/', import.meta.url);
@@ -253,6 +253,16 @@ describe.each(architectures)('a checkpoint of %s', (name) => {
       expect(reader.tensors.get(key)).toEqual({ shape, byteLength: 4 * countOf(shape) });
       expect((await reader.readFloat32(key)).length, key).toBe(countOf(shape));
     }
+  });
+
+  it('may hold every parameter as a tensor of its own, as those do that are trained here', async () => {
+    const nameOf = checkpointNames(config);
+    const entries = Object.entries(model.parameters);
+    const own = Object.fromEntries(
+      entries.map(([key, { shape }], i) => [nameOf(key), { shape, data: new Float32Array(countOf(shape)).fill(i) }]),
+    );
+    const reader = parametersOf(model, config, inMemory(own), name);
+    for (const [i, [key]] of entries.entries()) expect((await reader.readFloat32(key))[0], key).toBe(i);
   });
 
   it('is refused for any tensor that is missing, of another shape, or without a place', async () => {
