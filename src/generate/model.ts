@@ -76,7 +76,7 @@ export class LanguageModel implements AsyncDisposable {
    * `model-closed`, the signal's reason.
    */
   generate(text: string, options: TextOptions = {}): Reply {
-    return this.#reply(Array.from(this.tokenizer.encode(text)), options);
+    return this.#reply(Array.from(this.tokenizer.encode(text)), options, true);
   }
 
   /** Answers the last message. Errors: `no-chat-template` for a base model, `bad-messages`, and those of `generate`. */
@@ -88,21 +88,22 @@ export class LanguageModel implements AsyncDisposable {
         `${this.name} is a base model: it has no chat template and was not trained to answer. Use generate, which continues a text.`,
       );
     }
-    return this.#reply(chatTemplate.encode(messages), options);
+    return this.#reply(chatTemplate.encode(messages), options, false);
   }
 
-  #reply(prompt: readonly number[], options: TextOptions): Reply {
+  /** `continues`: the answer goes on where the prompt's text ends. */
+  #reply(prompt: readonly number[], options: TextOptions, continues: boolean): Reply {
     const usage = { promptTokens: prompt.length, completionTokens: 0 };
     return new Reply(
-      this.#stream(prompt, options, () => usage.completionTokens++),
+      this.#stream(prompt, options, continues, () => usage.completionTokens++),
       () => ({ ...usage }),
     );
   }
 
-  async *#stream(prompt: readonly number[], options: TextOptions, onToken: () => void): TextStream {
+  async *#stream(prompt: readonly number[], options: TextOptions, continues: boolean, onToken: () => void): TextStream {
     const { sampling = {}, stopIds } = this.#parts;
     const { stop = [], signal, maxTokens } = options;
-    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: true });
+    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: true, continues });
     const stops = new StopFinder(typeof stop === 'string' ? [stop] : stop);
     const tokens = this.generator.generate(prompt, { ...merge(sampling, options), maxTokens, stopIds }, signal);
     try {

@@ -9,6 +9,7 @@ import { hasRealModel, hasTexts, REAL_MODEL, TEXTS, without } from '../../test/r
 import type { GgufValue } from '../files/gguf.ts';
 import { openGguf } from '../files/gguf.node.ts';
 import { BYTE_CHARS } from './bytes.ts';
+import { codePointRows } from './random-text.ts';
 import { tokenizerConfigFromGguf, tokenizerJsonFromGguf } from './tokenizer-gguf.ts';
 import { readTokenizerJson } from './tokenizer-json.ts';
 import type { Tokenizer } from './tokenizer.ts';
@@ -23,21 +24,6 @@ function linesOf(language: string): string[] {
     .split('\n')
     .filter((line) => line !== '')
     .slice(0, 1250);
-}
-
-/** Every code point that is no surrogate, in rows of 64. */
-function* planes(): Generator<string> {
-  let row = '';
-  let count = 0;
-  for (let point = 1; point < 0x110000; point++) {
-    if (point >= 0xd800 && point < 0xe000) continue;
-    row += String.fromCodePoint(point);
-    if (++count % 64 === 0) {
-      yield row;
-      row = '';
-    }
-  }
-  if (row !== '') yield row;
 }
 
 const family = ['\u{1f468}', '\u{1f469}', '\u{1f467}', '\u{1f466}'].join('\u200d');
@@ -79,7 +65,7 @@ describe.skipIf(!hasRealModel)(`the real GGUF's tokenizer${hasRealModel ? '' : w
   );
 
   it.each([
-    ['every code point', planes],
+    ['every code point', codePointRows],
     ['long runs', () => runs],
     ['mixed cases', () => mixed],
   ])('gives the tokens of the published tokenizer for %s', (name, lines) => {
