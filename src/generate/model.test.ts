@@ -2,7 +2,7 @@
 import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Engine } from '../engines/engine.ts';
 import { referenceEngine } from '../engines/reference/engine.ts';
 import { load } from './load.ts';
@@ -172,9 +172,11 @@ describe('loading [reference]', () => {
   it.each([
     ['model-missing', 'no-such-model'],
     ['model-missing', 'model.Q4_0.gguf'],
-    ['hub-unsupported', 'someone/some-model'],
+    ['hub-offline', 'someone/some-model'],
     ['no-weights', 'lfm2-350m'],
   ])('says %s of %s', async (code, name) => {
+    vi.stubEnv('HF_HUB_OFFLINE', '1');
+    vi.stubEnv('HF_HOME', base);
     await expect(load(name, { engine: 'reference' })).rejects.toMatchObject({ name: 'LfmError', code });
   });
 
