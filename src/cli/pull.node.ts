@@ -1,5 +1,5 @@
 // lfm pull: a model from the hub, once its size was seen and agreed to. Other commands pull the same way what they miss.
-import { createInterface } from 'node:readline/promises';
+import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import type { CachedModel } from '../files/hub/cache.node.ts';
 import { type HubName, parseHubName } from '../files/hub/name.ts';
@@ -99,9 +99,8 @@ async function agrees(io: Io, name: string, plan: PullPlan, signal: AbortSignal)
       // The terminal hands Ctrl-C over as a key, and the input may end without an answer.
       lines.on('SIGINT', () => reject(new Interrupted('interrupted')));
       lines.on('close', () => resolve('no'));
-      lines
-        .question(`Download ${name}: ${formatBytes(totalBytes)}${here}? [Y/n] `, { signal })
-        .then(resolve, () => reject(new Interrupted('interrupted')));
+      signal.addEventListener('abort', () => reject(new Interrupted('interrupted')));
+      lines.question(`Download ${name}: ${formatBytes(totalBytes)}${here}? [Y/n] `, resolve);
     });
     return /^\s*(y(es)?)?\s*$/i.test(answer);
   } finally {

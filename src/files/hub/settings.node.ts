@@ -48,7 +48,11 @@ export async function hubSettings(env: NodeJS.ProcessEnv = process.env): Promise
 function checkEndpoint(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url && /^https?:$/.test(url.protocol) && url.username === '') return text.replace(/\/+$/, '');
-  throw new LfmError('hub-endpoint', 'HF_ENDPOINT must be the address of a hub, such as https://hub.example.org.');
+  const found = text.includes('@') ? 'one with a user in it' : JSON.stringify(text.slice(0, 80));
+  throw new LfmError(
+    'hub-endpoint',
+    `HF_ENDPOINT must be the address of a hub, such as https://hub.example.org; found ${found}.`,
+  );
 }
 
 /** The message never shows any of the token. */
