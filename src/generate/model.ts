@@ -3,7 +3,7 @@ import type { Engine } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { LfmError } from '../tensor/index.ts';
-import type { ChatMessage, ChatTemplate } from './chat.ts';
+import type { ChatMessage, ChatOptions, ChatTemplate } from './chat.ts';
 import type { FinishReason, Generator } from './generator.ts';
 import type { TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
@@ -80,7 +80,7 @@ export class LanguageModel implements AsyncDisposable {
   }
 
   /** Answers the last message. Errors: `no-chat-template` for a base model, `bad-messages`, and those of `generate`. */
-  chat(messages: readonly ChatMessage[], options: TextOptions = {}): Reply {
+  chat(messages: readonly ChatMessage[], options: TextOptions & ChatOptions = {}): Reply {
     const { chatTemplate } = this.#parts;
     if (!chatTemplate) {
       throw new LfmError(
@@ -88,7 +88,7 @@ export class LanguageModel implements AsyncDisposable {
         `${this.name} is a base model: it has no chat template and was not trained to answer. Use generate, which continues a text.`,
       );
     }
-    return this.#reply(chatTemplate.encode(messages), options, false);
+    return this.#reply(chatTemplate.encode(messages, options), options, options.continueFinalMessage ?? false);
   }
 
   /** `continues`: the answer goes on where the prompt's text ends. */
