@@ -19,9 +19,12 @@ const BEHAVIORS: readonly SplitBehavior[] = [
 const PREPENDS: readonly PrependScheme[] = ['always', 'first', 'never'];
 const FORMS = ['NFC', 'NFD', 'NFKC', 'NFKD'] as const;
 
+/** How many times as long a text may become by being normalised: a file must not fill memory. */
+const MOST_GROWTH = 64;
+
 /** Errors: `tokenizer-invalid`, `tokenizer-unsupported`. */
 export function parseNormalizer(value: unknown): NormalizerStep[] {
-  return flatten(value, 'normalizer', 'normalizers').map((step) => {
+  const steps = flatten(value, 'normalizer', 'normalizers').map((step): NormalizerStep => {
     const type = field(step, 'type');
     const form = FORMS.find((each) => each === type);
     if (form) return { type: 'unicode', form };
@@ -31,6 +34,14 @@ export function parseNormalizer(value: unknown): NormalizerStep[] {
       return { type: 'replace', ...parsePattern(step, 'normalizer Replace'), content: text('content') };
     throw unsupported('a normalizer', type, `Prepend, Replace, ${FORMS.join(', ')} and a Sequence of them`);
   });
+  const growth = steps.reduce((product, step) => product * growthOf(step), 1);
+  if (growth > MOST_GROWTH) throw unsupported('normalizer', value, 'steps that do not make a text much longer');
+  return steps;
+}
+
+function growthOf(step: NormalizerStep): number {
+  if (step.type === 'unicode') return 4;
+  return 1 + (step.type === 'replace' ? step.content : step.text).length;
 }
 
 /** What decoding does: a byte-level vocabulary's way, or how SentencePiece's tokens become text. */

@@ -92,6 +92,16 @@ describe('what is refused', () => {
     ['WordPiece', llama({}, { type: 'WordPiece' }), 'model.type is "WordPiece"'],
     ['Unigram', llama({}, { type: 'Unigram' }), 'model.type is "Unigram"'],
     ['a normalizer of another kind', llama({ normalizer: { type: 'Precompiled' } }), 'a normalizer is "Precompiled"'],
+    [
+      'a normalizer that fills memory',
+      llama({
+        normalizer: {
+          type: 'Sequence',
+          normalizers: Array.from({ length: 8 }, () => ({ type: 'Replace', pattern: { String: '' }, content: 'xx' })),
+        },
+      }),
+      'much longer',
+    ],
     ['a decoder of bytes', llama({ decoder: { type: 'ByteLevel' } }), 'ByteFallback'],
     ['a decoder that strips more', llama({ decoder: { type: 'Metaspace' } }), 'decoder is'],
     ['bytes that are missing', llama({}, { vocab: { '<unk>': 0 }, merges: [] }), '<0x00>'],

@@ -41,7 +41,7 @@ export function selectFiles<T extends Listed>(model: string, files: readonly T[]
   if (only) {
     throw new LfmError(
       'hub-choose',
-      `${model} has ${ggufs.length} GGUF files and no safetensors: choose one with --file${listed(ggufs, ', of ')}.`,
+      `${model} has ${ggufs.length} GGUF files and no safetensors: choose one, by --file or as ${model}/${only.path}${listed(ggufs, ', of ')}.`,
     );
   }
   throw new LfmError(

@@ -27,8 +27,14 @@ export interface TestHub {
 }
 
 interface Listing {
+  id: string;
   sha: string;
-  siblings: { rfilename: string; size: number; blobId: string; lfs?: { sha256: string; size: number } }[];
+  siblings: {
+    rfilename: string;
+    size: number;
+    blobId: string;
+    lfs?: { sha256: string; size: number; pointerSize: number };
+  }[];
 }
 
 export const COMMIT_OF_MAIN = 'c0ffee'.padEnd(40, '0');
@@ -79,7 +85,7 @@ export async function startHub(): Promise<TestHub> {
     if (hub.fault?.(asked, response, content)) return;
     if (files && asked.path.startsWith('/api/')) {
       if (path !== 'main' && path !== COMMIT_OF_MAIN) return refuse(response, 404, 'RevisionNotFound');
-      const listing = list(files);
+      const listing = list(`${owner}/${name}`, files);
       response.end(JSON.stringify(hub.lists?.(listing) ?? listing));
       return undefined;
     }
@@ -107,14 +113,15 @@ export function refuse(response: ServerResponse, status: number, code: string): 
   response.writeHead(status, { 'x-error-code': code }).end();
 }
 
-function list(files: Readonly<Record<string, Buffer>>): Listing {
+function list(id: string, files: Readonly<Record<string, Buffer>>): Listing {
   return {
+    id,
     sha: COMMIT_OF_MAIN,
     siblings: Object.entries(files).map(([rfilename, content]) => ({
       rfilename,
       size: content.length,
       blobId: gitSha1(content),
-      ...(content.length > 1000 && { lfs: { sha256: sha256(content), size: content.length } }),
+      ...(content.length > 1000 && { lfs: { sha256: sha256(content), size: content.length, pointerSize: 130 } }),
     })),
   };
 }
