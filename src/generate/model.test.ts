@@ -55,6 +55,19 @@ describe.each(engines)('a language model [%s]', (_, open) => {
     expect(whole.finishReason).toBe('length');
   });
 
+  it('leaves out control tokens, or keeps them', async () => {
+    const texts = await Promise.all(
+      [1, 2, 3].map(async (seed) => {
+        const sampled = { temperature: 5, maxTokens: 100, seed };
+        const kept = await model.generate(prompt, { ...sampled, keepSpecialTokens: true });
+        return [kept.text, (await model.generate(prompt, sampled)).text];
+      }),
+    );
+    const [kept, left] = [0, 1].map((i) => texts.map((pair) => pair[i]).join(''));
+    expect(kept).toMatch(/<\|\w+\|>/);
+    expect(left).not.toMatch(/<\|\w+\|>/);
+  });
+
   it('can be read and awaited, by several at once', async () => {
     const reply = model.generate(prompt, options);
     const [pieces, whole, again] = await Promise.all([piecesOf(reply), reply, piecesOf(reply)]);

@@ -15,6 +15,8 @@ export interface TextOptions extends SamplingOptions {
   readonly maxTokens?: number | undefined;
   /** The text ends before any of these, even where one lies across tokens. */
   readonly stop?: string | readonly string[] | undefined;
+  /** Control tokens that the model writes stand in the text, as `parseToolCalls` needs them. Default false. */
+  readonly keepSpecialTokens?: boolean | undefined;
   /** Ends the generation with the signal's reason as error. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -102,8 +104,8 @@ export class LanguageModel implements AsyncDisposable {
 
   async *#stream(prompt: readonly number[], options: TextOptions, continues: boolean, onToken: () => void): TextStream {
     const { sampling = {}, stopIds } = this.#parts;
-    const { stop = [], signal, maxTokens } = options;
-    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: true, continues });
+    const { stop = [], signal, maxTokens, keepSpecialTokens = false } = options;
+    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: !keepSpecialTokens, continues });
     const stops = new StopFinder(typeof stop === 'string' ? [stop] : stop);
     const tokens = this.generator.generate(prompt, { ...merge(sampling, options), maxTokens, stopIds }, signal);
     try {
