@@ -122,6 +122,32 @@ describe('tokenizerJsonFromGguf', () => {
     expect(read({ 'tokenizer.ggml.pre': pre, 'tokenizer.ggml.add_bos_token': false }).encode(text)).toHaveLength(count);
   });
 
+  it('composes characters for qwen2, as its models do', () => {
+    const tokenizer = read({ 'tokenizer.ggml.pre': 'qwen2' });
+    expect(tokenizer.encode('e\u0301')).toEqual(tokenizer.encode('\u00e9'));
+    expect(read({}).encode('e\u0301')).not.toEqual(read({}).encode('\u00e9'));
+  });
+
+  it('of scores puts no space before a text where the file says so', () => {
+    const tokens = [
+      ...Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),
+      '\u2581',
+      'a',
+      '\u2581a',
+    ];
+    const changes = {
+      'tokenizer.ggml.model': 'llama',
+      'tokenizer.ggml.tokens': tokens,
+      'tokenizer.ggml.token_type': Int32Array.from(tokens, (_, id) => (id < 256 ? 6 : 1)),
+      'tokenizer.ggml.scores': new Float32Array(tokens.length),
+      'tokenizer.ggml.add_bos_token': false,
+    };
+    expect([...read(changes).encode('a a')]).toEqual([258, 258]);
+    const plain = read({ ...changes, 'tokenizer.ggml.add_space_prefix': false });
+    expect([[...plain.encode('a a')], plain.decode(plain.encode(' a'))]).toEqual([[257, 258], ' a']);
+    expect(() => read({ ...changes, 'tokenizer.ggml.scores': new Float32Array(1) })).toThrow('tokenizer.ggml.scores');
+  });
+
   it.each([
     ['tokenizer-unsupported', 'tokenizer.ggml.model', { 'tokenizer.ggml.model': 'bert' }],
     ['tokenizer-unsupported', 'tokenizer.ggml.pre', { 'tokenizer.ggml.pre': 'constructor' }],

@@ -5,6 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import type { GgufValue } from '../files/gguf.ts';
 import { isJsonObject, parseJsonObject } from '../files/json.ts';
+import { LfmError } from '../tensor/error.ts';
+import { Random } from '../tensor/random.ts';
 import { codePointRows } from './random-text.ts';
 import { tokenizerJsonFromGguf } from './tokenizer-gguf.ts';
 import { formatTokenizerJson } from './tokenizer-json-write.ts';
@@ -108,5 +110,51 @@ describe('what is refused', () => {
     ['words of bytes', llama({ pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false } }), 'pre_tokenizer is'],
   ])('%s', (_, read, message) => {
     expect(read).toThrow(expect.objectContaining({ message: expect.stringContaining(message) }));
+  });
+});
+
+describe('mutated files', () => {
+  const values = [
+    null,
+    true,
+    -1,
+    1.5,
+    1e9,
+    '',
+    '\u2581',
+    'NFC',
+    [],
+    {},
+    [[]],
+    { type: 'Metaspace' },
+    { Regex: '(' },
+    '\ud800',
+  ];
+
+  it('are read, or refused with a clear error', () => {
+    const random = new Random(3);
+    const pick = <T>(from: readonly T[]): T | undefined => from[Math.floor(random.uniform() * from.length)];
+    const outcomes = { read: 0, refused: 0 };
+    for (let run = 0; run < 120; run++) {
+      const file: Record<string, unknown> = JSON.parse(jsonOf(pick(['phi3', 'metaspace', 'gemma2', 'qwen2']) ?? ''));
+      const part = pick(['normalizer', 'pre_tokenizer', 'decoder', 'added_tokens', 'post_processor', 'model']) ?? '';
+      // One value somewhere in the part becomes another.
+      let places = 0;
+      JSON.stringify(file[part], (_, value: unknown) => (places++, value));
+      const place = Math.floor(random.uniform() * places);
+      let at = 0;
+      const mutated = JSON.stringify(file[part], (_, value: unknown) => (at++ === place ? pick(values) : value));
+      try {
+        const tokenizer = readTokenizerJson({ ...file, [part]: JSON.parse(mutated) });
+        tokenizer.decode(tokenizer.encode('The brook <s> \u00e9\u65e5 x'));
+        parseTokenizerJson(formatTokenizerJson(tokenizer));
+        outcomes.read++;
+      } catch (error) {
+        if (!(error instanceof LfmError)) throw error;
+        outcomes.refused++;
+      }
+    }
+    expect(outcomes.read).toBeGreaterThan(10);
+    expect(outcomes.refused).toBeGreaterThan(10);
   });
 });
