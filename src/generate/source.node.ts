@@ -12,6 +12,7 @@ import { hubSettings } from '../files/hub/settings.node.ts';
 import { findPackage } from '../host/package.node.ts';
 import { catalogue } from '../models/catalogue.ts';
 import type { CatalogueEntry } from '../models/entry.ts';
+import { genomeEntry } from '../models/genome.ts';
 import { LfmError } from '../tensor/error.ts';
 import { openGgufSource } from './source-gguf.ts';
 import type { FetchOptions, ModelSource } from './source.ts';
@@ -22,8 +23,9 @@ export type ResolvedModel =
   | { readonly kind: 'definition'; readonly name: string; readonly entry: CatalogueEntry };
 
 /**
- * What MODEL stands for: a shipped name, a folder, a GGUF file, an entry of the catalogue, or a model of the hub that was pulled,
- * in this order (`./NAME` is always a folder). Errors: `model-missing` with what there is, `model-not-pulled`.
+ * What MODEL stands for: a shipped name, a folder, a GGUF file, an entry of the catalogue, a genome, or a model of the hub that was
+ * pulled, in this order (`./NAME` is always a folder). Errors: `model-missing` with what there is, `model-not-pulled`,
+ * `bad-genome`.
  */
 export async function resolveModel(name: string): Promise<ResolvedModel> {
   const shipped = join(await weightsFolder(), name);
@@ -33,7 +35,7 @@ export async function resolveModel(name: string): Promise<ResolvedModel> {
   if (found?.isDirectory()) return { kind: 'folder', name: basename(resolve(name)), path: name };
   if (found?.isFile() && /\.gguf$/i.test(name))
     return { kind: 'gguf', name: basename(name).replace(/\.gguf$/i, ''), path: name };
-  const entry = Object.hasOwn(catalogue, name) ? catalogue[name] : undefined;
+  const entry = Object.hasOwn(catalogue, name) ? catalogue[name] : genomeEntry(name);
   if (entry) return { kind: 'definition', name, entry };
   if (found)
     throw new LfmError(
