@@ -13,7 +13,7 @@ import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
 import { LanguageModel, requireFit } from './model.ts';
 import { readGenerationSettings } from './settings.ts';
-import type { ModelSource } from './source.ts';
+import type { FetchOptions, ModelSource } from './source.ts';
 import { disposeBuffers } from './state.ts';
 
 export interface LoadProgress {
@@ -30,17 +30,19 @@ export interface LoadOptions {
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
   /** Hears, in a line, of what the model's files hold and the model leaves out. */
   readonly onNotice?: ((line: string) => void) | undefined;
+  /** Told of a model that comes from the hub, before it is read. */
+  readonly onDownload?: FetchOptions['onDownload'];
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Loads a model by the name of a shipped one, by its folder or by a GGUF file (in a browser, by the folder's URL). Dispose it,
- * or hold it with `await using`. Weights of any floating-point type are computed in float32.
+ * Loads a model by the name of a shipped one, by its folder, by a GGUF file (in a browser, by the folder's URL), or by its name
+ * on the hub, OWNER/NAME, from where it is downloaded once: `lfm pull` asks first. Dispose it, or hold it with `await using`. Weights of any floating-point type are computed in float32.
  * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`,
  * `vocabulary-mismatch` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const source = await openSource(name);
+  const source = await openSource(name, options);
   try {
     options.signal?.throwIfAborted();
     return await loadSource(source, options);
