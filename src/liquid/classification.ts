@@ -22,6 +22,7 @@ export const classifications: Readonly<Record<string, Classification>> = {
     featurizer: 'dense, short kernels; head gates',
   },
   linear_attention: { tokenMixing: 'low rank', channelMixing: 'grouped', featurizer: 'dense, made positive' },
+  mamba: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernel; time steps' },
   mamba2: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernels; time steps' },
   mlp: { tokenMixing: 'diagonal', channelMixing: 'dense', featurizer: 'dense, one group or two' },
   moe: { tokenMixing: 'diagonal', channelMixing: 'dense', featurizer: 'dense, two groups; a router' },

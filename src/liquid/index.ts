@@ -11,6 +11,8 @@ export type { Encoder, Head, Objective } from './ends.ts';
 export { gatedDelta } from './gated-delta.ts';
 export type { GatedDeltaOptions } from './gated-delta.ts';
 export { linearAttention } from './linear-attention.ts';
+export { mamba } from './mamba.ts';
+export type { MambaOptions } from './mamba.ts';
 export { mamba2 } from './mamba2.ts';
 export type { Mamba2Options } from './mamba2.ts';
 export { initialise } from './initialise.ts';

@@ -3,6 +3,7 @@ import { LfmError } from '../tensor/error.ts';
 import { attention } from './attention.ts';
 import { gatedDelta } from './gated-delta.ts';
 import { linearAttention } from './linear-attention.ts';
+import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
 import { mlp } from './mlp.ts';
 import { moe } from './moe.ts';
@@ -15,6 +16,7 @@ const library: readonly OperatorConstructor[] = [
   attention,
   gatedDelta,
   linearAttention,
+  mamba,
   mamba2,
   mlp,
   moe,

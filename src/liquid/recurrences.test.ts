@@ -10,6 +10,7 @@ import {
   layer,
   linearAttention,
   lossProgram,
+  mamba,
   mamba2,
   stateBytes,
   swiglu,
@@ -43,11 +44,14 @@ const fixture = (name: string) => readFixture<Fixture>(`recurrences/${name}`);
 const makers: Readonly<Record<string, (options: never) => Operator>> = {
   gated_delta: gatedDelta,
   linear_attention: linearAttention,
+  mamba,
   mamba2,
+  mamba_normed: mamba,
 };
 const small: Readonly<Record<string, Operator>> = {
   gated_delta: gatedDelta({ keyHeads: 2, valueHeads: 4, keyHeadDim: 4, valueHeadDim: 4, chunkSize: 4 }),
   linear_attention: linearAttention({ heads: 2, chunk: 4 }),
+  mamba: mamba({ stateSize: 4, timeStepRank: 3, chunkSize: 4, bias: true, norms: true }),
   mamba2: mamba2({ headDim: 8, stateSize: 4, nGroups: 2, chunkSize: 4 }),
 };
 

@@ -23,6 +23,8 @@ export { linearRecurrence } from './composites/linear-recurrence.ts';
 export type { LinearRecurrenceOptions } from './composites/linear-recurrence.ts';
 export { layerNorm, rmsNorm } from './composites/norm.ts';
 export { rotary, rotaryTables } from './composites/rotary.ts';
+export { selectiveScan } from './composites/selective-scan.ts';
+export type { SelectiveScanOptions } from './composites/selective-scan.ts';
 export { silu } from './composites/silu.ts';
 export { softplus } from './composites/softplus.ts';
 export { unitLowerInverse } from './composites/unit-lower-inverse.ts';

@@ -9,6 +9,7 @@ import { indexingCases } from './cases/indexing.ts';
 import { movementCases } from './cases/movement.ts';
 import { recurrenceCases } from './cases/recurrence.ts';
 import { reductionCases } from './cases/reduction.ts';
+import { selectiveScanCases } from './cases/selective-scan.ts';
 
 export const cases: readonly OperationCase[] = [
   ...elementwiseCases,
@@ -20,4 +21,5 @@ export const cases: readonly OperationCase[] = [
   ...compositeCases,
   ...attentionCases,
   ...recurrenceCases,
+  ...selectiveScanCases,
 ];

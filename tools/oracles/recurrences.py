@@ -5,7 +5,9 @@ import json
 import pathlib
 
 import torch
-from transformers import Mamba2Config, Qwen3NextConfig
+from transformers import JambaConfig, Mamba2Config, MambaConfig, Qwen3NextConfig
+from transformers.models.jamba.modeling_jamba import JambaMambaMixer
+from transformers.models.mamba.modeling_mamba import MambaMixer
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextGatedDeltaNet
 
@@ -44,13 +46,32 @@ config = Mamba2Config(
     use_bias=False, use_conv_bias=True, layer_norm_epsilon=1e-5, time_step_limit=(0.0, float("inf")),
 )
 mixer = Mamba2Mixer(config, layer_idx=0).eval()
-# Its norm is over each group's channels where transformers says so.
 parameters = shake(mixer)
 with torch.no_grad():
     y = mixer(x)
 y = y[0] if isinstance(y, tuple) else y
 options = {"expand": 2, "headDim": 8, "stateSize": 6, "nGroups": 2, "convKernel": 4, "chunkSize": 4}
-write("mamba2", options | {"normGroups": mixer.norm.weight.shape[0] // mixer.norm.group_size}, parameters, x, y)
+assert mixer.norm.group_size * options["nGroups"] == mixer.norm.weight.shape[0]
+write("mamba2", options, parameters, x, y)
+
+config = MambaConfig(
+    hidden_size=HIDDEN, state_size=6, conv_kernel=4, expand=2, time_step_rank=3, use_bias=True, use_conv_bias=True,
+)
+mixer = MambaMixer(config, layer_idx=0).eval()
+parameters = shake(mixer)
+with torch.no_grad():
+    y = mixer(x)
+write("mamba", {"stateSize": 6, "timeStepRank": 3, "bias": True, "chunkSize": 4}, parameters, x, y)
+
+config = JambaConfig(
+    hidden_size=HIDDEN, mamba_d_state=6, mamba_d_conv=3, mamba_expand=2, mamba_dt_rank=3, mamba_conv_bias=False, rms_norm_eps=1e-5,
+)
+mixer = JambaMambaMixer(config, layer_idx=0).eval()
+parameters = shake(mixer)
+with torch.no_grad():
+    y = mixer(x)
+options = {"stateSize": 6, "timeStepRank": 3, "convKernel": 3, "convBias": False, "norms": True, "chunkSize": 4}
+write("mamba_normed", options, parameters, x, y)
 
 config = Qwen3NextConfig(
     hidden_size=HIDDEN, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=6, linear_value_head_dim=4,
