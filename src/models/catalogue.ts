@@ -2,6 +2,7 @@
 // that loads one model need not carry all of them.
 import { afmModels } from './afm.ts';
 import type { Catalogue } from './entry.ts';
+import { jambaModels } from './jamba.ts';
 import { lfm1Models } from './lfm1.ts';
 import { lfm2Models } from './lfm2-sizes.ts';
 import { lfm3Models } from './lfm3.ts';
@@ -17,6 +18,7 @@ export const catalogue: Catalogue = {
   ...lfm3Models,
   ...llamaModels,
   ...mixtureModels,
+  ...jambaModels,
   ...phiModels,
   ...phi3Models,
   ...openElmModels,

@@ -4,6 +4,7 @@ import { LfmError } from '../tensor/error.ts';
 import type { Shapes } from './lfm2.ts';
 import { fromHuggingFace, lfm2 } from './lfm2.ts';
 import { liquid } from './liquid.ts';
+import { jamba, jambaFromHuggingFace, jambaName } from './jamba.ts';
 import { llama, llamaFromHuggingFace, llamaName } from './llama.ts';
 
 interface Architecture {
@@ -15,6 +16,7 @@ interface Architecture {
 const architectures = new Map<unknown, Architecture>([
   ['lfm2', { model: (json, shapes) => lfm2(fromHuggingFace(json, shapes)) }],
   ['liquid', { model: (json, _, operators) => liquid(json, operators) }],
+  ['jamba', { model: (json) => jamba(jambaFromHuggingFace(json)), checkpointName: jambaName }],
   ['llama', { model: (json) => llama(llamaFromHuggingFace(json)), checkpointName: llamaName }],
 ]);
 

@@ -6,10 +6,12 @@ import { describeOnEngines, difference, float32, int32, rowsOf, stepper, stored 
 import type { Host, Stored } from '../liquid/testing.ts';
 import { readFixture } from '../liquid/testing-fixture.node.ts';
 import { lfm3, lfm3Name } from './lfm3.ts';
+import { jamba, jambaFromHuggingFace, jambaName } from './jamba.ts';
 import { phi, phiName } from './phi.ts';
 import { qwen2Moe } from './mixtures.ts';
 
 interface Fixture {
+  readonly config: unknown;
   readonly tensors: Readonly<Record<string, Stored>>;
   readonly ids: readonly (readonly number[])[];
   readonly logits: Stored;
@@ -17,7 +19,7 @@ interface Fixture {
 
 const fixture = (name: string) => readFixture<Fixture>(`models/${name}`);
 
-/** What Qwen2-MoE's checkpoint holds of a parameter: experts' gates and inputs lie in one tensor. */
+/** What Qwen2-MoE's checkpoint holds of a parameter. */
 function ofQwen(tensors: Fixture['tensors'], name: string, shape: readonly number[]): readonly number[] {
   const theirs = name
     .replace('model.embedding_norm', 'model.norm')
@@ -28,6 +30,11 @@ function ofQwen(tensors: Fixture['tensors'], name: string, shape: readonly numbe
     .replace(/shared_expert\.w1/, 'shared_expert.gate_proj')
     .replace(/shared_expert\.w3/, 'shared_expert.up_proj')
     .replace(/shared_expert\.w2/, 'shared_expert.down_proj');
+  return ofExperts(tensors, theirs, shape);
+}
+
+/** What transformers holds of a parameter that may be experts': their gates and inputs lie in one tensor. */
+function ofExperts(tensors: Fixture['tensors'], theirs: string, shape: readonly number[]): readonly number[] {
   const packed = /^(.*\.experts)\.w([123])\.weight$/.exec(theirs);
   if (!packed) return tensors[theirs]?.data ?? [];
   const [, prefix, which] = packed;
@@ -46,6 +53,10 @@ const cases: Readonly<
     readonly [Model, (tensors: Fixture['tensors'], name: string, shape: readonly number[]) => readonly number[]]
   >
 > = {
+  jamba: [
+    jamba(jambaFromHuggingFace(fixture('jamba').config)),
+    (tensors, name, shape) => ofExperts(tensors, jambaName(name), shape),
+  ],
   lfm3: [
     lfm3({
       vocabSize: 32,

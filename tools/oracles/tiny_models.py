@@ -5,7 +5,7 @@ import json
 import pathlib
 
 import torch
-from transformers import Lfm3Config, Lfm3ForCausalLM, PhiConfig, PhiForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM
+from transformers import JambaConfig, JambaForCausalLM, Lfm3Config, Lfm3ForCausalLM, PhiConfig, PhiForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 OUT = pathlib.Path(__file__).parents[2] / "test" / "fixtures" / "models"
 
@@ -40,6 +40,11 @@ write("qwen2_moe", Qwen2MoeForCausalLM(Qwen2MoeConfig(
     **tokens, hidden_size=16, intermediate_size=20, moe_intermediate_size=6, shared_expert_intermediate_size=10, num_hidden_layers=2,
     num_attention_heads=2, num_key_value_heads=1, num_experts=4, num_experts_per_tok=2, max_position_embeddings=64,
     tie_word_embeddings=False, attn_implementation="eager", experts_implementation="eager",
+)))
+write("jamba", JambaForCausalLM(JambaConfig(
+    **tokens, hidden_size=16, intermediate_size=12, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1, num_experts=3,
+    num_experts_per_tok=2, attn_layer_period=3, attn_layer_offset=2, mamba_d_state=3, mamba_d_conv=3, mamba_dt_rank=2,
+    max_position_embeddings=64, attn_implementation="eager", experts_implementation="eager",
 )))
 write("phi", PhiForCausalLM(PhiConfig(
     **tokens, hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2, partial_rotary_factor=0.5,
