@@ -26,6 +26,11 @@ export const classifications: Readonly<Record<string, Classification>> = {
   mamba2: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernels; time steps' },
   mlp: { tokenMixing: 'diagonal', channelMixing: 'dense', featurizer: 'dense, one group or two' },
   moe: { tokenMixing: 'diagonal', channelMixing: 'dense', featurizer: 'dense, two groups; a router' },
+  shared_transformer: {
+    tokenMixing: 'low rank',
+    channelMixing: 'dense',
+    featurizer: 'dense, from stream and embeddings',
+  },
   short_conv: {
     tokenMixing: 'scaled Toeplitz',
     channelMixing: 'diagonal',

@@ -44,6 +44,8 @@ export { peakBytes } from './program-memory.ts';
 export { outputProgram } from './output-program.ts';
 export { meanSquaredError, regressionHead, valueEncoder } from './series-ends.ts';
 export type { ValueEncoderOptions } from './series-ends.ts';
+export { isOwnAtEachDepth, sharedTransformer } from './shared-transformer.ts';
+export type { SharedTransformerOptions } from './shared-transformer.ts';
 export { shortConv } from './short-conv.ts';
 export { fixed, rows, window } from './state.ts';
 export type { StateDeclaration } from './state.ts';

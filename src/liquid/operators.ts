@@ -9,6 +9,7 @@ import { mlp } from './mlp.ts';
 import { moe } from './moe.ts';
 import type { Operator, OperatorConstructor } from './operator.ts';
 import { isOperatorConstructor } from './operator.ts';
+import { sharedTransformer } from './shared-transformer.ts';
 import { shortConv } from './short-conv.ts';
 import { swiglu } from './swiglu.ts';
 
@@ -20,6 +21,7 @@ const library: readonly OperatorConstructor[] = [
   mamba2,
   mlp,
   moe,
+  sharedTransformer,
   shortConv,
   swiglu,
 ];

@@ -11,6 +11,7 @@ import { mixtureModels } from './mixtures.ts';
 import { openElmModels } from './openelm.ts';
 import { phiModels } from './phi.ts';
 import { phi3Models } from './phi3.ts';
+import { zamba2Models } from './zamba2.ts';
 
 export const catalogue: Catalogue = {
   ...lfm2Models,
@@ -19,6 +20,7 @@ export const catalogue: Catalogue = {
   ...llamaModels,
   ...mixtureModels,
   ...jambaModels,
+  ...zamba2Models,
   ...phiModels,
   ...phi3Models,
   ...openElmModels,

@@ -6,11 +6,12 @@ import { fromHuggingFace, lfm2 } from './lfm2.ts';
 import { liquid } from './liquid.ts';
 import { jamba, jambaFromHuggingFace, jambaName } from './jamba.ts';
 import { llama, llamaFromHuggingFace, llamaName } from './llama.ts';
+import { zamba2, zamba2FromHuggingFace, zamba2Name } from './zamba2.ts';
 
 interface Architecture {
   readonly model: (json: unknown, shapes: Shapes, operators: readonly OperatorConstructor[]) => Model;
-  /** From a parameter's name to what checkpoints call it; absent where they are one. */
-  readonly checkpointName?: (parameter: string) => string;
+  /** From a parameter's name to what checkpoints of a configuration call it; absent where they are one. */
+  readonly checkpointName?: (parameter: string, json: unknown) => string;
 }
 
 const architectures = new Map<unknown, Architecture>([
@@ -18,6 +19,13 @@ const architectures = new Map<unknown, Architecture>([
   ['liquid', { model: (json, _, operators) => liquid(json, operators) }],
   ['jamba', { model: (json) => jamba(jambaFromHuggingFace(json)), checkpointName: jambaName }],
   ['llama', { model: (json) => llama(llamaFromHuggingFace(json)), checkpointName: llamaName }],
+  [
+    'zamba2',
+    {
+      model: (json) => zamba2(zamba2FromHuggingFace(json)),
+      checkpointName: (name, json) => zamba2Name(zamba2FromHuggingFace(json), name),
+    },
+  ],
 ]);
 
 function architectureOf(json: unknown): Architecture {
@@ -46,7 +54,8 @@ export function modelFromConfig(
 
 /** What the checkpoints of such a model call each of its parameters. Errors: `unknown-model-type`. */
 export function checkpointNames(json: unknown): (parameter: string) => string {
-  return architectureOf(json).checkpointName ?? ((parameter) => parameter);
+  const { checkpointName } = architectureOf(json);
+  return (parameter) => checkpointName?.(parameter, json) ?? parameter;
 }
 
 export { openedGguf, unpair } from './gguf.ts';

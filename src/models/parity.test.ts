@@ -9,6 +9,7 @@ import { lfm3, lfm3Name } from './lfm3.ts';
 import { jamba, jambaFromHuggingFace, jambaName } from './jamba.ts';
 import { phi, phiName } from './phi.ts';
 import { qwen2Moe } from './mixtures.ts';
+import { zamba2, zamba2FromHuggingFace, zamba2Name } from './zamba2.ts';
 
 interface Fixture {
   readonly config: unknown;
@@ -46,6 +47,8 @@ function ofExperts(tensors: Fixture['tensors'], theirs: string, shape: readonly 
     return data.slice(from, from + half);
   }).flat();
 }
+
+const zamba = zamba2FromHuggingFace(fixture('zamba2').config);
 
 const cases: Readonly<
   Record<
@@ -99,6 +102,7 @@ const cases: Readonly<
     }),
     ofQwen,
   ],
+  zamba2: [zamba2(zamba), (tensors, name) => tensors[zamba2Name(zamba, name)]?.data ?? []],
 };
 
 describeOnEngines('parity with transformers', (engine) => {

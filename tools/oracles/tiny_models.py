@@ -6,6 +6,7 @@ import pathlib
 
 import torch
 from transformers import JambaConfig, JambaForCausalLM, Lfm3Config, Lfm3ForCausalLM, PhiConfig, PhiForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM
+from transformers import Zamba2Config, Zamba2ForCausalLM
 
 OUT = pathlib.Path(__file__).parents[2] / "test" / "fixtures" / "models"
 
@@ -26,7 +27,12 @@ def write(name: str, model: torch.nn.Module) -> None:
     with torch.no_grad():
         logits = model(input_ids=ids, use_cache=False).logits
     tied = model.config.tie_word_embeddings
-    tensors = {k: numbers(v) for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
+    # Of what is stored once and has several names, the first.
+    first = {}
+    for key, value in model.state_dict().items():
+        if not (tied and key == "lm_head.weight"):
+            first.setdefault(value.data_ptr(), key)
+    tensors = {key: numbers(model.state_dict()[key]) for key in first.values()}
     record = {"config": model.config.to_dict(), "tensors": tensors, "ids": ids.tolist(), "logits": numbers(logits)}
     (OUT / f"{name}.json").write_text(json.dumps(record, separators=(",", ":")) + "\n")
 
@@ -49,4 +55,10 @@ write("jamba", JambaForCausalLM(JambaConfig(
 write("phi", PhiForCausalLM(PhiConfig(
     **tokens, hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2, partial_rotary_factor=0.5,
     max_position_embeddings=64, attn_implementation="eager",
+)))
+# Three uses of two blocks: the third shares with the first. Cached steps of the class do not bound time steps, whole ones do.
+write("zamba2", Zamba2ForCausalLM(Zamba2Config(
+    **tokens, hidden_size=8, intermediate_size=12, num_hidden_layers=4, layers_block_type=["mamba", "hybrid", "hybrid", "hybrid"],
+    num_attention_heads=2, num_mem_blocks=2, adapter_rank=2, use_shared_attention_adapter=True, use_mem_rope=True, n_mamba_heads=4,
+    mamba_d_state=4, mamba_ngroups=2, time_step_min=0.5, chunk_size=4, max_position_embeddings=64, attn_implementation="eager",
 )))
