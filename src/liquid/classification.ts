@@ -21,6 +21,11 @@ export const classifications: Readonly<Record<string, Classification>> = {
     channelMixing: 'grouped',
     featurizer: 'dense, short kernels; head gates',
   },
+  latent_attention: {
+    tokenMixing: 'low rank',
+    channelMixing: 'grouped',
+    featurizer: 'dense, through a narrow latent',
+  },
   linear_attention: { tokenMixing: 'low rank', channelMixing: 'grouped', featurizer: 'dense, made positive' },
   mamba: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernel; time steps' },
   mamba2: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernels; time steps' },

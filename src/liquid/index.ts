@@ -10,6 +10,8 @@ export { classHead, tiedHead, tokenEmbedding } from './ends.ts';
 export type { Encoder, Head, Objective } from './ends.ts';
 export { gatedDelta } from './gated-delta.ts';
 export type { GatedDeltaOptions } from './gated-delta.ts';
+export { latentAttention } from './latent-attention.ts';
+export type { LatentAttentionOptions } from './latent-attention.ts';
 export { linearAttention } from './linear-attention.ts';
 export { mamba } from './mamba.ts';
 export type { MambaOptions } from './mamba.ts';

@@ -2,6 +2,7 @@
 import { LfmError } from '../tensor/error.ts';
 import { attention } from './attention.ts';
 import { gatedDelta } from './gated-delta.ts';
+import { latentAttention } from './latent-attention.ts';
 import { linearAttention } from './linear-attention.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
@@ -16,6 +17,7 @@ import { swiglu } from './swiglu.ts';
 const library: readonly OperatorConstructor[] = [
   attention,
   gatedDelta,
+  latentAttention,
   linearAttention,
   mamba,
   mamba2,

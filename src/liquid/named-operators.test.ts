@@ -1,0 +1,52 @@
+// The operators that are no recurrence with a matrix state: each against its oracle, and what every operator promises.
+import { expect, it } from 'vitest';
+import { latentAttention, sharedTransformer } from './index.ts';
+import type { Operator } from './index.ts';
+import { itKeepsThePromises } from './testing-conformance.ts';
+import { readFixture } from './testing-fixture.node.ts';
+import type { Stored } from './testing.ts';
+import { describeOnEngines, difference, operatorProgram, run, stored } from './testing.ts';
+
+interface Fixture {
+  readonly options: never;
+  readonly parameters: Readonly<Record<string, Stored>>;
+  readonly x: Stored;
+  readonly y: Stored;
+}
+
+const fixture = (name: string) => readFixture<Fixture>(`operators/${name}`);
+
+const makers: Readonly<Record<string, (options: never) => Operator>> = {
+  latent_attention: latentAttention,
+  latent_attention_plain: latentAttention,
+};
+const small: Readonly<Record<string, Operator>> = {
+  latent_attention: latentAttention({
+    heads: 2,
+    kvLoraRank: 6,
+    qLoraRank: 5,
+    qkNopeHeadDim: 2,
+    qkRopeHeadDim: 4,
+    vHeadDim: 8,
+  }),
+  shared_transformer: sharedTransformer({
+    heads: 4,
+    keyValueHeads: 2,
+    intermediateSize: 12,
+    adapterRank: 2,
+    attentionAdapters: true,
+    theta: 100,
+  }),
+};
+
+describeOnEngines('operators', (engine) => {
+  it.each(Object.entries(makers))('%s gives its oracle’s output', async (name, make) => {
+    const { options, parameters, x, y } = fixture(name);
+    const program = operatorProgram(make(options), parameters, [2, 11, 16]);
+    const inputs = Object.fromEntries(Object.entries(parameters).map(([key, value]) => [key, stored(value)]));
+    const found = await run(engine, program, { ...inputs, x: stored(x) });
+    expect(difference(found['y'], stored(y))).toBeLessThan(1e-4);
+  });
+
+  itKeepsThePromises(engine, small);
+});
