@@ -27,6 +27,11 @@ export const classifications: Readonly<Record<string, Classification>> = {
     featurizer: 'dense, through a narrow latent',
   },
   linear_attention: { tokenMixing: 'low rank', channelMixing: 'grouped', featurizer: 'dense, made positive' },
+  long_conv: {
+    tokenMixing: 'scaled Toeplitz',
+    channelMixing: 'diagonal',
+    featurizer: 'dense, short kernel; an implicit filter',
+  },
   mamba: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernel; time steps' },
   mamba2: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernels; time steps' },
   mlp: { tokenMixing: 'diagonal', channelMixing: 'dense', featurizer: 'dense, one group or two' },

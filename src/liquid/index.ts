@@ -13,6 +13,8 @@ export type { GatedDeltaOptions } from './gated-delta.ts';
 export { latentAttention } from './latent-attention.ts';
 export type { LatentAttentionOptions } from './latent-attention.ts';
 export { linearAttention } from './linear-attention.ts';
+export { longConv } from './long-conv.ts';
+export type { LongConvOptions } from './long-conv.ts';
 export { mamba } from './mamba.ts';
 export type { MambaOptions } from './mamba.ts';
 export { mamba2 } from './mamba2.ts';

@@ -1,6 +1,6 @@
 // The operators that are no recurrence with a matrix state: each against its oracle, and what every operator promises.
 import { expect, it } from 'vitest';
-import { latentAttention, sharedTransformer } from './index.ts';
+import { latentAttention, longConv, sharedTransformer } from './index.ts';
 import type { Operator } from './index.ts';
 import { itKeepsThePromises } from './testing-conformance.ts';
 import { readFixture } from './testing-fixture.node.ts';
@@ -19,6 +19,7 @@ const fixture = (name: string) => readFixture<Fixture>(`operators/${name}`);
 const makers: Readonly<Record<string, (options: never) => Operator>> = {
   latent_attention: latentAttention,
   latent_attention_plain: latentAttention,
+  long_conv: longConv,
 };
 const small: Readonly<Record<string, Operator>> = {
   latent_attention: latentAttention({
@@ -29,6 +30,7 @@ const small: Readonly<Record<string, Operator>> = {
     qkRopeHeadDim: 4,
     vHeadDim: 8,
   }),
+  long_conv: longConv({ length: 16, filterOrder: 5, chunkSize: 4 }),
   shared_transformer: sharedTransformer({
     heads: 4,
     keyValueHeads: 2,

@@ -4,6 +4,7 @@ import { attention } from './attention.ts';
 import { gatedDelta } from './gated-delta.ts';
 import { latentAttention } from './latent-attention.ts';
 import { linearAttention } from './linear-attention.ts';
+import { longConv } from './long-conv.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
 import { mlp } from './mlp.ts';
@@ -19,6 +20,7 @@ const library: readonly OperatorConstructor[] = [
   gatedDelta,
   latentAttention,
   linearAttention,
+  longConv,
   mamba,
   mamba2,
   mlp,

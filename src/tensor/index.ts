@@ -21,6 +21,7 @@ export { causalConv } from './composites/causal-conv.ts';
 export { softmaxCrossEntropy } from './composites/cross-entropy.ts';
 export { linearRecurrence } from './composites/linear-recurrence.ts';
 export type { LinearRecurrenceOptions } from './composites/linear-recurrence.ts';
+export { longConv } from './composites/long-conv.ts';
 export { layerNorm, rmsNorm } from './composites/norm.ts';
 export { rotary, rotaryTables } from './composites/rotary.ts';
 export { selectiveScan } from './composites/selective-scan.ts';

@@ -6,6 +6,7 @@ import { controlCases } from './cases/control.ts';
 import { attentionCases } from './cases/attention.ts';
 import { elementwiseCases } from './cases/elementwise.ts';
 import { indexingCases } from './cases/indexing.ts';
+import { longConvCases } from './cases/long-conv.ts';
 import { movementCases } from './cases/movement.ts';
 import { recurrenceCases } from './cases/recurrence.ts';
 import { reductionCases } from './cases/reduction.ts';
@@ -22,4 +23,5 @@ export const cases: readonly OperationCase[] = [
   ...attentionCases,
   ...recurrenceCases,
   ...selectiveScanCases,
+  ...longConvCases,
 ];

@@ -56,3 +56,43 @@ def latent_attention(name: str, rank: int | None, interleave: bool) -> None:
 
 latent_attention("latent_attention", 5, True)
 latent_attention("latent_attention_plain", None, False)
+
+
+def long_conv() -> None:
+    """Hyena of order 2 (arXiv 2302.10866, 3.3 and appendix D), in float64; its convolution by Fourier transforms."""
+    length, order, bands, kernel = 8, 6, 2, 3
+    torch.manual_seed(3)
+    parameters = {
+        "in_proj.weight": torch.randn(3 * HIDDEN, HIDDEN) * 0.3,
+        "short.weight": torch.randn(3 * HIDDEN, 1, kernel) * 0.5,
+        "short.bias": torch.randn(3 * HIDDEN) * 0.3,
+        "filter.in.weight": torch.randn(order, 1 + 2 * bands) * 0.7,
+        "filter.in.bias": torch.randn(order) * 0.3,
+        "filter.hidden.weight": torch.randn(order, order) * 0.7,
+        "filter.hidden.bias": torch.randn(order) * 0.3,
+        "filter.out.weight": torch.randn(HIDDEN, order) * 0.5,
+        "filter.frequency": torch.rand(order) * 2 + 0.5,
+        "filter.decay": torch.rand(HIDDEN) * 3,
+        "skip": torch.randn(HIDDEN),
+        "out_proj.weight": torch.randn(HIDDEN, HIDDEN) * 0.3,
+    }
+    p = {name: value.double() for name, value in parameters.items()}
+    tokens = x.shape[1]
+    mixed = (x.double() @ p["in_proj.weight"].T).transpose(1, 2)
+    mixed = torch.nn.functional.conv1d(mixed, p["short.weight"], p["short.bias"], padding=kernel - 1, groups=3 * HIDDEN)
+    b, c, u = mixed[..., :tokens].chunk(3, dim=1)
+    place = torch.arange(tokens).double()[:, None]
+    time = place / (length - 1)
+    waves = torch.exp(-1j * torch.linspace(1e-4, bands - 1, bands).double()[None] * 2 * torch.pi * place / length)
+    inside = torch.cat([time, waves.real, waves.imag], dim=-1)
+    for name in ("in", "hidden"):
+        inside = torch.sin(p["filter.frequency"] * (inside @ p[f"filter.{name}.weight"].T + p[f"filter.{name}.bias"]))
+    taps = (inside @ p["filter.out.weight"].T) * torch.exp(-time * p["filter.decay"])
+    z = b * u
+    spectrum = torch.fft.rfft(taps.T, n=2 * tokens) * torch.fft.rfft(z, n=2 * tokens)
+    y = torch.fft.irfft(spectrum, n=2 * tokens)[..., :tokens] + z * p["skip"][:, None]
+    options = {"length": length, "filterOrder": order, "filterBands": bands, "kernel": kernel, "chunkSize": 4}
+    write("long_conv", options, parameters, x, ((c * y).transpose(1, 2) @ p["out_proj.weight"].T).float())
+
+
+long_conv()
