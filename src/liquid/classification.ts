@@ -1,8 +1,11 @@
 // Where each operator stands in the design space of adaptive linear operators y_i = Σ_j T_ij(x) x_j: how T mixes tokens, how it
 // mixes channels, and what makes its features (Thomas et al. 2024, arXiv 2411.17800, section 2).
 
-/** Structure of T over tokens, from a token alone to all of them. */
-export const tokenMixings = ['diagonal', 'scaled Toeplitz', 'semi-separable', 'low rank'] as const;
+/**
+ * Structure of T over tokens, from a token alone to all of them. `nonlinear`: no T at all, since the state itself steers what
+ * becomes of the state.
+ */
+export const tokenMixings = ['diagonal', 'scaled Toeplitz', 'semi-separable', 'low rank', 'nonlinear'] as const;
 /** Structure of T over channels. */
 export const channelMixings = ['diagonal', 'grouped', 'dense'] as const;
 
@@ -16,6 +19,7 @@ export interface Classification {
 /** By the name under which an operator is declared. */
 export const classifications: Readonly<Record<string, Classification>> = {
   attention: { tokenMixing: 'low rank', channelMixing: 'grouped', featurizer: 'dense, keys repeated over heads' },
+  cfc: { tokenMixing: 'nonlinear', channelMixing: 'dense', featurizer: 'dense; elapsed time' },
   gated_delta: {
     tokenMixing: 'semi-separable',
     channelMixing: 'grouped',
@@ -32,6 +36,7 @@ export const classifications: Readonly<Record<string, Classification>> = {
     channelMixing: 'diagonal',
     featurizer: 'dense, short kernel; an implicit filter',
   },
+  ltc: { tokenMixing: 'nonlinear', channelMixing: 'dense', featurizer: 'dense; elapsed time' },
   mamba: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernel; time steps' },
   mamba2: { tokenMixing: 'semi-separable', channelMixing: 'diagonal', featurizer: 'dense, short kernels; time steps' },
   mlp: { tokenMixing: 'diagonal', channelMixing: 'dense', featurizer: 'dense, one group or two' },

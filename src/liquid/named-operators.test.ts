@@ -1,6 +1,6 @@
 // The operators that are no recurrence with a matrix state: each against its oracle, and what every operator promises.
 import { expect, it } from 'vitest';
-import { latentAttention, longConv, sharedTransformer } from './index.ts';
+import { cfc, latentAttention, longConv, ltc, sharedTransformer } from './index.ts';
 import type { Operator } from './index.ts';
 import { itKeepsThePromises } from './testing-conformance.ts';
 import { readFixture } from './testing-fixture.node.ts';
@@ -12,16 +12,20 @@ interface Fixture {
   readonly parameters: Readonly<Record<string, Stored>>;
   readonly x: Stored;
   readonly y: Stored;
+  readonly timeSteps?: Stored;
 }
 
 const fixture = (name: string) => readFixture<Fixture>(`operators/${name}`);
 
 const makers: Readonly<Record<string, (options: never) => Operator>> = {
+  cfc,
   latent_attention: latentAttention,
   latent_attention_plain: latentAttention,
   long_conv: longConv,
+  ltc,
 };
 const small: Readonly<Record<string, Operator>> = {
+  cfc: cfc({ backboneUnits: 9 }),
   latent_attention: latentAttention({
     heads: 2,
     kvLoraRank: 6,
@@ -31,6 +35,7 @@ const small: Readonly<Record<string, Operator>> = {
     vHeadDim: 8,
   }),
   long_conv: longConv({ length: 16, filterOrder: 5, chunkSize: 4 }),
+  ltc: ltc({ units: 7, unfolds: 3 }),
   shared_transformer: sharedTransformer({
     heads: 4,
     keyValueHeads: 2,
@@ -43,10 +48,14 @@ const small: Readonly<Record<string, Operator>> = {
 
 describeOnEngines('operators', (engine) => {
   it.each(Object.entries(makers))('%s gives its oracle’s output', async (name, make) => {
-    const { options, parameters, x, y } = fixture(name);
-    const program = operatorProgram(make(options), parameters, [2, 11, 16]);
+    const { options, parameters, x, y, timeSteps } = fixture(name);
+    const program = operatorProgram(make(options), parameters, [2, 11, 16], !!timeSteps);
     const inputs = Object.fromEntries(Object.entries(parameters).map(([key, value]) => [key, stored(value)]));
-    const found = await run(engine, program, { ...inputs, x: stored(x) });
+    const found = await run(engine, program, {
+      ...inputs,
+      x: stored(x),
+      ...(timeSteps && { time_steps: stored(timeSteps) }),
+    });
     expect(difference(found['y'], stored(y))).toBeLessThan(1e-4);
   });
 

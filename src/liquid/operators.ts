@@ -1,10 +1,12 @@
 // Operators by name: those of the library, one line each, and those of a user's own modules.
 import { LfmError } from '../tensor/error.ts';
 import { attention } from './attention.ts';
+import { cfc } from './cfc.ts';
 import { gatedDelta } from './gated-delta.ts';
 import { latentAttention } from './latent-attention.ts';
 import { linearAttention } from './linear-attention.ts';
 import { longConv } from './long-conv.ts';
+import { ltc } from './ltc.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
 import { mlp } from './mlp.ts';
@@ -17,10 +19,12 @@ import { swiglu } from './swiglu.ts';
 
 const library: readonly OperatorConstructor[] = [
   attention,
+  cfc,
   gatedDelta,
   latentAttention,
   linearAttention,
   longConv,
+  ltc,
   mamba,
   mamba2,
   mlp,

@@ -36,23 +36,22 @@ export function stored({ shape, data }: Stored): Host {
   return float32(shape, data);
 }
 
-/** One operator over x [batch, length, width], whole sequences: y. */
+/** One operator over x [batch, length, width], whole sequences: y. With `time_steps` [batch, length] if asked for. */
 export function operatorProgram(
   operator: Operator,
   parameters: Readonly<Record<string, Stored>>,
   [batch, length, width]: readonly [Dim, Dim, number],
+  timed = false,
 ): Program {
   const types = Object.fromEntries(
     Object.entries(parameters).map(([key, { shape }]) => [key, { dtype: 'float32', shape } as const]),
   );
-  return trace(
-    operator.name,
-    { ...types, x: { dtype: 'float32', shape: [batch, length, width] } as const },
-    (given) => {
-      const context = createContext({ batch, length, normEps: 1e-5 });
-      return { y: applyOperator(operator, given, given.x, {}, context).y };
-    },
-  );
+  const stream = { dtype: 'float32', shape: [batch, length, width] } as const;
+  const times = timed && { time_steps: { dtype: 'float32', shape: [batch, length] } as const };
+  return trace(operator.name, { ...types, x: stream, ...times }, (given) => {
+    const context = createContext({ batch, length, normEps: 1e-5, timeSteps: given.time_steps });
+    return { y: applyOperator(operator, given, given.x, {}, context).y };
+  });
 }
 
 /** Fresh weights of a model as test arrays. */

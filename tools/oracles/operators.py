@@ -1,8 +1,11 @@
 """Outputs of operators on small random weights, from transformers' classes or from formulas in float64, for
-src/liquid/named-operators.test.ts: test/fixtures/operators/NAME.json, each with options, parameters, x [2, 11, 16] and y."""
+src/liquid/named-operators.test.ts: test/fixtures/operators/NAME.json, each with options, parameters, x [2, 11, 16] and y, some
+with timeSteps [2, 11]. The cell `cfc` is that of ncps 1.0.1, from a folder named as the first argument; it is not written
+without."""
 
 import json
 import pathlib
+import sys
 
 import torch
 from transformers import DeepseekV3Config
@@ -96,3 +99,56 @@ def long_conv() -> None:
 
 
 long_conv()
+
+
+times = torch.rand(2, 11) * 2 + 0.1
+
+
+def ltc() -> None:
+    """Equation 3 of arXiv 2006.04439 in float64, f a sigmoid of input and state."""
+    units, unfolds = 7, 4
+    torch.manual_seed(4)
+    parameters = {
+        "input.weight": torch.randn(units, HIDDEN) * 0.3,
+        "input.bias": torch.randn(units) * 0.3,
+        "recurrent.weight": torch.randn(units, units) * 0.7,
+        "leak": torch.randn(units),
+        "target": torch.randn(units) * 1.5,
+        "out_proj.weight": torch.randn(HIDDEN, units) * 0.3,
+    }
+    p = {name: value.double() for name, value in parameters.items()}
+    state, outputs = torch.zeros(2, units).double(), []
+    for token in range(x.shape[1]):
+        step = times[:, token : token + 1].double() / unfolds
+        for _ in range(unfolds):
+            drive = x[:, token].double() @ p["input.weight"].T + p["input.bias"] + state @ p["recurrent.weight"].T
+            f = torch.sigmoid(drive)
+            rate = torch.log1p(torch.exp(p["leak"])) + f
+            state = (state + step * f * p["target"]) / (1 + step * rate)
+        outputs.append(state @ p["out_proj.weight"].T)
+    write("ltc", {"units": units, "unfolds": unfolds}, parameters, x, torch.stack(outputs, 1).float(), timeSteps=times)
+
+
+def cfc(folder: str) -> None:
+    sys.path.insert(0, folder)
+    from ncps.torch.cfc_cell import CfCCell
+
+    units, backbone = 6, 9
+    torch.manual_seed(5)
+    cell = CfCCell(HIDDEN, units, backbone_units=backbone).eval()
+    parameters = {name.replace("backbone.0", "backbone"): value for name, value in shake(cell).items()}
+    for name, value in parameters.items():
+        value.mul_(2 if "time" in name else 1)
+    project = torch.randn(HIDDEN, units) * 0.3
+    state, outputs = torch.zeros(2, units), []
+    with torch.no_grad():
+        for token in range(x.shape[1]):
+            _, state = cell(x[:, token], state, times[:, token : token + 1])
+            outputs.append(state @ project.T)
+    options = {"units": units, "backboneUnits": backbone}
+    write("cfc", options, parameters | {"out_proj.weight": project}, x, torch.stack(outputs, 1), timeSteps=times)
+
+
+ltc()
+if len(sys.argv) > 1:
+    cfc(sys.argv[1])

@@ -19,6 +19,7 @@ const rows: Readonly<Record<string, string>> = {
   'scaled Toeplitz': 'by distance, gated',
   'semi-separable': 'through a state that decays',
   'low rank': 'by content, all pairs',
+  nonlinear: 'a state that steers itself',
 };
 
 /** Every known operator in its place; with a model, those that it uses are filled. */
