@@ -5,7 +5,7 @@ import type { Operator } from './index.ts';
 import { itKeepsThePromises } from './testing-conformance.ts';
 import { readFixture } from './testing-fixture.node.ts';
 import type { Stored } from './testing.ts';
-import { describeOnEngines, difference, operatorProgram, run, stored } from './testing.ts';
+import { allEngines, describeOnEngines, difference, operatorProgram, run, stored } from './testing.ts';
 
 interface Fixture {
   readonly options: never;
@@ -46,18 +46,25 @@ const small: Readonly<Record<string, Operator>> = {
   }),
 };
 
-describeOnEngines('operators', (engine) => {
-  it.each(Object.entries(makers))('%s gives its oracle’s output', async (name, make) => {
-    const { options, parameters, x, y, timeSteps } = fixture(name);
-    const program = operatorProgram(make(options), parameters, [2, 11, 16], !!timeSteps);
-    const inputs = Object.fromEntries(Object.entries(parameters).map(([key, value]) => [key, stored(value)]));
-    const found = await run(engine, program, {
-      ...inputs,
-      x: stored(x),
-      ...(timeSteps && { time_steps: stored(timeSteps) }),
+const all = await allEngines();
+describeOnEngines(
+  'operators against oracles',
+  (engine) => {
+    it.each(Object.entries(makers))('%s gives its oracle’s output', async (name, make) => {
+      const { options, parameters, x, y, timeSteps } = fixture(name);
+      const program = operatorProgram(make(options), parameters, [2, 11, 16], !!timeSteps);
+      const inputs = Object.fromEntries(Object.entries(parameters).map(([key, value]) => [key, stored(value)]));
+      const found = await run(engine, program, {
+        ...inputs,
+        x: stored(x),
+        ...(timeSteps && { time_steps: stored(timeSteps) }),
+      });
+      expect(difference(found['y'], stored(y))).toBeLessThan(1e-4);
     });
-    expect(difference(found['y'], stored(y))).toBeLessThan(1e-4);
-  });
+  },
+  all,
+);
 
+describeOnEngines('operators', (engine) => {
   itKeepsThePromises(engine, small);
 });

@@ -17,6 +17,7 @@ import type { Stored } from './testing.ts';
 import { itKeepsThePromises, modelOf } from './testing-conformance.ts';
 import { readFixture } from './testing-fixture.node.ts';
 import {
+  allEngines,
   describeOnEngines,
   difference,
   int32,
@@ -52,16 +53,23 @@ const small: Readonly<Record<string, Operator>> = {
   mamba2: mamba2({ headDim: 8, stateSize: 4, nGroups: 2, chunkSize: 4 }),
 };
 
-describeOnEngines('recurrent operators', (engine) => {
-  it.each(Object.entries(makers))('%s gives its oracle’s output', async (name, make) => {
-    const { options, parameters, x, y } = fixture(name);
-    const operator = make(options);
-    const program = operatorProgram(operator, parameters, [2, 11, 16]);
-    const inputs = Object.fromEntries(Object.entries(parameters).map(([key, value]) => [key, stored(value)]));
-    const found = await run(engine, program, { ...inputs, x: stored(x) });
-    expect(difference(found['y'], stored(y))).toBeLessThan(1e-4);
-  });
+const all = await allEngines();
+describeOnEngines(
+  'recurrent operators against oracles',
+  (engine) => {
+    it.each(Object.entries(makers))('%s gives its oracle’s output', async (name, make) => {
+      const { options, parameters, x, y } = fixture(name);
+      const operator = make(options);
+      const program = operatorProgram(operator, parameters, [2, 11, 16]);
+      const inputs = Object.fromEntries(Object.entries(parameters).map(([key, value]) => [key, stored(value)]));
+      const found = await run(engine, program, { ...inputs, x: stored(x) });
+      expect(difference(found['y'], stored(y))).toBeLessThan(1e-4);
+    });
+  },
+  all,
+);
 
+describeOnEngines('recurrent operators', (engine) => {
   itKeepsThePromises(engine, small);
 });
 

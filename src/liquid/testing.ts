@@ -11,14 +11,26 @@ import type { Operator } from './operator.ts';
 import { applyOperator } from './operator.ts';
 import { stateTypes, stepProgram } from './programs.ts';
 
-/** `body` as a suite of every engine; the tests of one that is absent are skipped. */
-export function describeOnEngines(title: string, body: (engine: Engine | undefined) => void): void {
-  for (const [name, engine] of loaded) describe.skipIf(!engine)(`${title} [${name}]`, () => body(engine));
+type Loaded = readonly (readonly [string, Engine | undefined])[];
+
+async function loadEngines(names: readonly string[]): Promise<Loaded> {
+  const asked = engines.filter(({ name }) => names.includes(name));
+  return Promise.all(asked.map(async ({ name, load }) => [name, await load()] as const));
 }
 
-const loaded = await Promise.all(
-  engines.filter((e) => e.name !== 'xla').map(async ({ name, load }) => [name, await load()] as const),
-);
+/** xla too: it takes a while to compile, so it is for tests with one program or two. */
+export const allEngines = () => loadEngines(['reference', 'onnx', 'xla']);
+
+const loaded = await loadEngines(['reference', 'onnx']);
+
+/** `body` as a suite of every engine; the tests of one that is absent are skipped. */
+export function describeOnEngines(
+  title: string,
+  body: (engine: Engine | undefined) => void,
+  found: Loaded = loaded,
+): void {
+  for (const [name, engine] of found) describe.skipIf(!engine)(`${title} [${name}]`, () => body(engine));
+}
 
 export interface Host {
   readonly dtype: DType;
