@@ -1,29 +1,22 @@
 // The operators that are no recurrence with a matrix state: each against its oracle, and what every operator promises.
 import { expect, it } from 'vitest';
-import { cfc, latentAttention, longConv, ltc, sharedTransformer } from './index.ts';
+import { cfc, findOperator, latentAttention, longConv, ltc, sharedTransformer } from './index.ts';
 import type { Operator } from './index.ts';
 import { itKeepsThePromises } from './testing-conformance.ts';
-import { readFixture } from './testing-fixture.node.ts';
+import { fixtureNames, readFixture } from './testing-fixture.node.ts';
 import type { Stored } from './testing.ts';
 import { allEngines, describeOnEngines, difference, operatorProgram, run, stored } from './testing.ts';
 
 interface Fixture {
-  readonly options: never;
+  readonly operator: string;
+  readonly options: object;
   readonly parameters: Readonly<Record<string, Stored>>;
   readonly x: Stored;
   readonly y: Stored;
   readonly timeSteps?: Stored;
+  readonly embeddings?: Stored;
 }
 
-const fixture = (name: string) => readFixture<Fixture>(`operators/${name}`);
-
-const makers: Readonly<Record<string, (options: never) => Operator>> = {
-  cfc,
-  latent_attention: latentAttention,
-  latent_attention_plain: latentAttention,
-  long_conv: longConv,
-  ltc,
-};
 const small: Readonly<Record<string, Operator>> = {
   cfc: cfc({ backboneUnits: 9 }),
   latent_attention: latentAttention({
@@ -50,14 +43,16 @@ const all = await allEngines();
 describeOnEngines(
   'operators against oracles',
   (engine) => {
-    it.each(Object.entries(makers))('%s gives its oracle’s output', async (name, make) => {
-      const { options, parameters, x, y, timeSteps } = fixture(name);
-      const program = operatorProgram(make(options), parameters, [2, 11, 16], !!timeSteps);
-      const inputs = Object.fromEntries(Object.entries(parameters).map(([key, value]) => [key, stored(value)]));
+    it.each(fixtureNames('operators'))('%s', async (name) => {
+      const { operator, options, parameters, x, y, timeSteps, embeddings } = readFixture<Fixture>(name);
+      const given = Object.fromEntries(Object.entries(parameters).map(([key, value]) => [key, stored(value)]));
+      const more = { timed: !!timeSteps, embedded: !!embeddings };
+      const program = operatorProgram(findOperator(operator)(options), parameters, [2, 11, 16], more);
       const found = await run(engine, program, {
-        ...inputs,
+        ...given,
         x: stored(x),
         ...(timeSteps && { time_steps: stored(timeSteps) }),
+        ...(embeddings && { embeddings: stored(embeddings) }),
       });
       expect(difference(found['y'], stored(y))).toBeLessThan(1e-4);
     });

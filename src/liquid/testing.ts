@@ -48,20 +48,27 @@ export function stored({ shape, data }: Stored): Host {
   return float32(shape, data);
 }
 
-/** One operator over x [batch, length, width], whole sequences: y. With `time_steps` [batch, length] if asked for. */
+/** One operator over x [batch, length, width], whole sequences: y. With `time_steps` and `embeddings` if asked for. */
 export function operatorProgram(
   operator: Operator,
   parameters: Readonly<Record<string, Stored>>,
   [batch, length, width]: readonly [Dim, Dim, number],
-  timed = false,
+  { timed = false, embedded = false } = {},
 ): Program {
   const types = Object.fromEntries(
     Object.entries(parameters).map(([key, { shape }]) => [key, { dtype: 'float32', shape } as const]),
   );
   const stream = { dtype: 'float32', shape: [batch, length, width] } as const;
-  const times = timed && { time_steps: { dtype: 'float32', shape: [batch, length] } as const };
-  return trace(operator.name, { ...types, x: stream, ...times }, (given) => {
-    const context = createContext({ batch, length, normEps: 1e-5, timeSteps: given.time_steps });
+  const more = {
+    ...(timed && { time_steps: { dtype: 'float32', shape: [batch, length] } as const }),
+    ...(embedded && { embeddings: stream }),
+  };
+  return trace(operator.name, { ...types, x: stream, ...more }, (given) => {
+    const { time_steps: timeSteps, embeddings } = given;
+    const context = {
+      ...createContext({ batch, length, normEps: 1e-5, timeSteps }),
+      ...(embeddings && { embeddings }),
+    };
     return { y: applyOperator(operator, given, given.x, {}, context).y };
   });
 }
