@@ -4,6 +4,7 @@ import { benchMad } from './mad.ts';
 import { benchGpu } from './gpu.ts';
 import { benchSequences } from './sequences.ts';
 import { benchOperators } from './operators.ts';
+import { benchOperatorTable } from './operator-table.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
@@ -13,6 +14,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   sequences: benchSequences,
   gpu: benchGpu,
   operators: benchOperators,
+  'operator-table': benchOperatorTable,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);
