@@ -5,10 +5,14 @@ import { openEngine } from '../src/engines/default.node.ts';
 import type { Buffer, Engine } from '../src/engines/engine.ts';
 import {
   attention,
+  cfc,
   createContext,
   flopsOfProgram,
   gatedDelta,
+  latentAttention,
   linearAttention,
+  longConv,
+  ltc,
   mamba,
   mamba2,
   moe,
@@ -22,11 +26,21 @@ import { countOf, gradients, matmul, mul, Random, sum, trace } from '../src/tens
 
 const operators = (d: number): Readonly<Record<string, Operator>> => ({
   attention: attention({ heads: d / 64, keyValueHeads: d / 128 }),
+  latent_attention: latentAttention({
+    heads: d / 64,
+    kvLoraRank: d / 4,
+    qkNopeHeadDim: 48,
+    qkRopeHeadDim: 16,
+    vHeadDim: 64,
+  }),
   short_conv: shortConv({}),
+  long_conv: longConv({}),
   linear_attention: linearAttention({ heads: d / 64 }),
   gated_delta: gatedDelta({ keyHeads: d / 64, keyHeadDim: 64, valueHeadDim: 64 }),
   mamba: mamba({}),
   mamba2: mamba2({ headDim: 64, stateSize: 64 }),
+  ltc: ltc({}),
+  cfc: cfc({}),
   swiglu: swiglu({ intermediateSize: 3 * d }),
   moe: moe({ experts: 8, activeExperts: 2, intermediateSize: d }),
 });
