@@ -69,7 +69,7 @@ type Filter = Readonly<
  * before, C D of them, and makes the filter anew: C (F² + F D) more for a function of width F.
  */
 export const longConv = operator('long_conv', (options: LongConvOptions) => {
-  const { length = 2048, filterOrder: f = 64, filterBands = 1, kernel = 3, chunkSize = 64 } = options;
+  const { length = 2048, filterOrder: f = 64, filterBands = 1, kernel = 3, chunkSize = 32 } = options;
   if (!(length >= 2) || !(kernel >= 2) || !(filterBands >= 1))
     throw new LfmError(
       'bad-filter',

@@ -173,7 +173,7 @@ defineComposite<LongConvAttributes>({
 export function longConv(
   h: Tensor,
   z: Tensor,
-  { segments, chunk = 64 }: { readonly segments?: Tensor | undefined; readonly chunk?: number } = {},
+  { segments, chunk = 32 }: { readonly segments?: Tensor | undefined; readonly chunk?: number } = {},
 ): Tensor {
   const [y] = emit('long_conv', segments ? [h, z, segments] : [h, z], { chunk, segments: !!segments });
   if (!y) throw new LfmError('no-result', 'long_conv gave no result.');
