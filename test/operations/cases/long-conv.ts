@@ -4,17 +4,23 @@ import { emit } from '../../../src/tensor/tracer.ts';
 import type { OperationCase } from '../case.ts';
 import { f, i32, testCase } from '../case.ts';
 
-function long(name: string, length: number, chunk: number, documents?: readonly number[]): OperationCase {
+interface Given {
+  readonly batch?: t.Dim;
+  readonly documents?: readonly number[];
+}
+
+function long(name: string, length: number, chunk: number, { batch = 2, documents }: Given = {}): OperationCase {
   return testCase({
     kind: 'long_conv',
     name,
     inputs: {
       h: f([length, 3]),
-      z: f([2, length, 3]),
-      ...(documents && { segments: i32([2, length], { list: documents }) }),
+      z: f([batch, length, 3]),
+      ...(documents && { segments: i32([batch, length], { list: documents }) }),
     },
     body: ({ h, z, segments }: Readonly<Record<string, t.Tensor>>) =>
       h && z ? { y: t.longConv(h, z, { segments, chunk }) } : {},
+    ...(typeof batch === 'string' && { bindings: [{ [batch]: 3 }] }),
     differentiable: ['h', 'z'] as never[],
   });
 }
@@ -24,9 +30,13 @@ export const longConvCases: readonly OperationCase[] = [
   long('long_conv with a rest', 7, 3),
   long('long_conv in one chunk', 5, 16),
   long('long_conv of one token', 1, 4),
-  long('long_conv over documents', 7, 3, [0, 0, 1, 1, 1, 2, 2, 5, 5, 5, 5, 5, 5, 5]),
-  long('long_conv over documents of a chunk', 8, 2, [0, 0, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 5, 5, 5]),
-  long('long_conv over short documents', 4, 8, [0, 1, 1, 2, 3, 3, 3, 3]),
+  long('long_conv of a batch told later', 5, 2, {
+    batch: 'B',
+    documents: [0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4, 5, 5, 5],
+  }),
+  long('long_conv over documents', 7, 3, { documents: [0, 0, 1, 1, 1, 2, 2, 5, 5, 5, 5, 5, 5, 5] }),
+  long('long_conv over documents of a chunk', 8, 2, { documents: [0, 0, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 5, 5, 5] }),
+  long('long_conv over short documents', 4, 8, { documents: [0, 1, 1, 2, 3, 3, 3, 3] }),
   testCase({
     kind: 'long_conv_grad',
     name: 'long_conv_grad',

@@ -8,6 +8,7 @@ const steps = { range: [0.1, 0.9] } as const;
 const rates = { range: [-1.5, -0.2] } as const;
 
 interface Given {
+  readonly batch?: t.Dim;
   readonly length?: t.Dim;
   readonly chunk?: number;
   readonly state?: boolean;
@@ -15,17 +16,17 @@ interface Given {
   readonly segments?: readonly number[];
 }
 
-/** B 2, D 3, N 2. */
-function selective(name: string, { length = 7, chunk = 3, ...parts }: Given): OperationCase {
+/** D 3, N 2. */
+function selective(name: string, { batch = 2, length = 7, chunk = 3, ...parts }: Given): OperationCase {
   const inputs = {
-    x: f([2, length, 3]),
-    dt: f([2, length, 3], steps),
+    x: f([batch, length, 3]),
+    dt: f([batch, length, 3], steps),
     a: f([3, 2], rates),
-    b: f([2, length, 2]),
-    c: f([2, length, 2]),
-    ...(parts.state && { state: f([2, 3, 2]) }),
-    ...(parts.lengths && { lengths: i32([2], { list: parts.lengths }) }),
-    ...(parts.segments && { segments: i32([2, length], { list: parts.segments }) }),
+    b: f([batch, length, 2]),
+    c: f([batch, length, 2]),
+    ...(parts.state && { state: f([batch, 3, 2]) }),
+    ...(parts.lengths && { lengths: i32([batch], { list: parts.lengths }) }),
+    ...(parts.segments && { segments: i32([batch, length], { list: parts.segments }) }),
   };
   return testCase({
     kind: 'selective_scan',
@@ -38,6 +39,7 @@ function selective(name: string, { length = 7, chunk = 3, ...parts }: Given): Op
       return { y, next };
     },
     ...(typeof length === 'string' && { bindings: [{ [length]: 1 }, { [length]: 5 }] }),
+    ...(typeof batch === 'string' && { bindings: [{ [batch]: 3 }] }),
     differentiable: (['x', 'dt', 'a', 'b', 'c', 'state'] as const).filter((key) => key in inputs) as never[],
   });
 }
@@ -46,6 +48,7 @@ export const selectiveScanCases: readonly OperationCase[] = [
   selective('selective_scan', {}),
   selective('selective_scan of one token', { length: 1, state: true }),
   selective('selective_scan of a length told later', { length: 'T', state: true }),
+  selective('selective_scan of a batch told later', { batch: 'B', state: true }),
   selective('selective_scan in one chunk', { chunk: 16, state: true }),
   selective('selective_scan with padding', { state: true, lengths: [7, 4] }),
   selective('selective_scan over documents', { segments: [0, 0, 1, 1, 1, 2, 2, 5, 5, 5, 5, 5, 5, 5] }),
