@@ -11,6 +11,8 @@ import {
   gatedDelta,
   latentAttention,
   linearAttention,
+  liv,
+  livClasses,
   longConv,
   ltc,
   mamba,
@@ -43,6 +45,12 @@ const operators = (d: number): Readonly<Record<string, Operator>> => ({
   cfc: cfc({}),
   swiglu: swiglu({ intermediateSize: 3 * d }),
   moe: moe({ experts: 8, activeExperts: 2, intermediateSize: d }),
+  // Classes of the design space that equal none of these.
+  ...Object.fromEntries(
+    livClasses
+      .filter(({ name }) => ['SA-2', 'Rec-1', 'Rec-2', 'GConv-2'].includes(name))
+      .map(({ name, parts }) => [name, liv(parts)]),
+  ),
 });
 
 /** The operator's gradients with respect to its input and its parameters, of a weighted sum of its output. */

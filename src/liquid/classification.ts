@@ -1,16 +1,15 @@
 // Where each operator stands in the design space of adaptive linear operators y_i = Σ_j T_ij(x) x_j: how T mixes tokens, how it
 // mixes channels, and what makes its features (Thomas et al. 2024, arXiv 2411.17800, section 2).
 
-/**
- * Structure of T over tokens, from a token alone to all of them. `nonlinear`: no T at all, since the state itself steers what
- * becomes of the state.
- */
-export const tokenMixings = ['diagonal', 'scaled Toeplitz', 'semi-separable', 'low rank', 'nonlinear'] as const;
+/** Structure of T over tokens, from a token alone to all of them. */
+export const tokenMixings = ['diagonal', 'scaled Toeplitz', 'semi-separable', 'low rank'] as const;
+/** Beside them `nonlinear`: there is no T, since the state itself steers what becomes of the state. */
+export const tokenPlaces = [...tokenMixings, 'nonlinear'] as const;
 /** Structure of T over channels. */
 export const channelMixings = ['diagonal', 'grouped', 'dense'] as const;
 
 export interface Classification {
-  readonly tokenMixing: (typeof tokenMixings)[number];
+  readonly tokenMixing: (typeof tokenPlaces)[number];
   readonly channelMixing: (typeof channelMixings)[number];
   /** What makes the features from the input. */
   readonly featurizer: string;

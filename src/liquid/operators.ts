@@ -15,6 +15,7 @@ import type { Operator, OperatorConstructor } from './operator.ts';
 import { isOperatorConstructor } from './operator.ts';
 import { sharedTransformer } from './shared-transformer.ts';
 import { shortConv } from './short-conv.ts';
+import { liv } from './space/liv.ts';
 import { swiglu } from './swiglu.ts';
 
 const library: readonly OperatorConstructor[] = [
@@ -23,6 +24,7 @@ const library: readonly OperatorConstructor[] = [
   gatedDelta,
   latentAttention,
   linearAttention,
+  liv,
   longConv,
   ltc,
   mamba,

@@ -1,6 +1,11 @@
 // The map of operators: token mixing by channel mixing, each with its featurizer. Figure 4 of the announcement.
-import { channelMixings, classifications, tokenMixings } from '../classification.ts';
+import type { Classification } from '../classification.ts';
+import { channelMixings, classifications, tokenPlaces } from '../classification.ts';
+import { operatorsOf } from '../layer.ts';
 import type { Model } from '../model.ts';
+import { nameOf } from '../operator.ts';
+import { partsOf } from '../space/named-points.ts';
+import { printFeaturizerGenome } from '../space/operator-genome.ts';
 import { operatorNames } from './operators.ts';
 import type { SvgElement } from './svg.ts';
 import { colourOf, element, svgPage, words } from './svg.ts';
@@ -22,14 +27,29 @@ const rows: Readonly<Record<string, string>> = {
   nonlinear: 'a state that steers itself',
 };
 
-/** Every known operator in its place; with a model, those that it uses are filled. */
+/** Operators that a model has made of parts, by what they are called. */
+function madeOfParts(model: Model): Record<string, Classification> {
+  const made = model.layers.flatMap(operatorsOf).filter(({ name }) => name === 'liv');
+  return Object.fromEntries(
+    made.flatMap((operator) => {
+      const parts = partsOf(operator, model);
+      if (!parts) return [];
+      const { tokenMixing, channelMixing, featurizer } = parts;
+      const featured = typeof featurizer === 'string' ? featurizer : printFeaturizerGenome(featurizer);
+      return [[nameOf(operator), { tokenMixing, channelMixing, featurizer: featured }]];
+    }),
+  );
+}
+
+/** Every known operator in its place; with a model, those that it uses are filled, and what it made of parts stands with them. */
 export function operatorMap(model?: Model): string {
   const used = new Set(model && operatorNames(model));
+  const known = { ...classifications, ...(model && madeOfParts(model)) };
   const inCell = (token: string, channel: string) =>
-    Object.entries(classifications).filter(
+    Object.entries(known).filter(
       ([, { tokenMixing, channelMixing }]) => tokenMixing === token && channelMixing === channel,
     );
-  const heights = tokenMixings.map((token) => {
+  const heights = tokenPlaces.map((token) => {
     const most = Math.max(1, ...channelMixings.map((channel) => inCell(token, channel).length));
     return most * (chip.height + chip.gap) - chip.gap + 2 * cell.pad;
   });
@@ -47,7 +67,7 @@ export function operatorMap(model?: Model): string {
     children.push(words(channel, x, margin.top - 22, { anchor: 'middle', class: 'ink strong' }));
     children.push(words(columns[channel] ?? '', x, margin.top - 8, { anchor: 'middle', class: 'faint small' }));
   });
-  tokenMixings.forEach((token, row) => {
+  tokenPlaces.forEach((token, row) => {
     const [top = 0, tall = 0] = [tops[row], heights[row]];
     children.push(words(token, margin.left - 10, top + tall / 2, { anchor: 'end', class: 'ink strong' }));
     children.push(
