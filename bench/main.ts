@@ -7,6 +7,7 @@ import { benchSequences } from './sequences.ts';
 import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
 import { benchOperatorTable } from './operator-table.ts';
+import { benchParity } from './parity.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
@@ -19,6 +20,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   collectives: benchCollectives,
   operators: benchOperators,
   'operator-table': benchOperatorTable,
+  parity: benchParity,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

@@ -23,6 +23,7 @@ export async function withModel<T>(
       return await load(name, {
         engine: engineChoice(flags),
         signal,
+        onNotice: (line) => io.stderr.write(`${line}\n`),
         onProgress: ({ loadedBytes, totalBytes }) => progress.update(loadedBytes / totalBytes),
       });
     } finally {

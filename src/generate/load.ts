@@ -4,7 +4,8 @@ import { openEngine } from '#engine';
 import { openSource } from '#source';
 import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
 import type { Model, OperatorConstructor } from '../liquid/index.ts';
-import { checkpointNames, modelFromConfig } from '../models/index.ts';
+import type { ParameterReader } from '../models/index.ts';
+import { modelFromConfig, parametersOf } from '../models/index.ts';
 import { LfmError } from '../tensor/index.ts';
 import { readTokenizerJson } from '../text/tokenizer-json.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
@@ -12,7 +13,7 @@ import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
 import { LanguageModel, requireFit } from './model.ts';
 import { readGenerationSettings } from './settings.ts';
-import type { FetchOptions, ModelSource, StoredWeights } from './source.ts';
+import type { FetchOptions, ModelSource } from './source.ts';
 import { disposeBuffers } from './state.ts';
 
 export interface LoadProgress {
@@ -27,6 +28,8 @@ export interface LoadOptions {
   /** Operators that the model names and lfm does not have, as `operator(name, define)` answers them. */
   readonly operators?: readonly OperatorConstructor[] | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Hears, in a line, of what the model's files hold and the model leaves out. */
+  readonly onNotice?: ((line: string) => void) | undefined;
   /** Told of a model that comes from the hub, before it is read. */
   readonly onDownload?: FetchOptions['onDownload'];
   readonly signal?: AbortSignal | undefined;
@@ -50,15 +53,15 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
 
 async function loadSource(
   source: ModelSource,
-  { engine: wanted = {}, operators = [], onProgress, signal }: LoadOptions,
+  { engine: wanted = {}, operators = [], onProgress, onNotice, signal }: LoadOptions,
 ): Promise<LanguageModel> {
   const model = modelFromConfig(
     source.config,
     Object.fromEntries([...source.weights.tensors].map(([key, { shape }]) => [key, shape])),
     operators,
   );
-  const nameOf = checkpointNames(source.config);
-  requireWeights(model, source.weights, nameOf, source.name);
+  const parameters = parametersOf(model, source.config, source.weights, source.name);
+  if (parameters.notice !== undefined) onNotice?.(parameters.notice);
   const tokenizer = readTokenizer(source);
   requireFit(tokenizer, model);
   const chatTemplate = readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate);
@@ -66,7 +69,7 @@ async function loadSource(
   const given = typeof wanted === 'object' && 'compile' in wanted ? wanted : undefined;
   const engine = given ?? (await openEngine(typeof wanted === 'string' ? { name: wanted } : wanted));
   try {
-    const weights = await uploadWeights(engine, model, source.weights, nameOf, onProgress, signal);
+    const weights = await uploadWeights(engine, model, parameters, onProgress, signal);
     const generator = new Generator(engine, model, weights);
     try {
       await generator.prepare();
@@ -98,38 +101,23 @@ function readTokenizer({ tokenizer, name }: ModelSource): Tokenizer {
   );
 }
 
-/** Every parameter must be there in its shape, before memory is asked for. */
-function requireWeights(model: Model, { tensors }: StoredWeights, nameOf: (key: string) => string, name: string): void {
-  for (const [parameter, { shape }] of Object.entries(model.parameters)) {
-    const key = nameOf(parameter);
-    const found = tensors.get(key)?.shape;
-    if (found?.length === shape.length && shape.every((size, axis) => size === found[axis])) continue;
-    const what = found ? `[${found.join(', ')}]` : 'none';
-    throw new LfmError(
-      'weights-mismatch',
-      `${name}: config.json asks for the tensor ${key} of [${shape.join(', ')}]; found ${what} in the checkpoint.`,
-    );
-  }
-}
-
 /** Reads a tensor at a time, so that only one is held twice. */
 async function uploadWeights(
   engine: Engine,
   model: Model,
-  stored: StoredWeights,
-  nameOf: (key: string) => string,
+  parameters: ParameterReader,
   onProgress: LoadOptions['onProgress'],
   signal: AbortSignal | undefined,
 ): Promise<Buffers> {
   const names = Object.keys(model.parameters);
-  const bytesOf = (key: string) => stored.tensors.get(nameOf(key))?.byteLength ?? 0;
+  const bytesOf = (key: string) => parameters.tensors.get(key)?.byteLength ?? 0;
   const totalBytes = names.reduce((sum, key) => sum + bytesOf(key), 0);
   let loadedBytes = 0;
   const buffers: Record<string, Buffer> = {};
   try {
     for (const [key, { shape }] of Object.entries(model.parameters)) {
       signal?.throwIfAborted();
-      buffers[key] = await engine.upload('float32', shape, await stored.readFloat32(nameOf(key)));
+      buffers[key] = await engine.upload('float32', shape, await parameters.readFloat32(key));
       loadedBytes += bytesOf(key);
       onProgress?.({ loadedBytes, totalBytes });
     }

@@ -57,6 +57,9 @@ type Ends =
       readonly tieEmbeddings?: boolean;
       /** Whether a head of its own adds a number a token (Phi). */
       readonly headBias?: boolean;
+      /** What embeddings are multiplied by, and logits capped at by tanh (Gemma 2). */
+      readonly embeddingScale?: number;
+      readonly logitSoftCap?: number;
       readonly encoder?: undefined;
       readonly head?: undefined;
     }
@@ -66,6 +69,8 @@ type Ends =
       readonly vocabSize?: undefined;
       readonly tieEmbeddings?: undefined;
       readonly headBias?: undefined;
+      readonly embeddingScale?: undefined;
+      readonly logitSoftCap?: undefined;
     };
 
 export type ModelOptions = Ends & {
@@ -210,7 +215,10 @@ function recomputed(run: (x: Tensor) => Tensor, x: Tensor, leaders: readonly Pla
 
 function endsOf(options: ModelOptions): { encoder: Encoder; head: Head } {
   if (options.encoder) return options;
-  const { vocabSize, tieEmbeddings = true, headBias = false } = options;
-  const head = tieEmbeddings ? tiedHead({ vocabSize }) : classHead({ classes: vocabSize, bias: headBias });
-  return { encoder: tokenEmbedding({ vocabSize }), head };
+  const { vocabSize, tieEmbeddings = true, headBias = false, embeddingScale: scale = 1, logitSoftCap } = options;
+  const cap = logitSoftCap === undefined ? {} : { softCap: logitSoftCap };
+  const head = tieEmbeddings
+    ? tiedHead({ vocabSize, ...cap })
+    : classHead({ classes: vocabSize, bias: headBias, ...cap });
+  return { encoder: tokenEmbedding({ vocabSize, scale }), head };
 }

@@ -13,109 +13,25 @@ import {
   stack,
 } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
+import type { Names, Spelling } from './checkpoint.ts';
 import { parseConfig, wholeNumber } from './config.ts';
+import { off, positive, size, sizeKeys } from './decoder.ts';
 import type { Catalogue } from './entry.ts';
-
-/** transformers' names, in camelCase. */
-export interface Zamba2Config {
-  readonly vocabSize: number;
-  readonly hiddenSize: number;
-  readonly intermediateSize: number;
-  readonly numHiddenLayers: number;
-  /** Depths that a shared block feeds, ascending. */
-  readonly hybridLayerIds: readonly number[];
-  readonly numAttentionHeads: number;
-  readonly numKeyValueHeads: number;
-  readonly numMemBlocks: number;
-  readonly adapterRank: number;
-  readonly useSharedAttentionAdapter: boolean;
-  /** Base of the rotary wavelengths; absent: no positions. */
-  readonly ropeTheta: number | undefined;
-  readonly nMambaHeads: number;
-  readonly mambaDState: number;
-  readonly mambaDConv: number;
-  readonly mambaExpand: number;
-  readonly mambaNgroups: number;
-  readonly timeStepMin: number;
-  readonly rmsNormEps: number;
-  readonly initializerRange: number;
-  readonly maxPositionEmbeddings: number;
-  readonly tieWordEmbeddings: boolean;
-  /** The config.json that it was read from. */
-  readonly json: Readonly<Record<string, unknown>>;
-}
-
-export function zamba2(config: Zamba2Config): Model {
-  const { hiddenSize, hybridLayerIds, numMemBlocks, ropeTheta } = config;
-  const state = mamba2({
-    expand: config.mambaExpand,
-    headDim: (config.mambaExpand * hiddenSize) / config.nMambaHeads,
-    stateSize: config.mambaDState,
-    nGroups: config.mambaNgroups,
-    convKernel: config.mambaDConv,
-    timeStepLimit: [config.timeStepMin],
-  });
-  const transformer = sharedTransformer({
-    heads: config.numAttentionHeads,
-    keyValueHeads: config.numKeyValueHeads,
-    intermediateSize: config.intermediateSize,
-    adapterRank: config.adapterRank,
-    attentionAdapters: config.useSharedAttentionAdapter,
-    ...(ropeTheta !== undefined && { theta: ropeTheta }),
-  });
-  const own = Object.keys(transformer.parameters({ hiddenSize })).filter(isOwnAtEachDepth);
-  const recurrent = block(state, { norm: rms('input_layernorm') });
-  const layerAt = (index: number): Layer => {
-    const use = hybridLayerIds.indexOf(index);
-    if (use < 0) return stack(recurrent);
-    const weights = { group: `block ${use % numMemBlocks}`, own };
-    return stack(block(shared(transformer, { weights }), { aside: true }), recurrent);
-  };
-  return defineModel({
-    vocabSize: config.vocabSize,
-    hiddenSize,
-    layers: Array.from({ length: config.numHiddenLayers }, (_, index) => layerAt(index)),
-    finalNorm: rms('final_layernorm'),
-    tieEmbeddings: config.tieWordEmbeddings,
-    normEps: config.rmsNormEps,
-    initializerRange: config.initializerRange,
-    contextLength: config.maxPositionEmbeddings,
-    config: config.json,
-  });
-}
-
-/**
- * What a checkpoint of that configuration calls a parameter: adapters are numbered by the uses of shared blocks, and lie where
- * their block is first used.
- */
-export function zamba2Name({ hybridLayerIds, numMemBlocks }: Zamba2Config, parameter: string): string {
-  const found = /^(model\.layers\.(\d+)\.)(.*)$/.exec(parameter);
-  if (!found) return parameter;
-  const [, prefix, depth, rest = ''] = found;
-  const use = hybridLayerIds.indexOf(Number(depth));
-  if (use < 0) return `${prefix}${rest.replace(/^mixer\./, 'mamba.')}`;
-  if (/^(mixer|input_layernorm)\./.test(rest)) return `${prefix}mamba_decoder.${rest.replace(/^mixer\./, 'mamba.')}`;
-  if (rest.includes('_adapter.')) {
-    const name = rest.replace(/_adapter\.([01])\./, `_adapter_list.${use}.$1.`);
-    return `model.layers.${hybridLayerIds[use % numMemBlocks]}.${name}`;
-  }
-  return `${prefix}${rest.replace(/^shared_transformer\.linear\./, 'linear.')}`;
-}
-
-// Bounds are far above any model that exists: a hostile file must not decide how much memory is asked for.
-const size = wholeNumber(1, 2 ** 18);
-const positive = z.number().positive().max(1e12);
-const off = z.literal(false).nullish();
 
 /** As transformers' Zamba2Config reads it. Other keys are not read, but for those that would change what is computed. */
 const schema = z.looseObject({
-  vocab_size: wholeNumber(1, 2 ** 24).default(32_000),
-  hidden_size: size.default(2560),
+  ...sizeKeys({
+    vocabSize: 32_000,
+    hiddenSize: 2560,
+    intermediateSize: 10_240,
+    layers: 54,
+    heads: 32,
+    keyValueHeads: null,
+    positions: 4096,
+    tied: true,
+  }),
   intermediate_size: size.nullish(),
-  num_hidden_layers: wholeNumber(1, 1024).default(54),
   layers_block_type: z.array(z.enum(['mamba', 'linear_attention', 'hybrid'])).max(1024),
-  num_attention_heads: size.default(32),
-  num_key_value_heads: size.nullish(),
   num_mem_blocks: wholeNumber(1, 1024).default(1),
   adapter_rank: size.default(128),
   use_shared_attention_adapter: z.boolean().default(false),
@@ -133,49 +49,82 @@ const schema = z.looseObject({
   time_step_min: z.number().min(0).max(1e6).default(0.001),
   // The state's own norm has this one whatever a file says.
   rms_norm_eps: z.literal(1e-5).default(1e-5),
-  initializer_range: positive.default(0.02),
-  max_position_embeddings: wholeNumber(1, 2 ** 30).default(4096),
-  tie_word_embeddings: z.boolean().default(true),
 });
 
-/** Reads a config.json. Errors: `bad-config`, naming the key. */
-export function zamba2FromHuggingFace(json: unknown): Zamba2Config {
+/** Depths that a shared block feeds, ascending. */
+function hybridDepths({ layers_block_type: types }: z.output<typeof schema>): number[] {
+  return types.flatMap((type, index) => (type === 'hybrid' ? [index] : []));
+}
+
+/** The model of a config.json of `model_type` zamba2. Errors: `bad-config`, naming the key. */
+export function zamba2(json: unknown): Model {
   const config = parseConfig(schema, json);
-  const { hidden_size: hiddenSize, num_attention_heads: heads, layers_block_type: types } = config;
-  const keyValueHeads = config.num_key_value_heads ?? heads;
+  const { hidden_size: hiddenSize, num_attention_heads: heads, n_mamba_heads: stateHeads } = config;
   const inner = config.mamba_expand * hiddenSize;
+  const keyValueHeads = config.num_key_value_heads ?? heads;
   const wrong = [
-    ['layers_block_type', types.length === config.num_hidden_layers],
+    ['layers_block_type', config.layers_block_type.length === config.num_hidden_layers],
     ['num_attention_heads', (2 * hiddenSize) % heads === 0 && ((2 * hiddenSize) / heads) % 2 === 0],
     ['num_key_value_heads', heads % keyValueHeads === 0],
-    ['n_mamba_heads', inner % config.n_mamba_heads === 0 && config.n_mamba_heads % config.mamba_ngroups === 0],
+    ['n_mamba_heads', inner % stateHeads === 0 && stateHeads % config.mamba_ngroups === 0],
   ].find(([, fits]) => !fits);
   if (wrong) throw new LfmError('bad-config', `config.json: ${wrong[0]} does not fit the other sizes.`);
+  const state = mamba2({
+    expand: config.mamba_expand,
+    headDim: inner / stateHeads,
+    stateSize: config.mamba_d_state,
+    nGroups: config.mamba_ngroups,
+    convKernel: config.mamba_d_conv,
+    timeStepLimit: [config.time_step_min],
+  });
   const theta = config.rope_parameters?.rope_theta ?? config.rope_theta ?? 10_000;
-  return {
+  const transformer = sharedTransformer({
+    heads,
+    keyValueHeads,
+    intermediateSize: config.intermediate_size ?? 4 * hiddenSize,
+    adapterRank: config.adapter_rank,
+    attentionAdapters: config.use_shared_attention_adapter,
+    ...(config.use_mem_rope && { theta }),
+  });
+  const own = Object.keys(transformer.parameters({ hiddenSize })).filter(isOwnAtEachDepth);
+  const recurrent = block(state, { norm: rms('input_layernorm') });
+  const hybrid = hybridDepths(config);
+  const layerAt = (index: number): Layer => {
+    const use = hybrid.indexOf(index);
+    if (use < 0) return stack(recurrent);
+    const weights = { group: `block ${use % config.num_mem_blocks}`, own };
+    return stack(block(shared(transformer, { weights }), { aside: true }), recurrent);
+  };
+  return defineModel({
     vocabSize: config.vocab_size,
     hiddenSize,
-    intermediateSize: config.intermediate_size ?? 4 * hiddenSize,
-    numHiddenLayers: config.num_hidden_layers,
-    hybridLayerIds: types.flatMap((type, index) => (type === 'hybrid' ? [index] : [])),
-    numAttentionHeads: heads,
-    numKeyValueHeads: keyValueHeads,
-    numMemBlocks: config.num_mem_blocks,
-    adapterRank: config.adapter_rank,
-    useSharedAttentionAdapter: config.use_shared_attention_adapter,
-    ropeTheta: config.use_mem_rope ? theta : undefined,
-    nMambaHeads: config.n_mamba_heads,
-    mambaDState: config.mamba_d_state,
-    mambaDConv: config.mamba_d_conv,
-    mambaExpand: config.mamba_expand,
-    mambaNgroups: config.mamba_ngroups,
-    timeStepMin: config.time_step_min,
-    rmsNormEps: config.rms_norm_eps,
+    layers: Array.from({ length: config.num_hidden_layers }, (_, index) => layerAt(index)),
+    finalNorm: rms('final_layernorm'),
+    tieEmbeddings: config.tie_word_embeddings,
+    normEps: config.rms_norm_eps,
     initializerRange: config.initializer_range,
-    maxPositionEmbeddings: config.max_position_embeddings,
-    tieWordEmbeddings: config.tie_word_embeddings,
-    json: config,
-  };
+    contextLength: config.max_position_embeddings,
+    config,
+  });
+}
+
+/** Adapters are numbered by the uses of shared blocks, and lie where their block is first used. */
+export function zamba2Spelling(json: unknown): Spelling {
+  const config = parseConfig(schema, json);
+  const hybrid = hybridDepths(config);
+  const special = hybrid.flatMap((depth, use): Names => {
+    const [at, home] = [`model.layers.${depth}.`, hybrid[use % config.num_mem_blocks] ?? depth];
+    return [
+      [`${at}mixer.`, `${at}mamba_decoder.mamba.`],
+      [`${at}input_layernorm.`, `${at}mamba_decoder.input_layernorm.`],
+      [`${at}shared_transformer.linear.`, `${at}linear.`],
+      [
+        new RegExp(`^model\\.layers\\.${depth}\\.(shared_transformer\\..*_adapter)\\.`),
+        `model.layers.${home}.$1_list.${use}.`,
+      ],
+    ];
+  });
+  return { names: [[...special, ['.mixer.', '.mamba.']]] };
 }
 
 const hybrid = [6, 12, 18, 24, 30, 36, 42, 47, 51];
@@ -186,13 +135,11 @@ export const zamba2Models: Catalogue = {
     title: 'Zamba2-2.7B',
     source: 'config.json of the published model (arXiv 2411.15242)',
     model: () =>
-      zamba2(
-        zamba2FromHuggingFace({
-          model_type: 'zamba2',
-          layers_block_type: Array.from({ length: 54 }, (_, index) => (hybrid.includes(index) ? 'hybrid' : 'mamba')),
-          num_mem_blocks: 2,
-          n_mamba_heads: 80,
-        }),
-      ),
+      zamba2({
+        model_type: 'zamba2',
+        layers_block_type: Array.from({ length: 54 }, (_, index) => (hybrid.includes(index) ? 'hybrid' : 'mamba')),
+        num_mem_blocks: 2,
+        n_mamba_heads: 80,
+      }),
   },
 };

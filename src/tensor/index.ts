@@ -23,7 +23,7 @@ export { linearRecurrence } from './composites/linear-recurrence.ts';
 export type { LinearRecurrenceOptions } from './composites/linear-recurrence.ts';
 export { longConv } from './composites/long-conv.ts';
 export { layerNorm, rmsNorm } from './composites/norm.ts';
-export { rotary, rotaryTables } from './composites/rotary.ts';
+export { rotary, rotaryTables, rotaryTablesOf } from './composites/rotary.ts';
 export { selectiveScan } from './composites/selective-scan.ts';
 export type { SelectiveScanOptions } from './composites/selective-scan.ts';
 export { silu } from './composites/silu.ts';
