@@ -11,6 +11,7 @@ import { applyOperator } from '../src/liquid/operator.ts';
 import { bufferShape, elementsAt } from '../src/liquid/state.ts';
 import type { ArrayType, HostArray, Program } from '../src/tensor/index.ts';
 import { countOf, Random, trace } from '../src/tensor/index.ts';
+import { chosen, engineOf } from './options.ts';
 
 const array = z.object({ shape: z.array(z.number()), data: z.array(z.number()) });
 type Stored = z.infer<typeof array>;
@@ -166,13 +167,17 @@ export async function benchOperatorTable(argv: readonly string[]): Promise<void>
     options: {
       json: { type: 'boolean', default: false },
       engine: { type: 'string', default: 'onnx' },
+      threads: { type: 'string', default: '1' },
       length: { type: 'string', default: '4096' },
       only: { type: 'string' },
     },
   });
   const length = Number(values.length);
-  const engine = await openEngine({ name: values.engine, threads: 1 });
-  const asked = fixtures().filter(({ operator }) => !values.only || values.only.split(',').includes(operator));
+  if (!(Number.isSafeInteger(length) && length >= 1))
+    throw new Error(`--length: expected 1 or more; found ${values.length}.`);
+  const engine = await openEngine(engineOf(values));
+  const names = chosen('operator', values.only, operatorNames());
+  const asked = fixtures().filter(({ operator }) => names.includes(operator));
   const rows: Awaited<ReturnType<typeof rowOf>>[] = [];
   for (const one of asked) rows.push(await rowOf(engine, one, length));
   const without = operatorNames().filter((name) => !rows.some(({ operator }) => operator === name));
