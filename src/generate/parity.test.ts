@@ -16,6 +16,7 @@ const mattering: readonly (readonly [name: string, changed: Readonly<Record<stri
   ['gemma2', { sliding_window: 5 }],
   ['gemma2', { layer_types: ['full_attention', 'full_attention', 'full_attention'] }],
   ['gemma2', { hidden_activation: 'gelu' }],
+  ['jamba', { num_experts_per_tok: 1 }],
   ['lfm2_moe', { norm_topk_prob: false }],
   ['lfm2_moe', { routed_scaling_factor: 1 }],
   ['lfm2_moe', { num_experts_per_tok: 1 }],
@@ -33,6 +34,8 @@ const mattering: readonly (readonly [name: string, changed: Readonly<Record<stri
   ['phi3', { rope_parameters: rope }],
   ['phi3', { original_max_position_embeddings: 32 }],
   ['qwen2_moe', { norm_topk_prob: true }],
+  ['zamba2', { time_step_min: 2 }],
+  ['zamba2', { use_mem_rope: false }],
 ];
 
 describe('what the configuration says is computed [reference]', () => {

@@ -90,6 +90,7 @@ interface PlacedBlock {
   readonly operators: readonly PlacedOperator[];
   readonly norm: Norm | undefined;
   readonly postNorm: Norm | undefined;
+  readonly aside: boolean;
   readonly prefix: string;
 }
 
@@ -108,12 +109,12 @@ export function defineModel(options: ModelOptions): Model {
   const placer = new Placer(sizes);
   placer.declare(encoder.parameters(sizes));
   const placed = layers.map((layer, depth) =>
-    layer.blocks.map(({ operators, norm, postNorm }): PlacedBlock => {
+    layer.blocks.map(({ operators, norm, postNorm, aside = false }): PlacedBlock => {
       const prefix = `model.layers.${depth}.`;
       if (norm) placer.declare(normParameters(norm, prefix, hiddenSize));
       const found = operators.map((operator) => placer.place(operator, depth));
       if (postNorm) placer.declare(normParameters(postNorm, prefix, hiddenSize));
-      return { operators: found, norm, postNorm, prefix };
+      return { operators: found, norm, postNorm, aside, prefix };
     }),
   );
   placer.declare(normParameters(finalNorm, 'model.', hiddenSize));
@@ -145,12 +146,17 @@ export function defineModel(options: ModelOptions): Model {
       let x = encoder.encode(p, inputs);
       const context = { ...given, embeddings: x };
       for (const blocks of placed) {
-        const run = (from: Tensor): Tensor =>
-          blocks.reduce((stream, block) => {
-            const [next, kept] = applyBlock(block, p, stream, before, context, taken);
+        const run = (from: Tensor): Tensor => {
+          let [stream, beside]: [Tensor, Tensor | undefined] = [from, undefined];
+          for (const block of blocks) {
+            const seen: Tensor = beside ? add(stream, beside) : stream;
+            const [y, kept] = applyBlock(block, p, seen, before, context, taken);
             if (context.starts) Object.assign(after, kept);
-            return next;
-          }, from);
+            beside = block.aside ? y : undefined;
+            if (!block.aside) stream = add(stream, y);
+          }
+          return stream;
+        };
         const own = blocks.flatMap(({ operators }) => operators.filter((operator) => leaders.has(operator)));
         x = recompute ? recomputed(run, x, own, taken) : run(x);
       }
@@ -160,7 +166,7 @@ export function defineModel(options: ModelOptions): Model {
   };
 }
 
-/** x + postNorm(Σ operator(norm(x))), and the states that the block carries on, under the model's names. */
+/** postNorm(Σ operator(norm(x))), and the states that the block carries on, under the model's names. */
 function applyBlock(
   { operators, norm, postNorm, prefix }: PlacedBlock,
   p: Tensors,
@@ -184,8 +190,7 @@ function applyBlock(
   });
   const [first = x, ...others] = outputs;
   const sum = others.reduce((a, b) => add(a, b), first);
-  const y = postNorm ? applyNorm(postNorm, prefix, p, sum, context.normEps) : sum;
-  return [add(x, y), kept];
+  return [postNorm ? applyNorm(postNorm, prefix, p, sum, context.normEps) : sum, kept];
 }
 
 /** Runs a layer so that its backward pass recomputes it; features that later layers take leave it as outputs do. */

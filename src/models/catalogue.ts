@@ -3,6 +3,7 @@
 import { afmModels } from './afm.ts';
 import type { Catalogue } from './entry.ts';
 import { gemma2Models } from './gemma2.ts';
+import { jambaModels } from './jamba.ts';
 import { lfm1Models } from './lfm1.ts';
 import { lfm2MoeModels } from './lfm2-moe.ts';
 import { lfm2Models } from './lfm2-sizes.ts';
@@ -13,6 +14,7 @@ import { openElmModels } from './openelm.ts';
 import { phiModels } from './phi.ts';
 import { phi3Models } from './phi3.ts';
 import { qwen2MoeModels } from './qwen2-moe.ts';
+import { zamba2Models } from './zamba2.ts';
 
 export const catalogue: Catalogue = {
   ...lfm2Models,
@@ -22,6 +24,8 @@ export const catalogue: Catalogue = {
   ...llamaModels,
   ...mixtralModels,
   ...qwen2MoeModels,
+  ...jambaModels,
+  ...zamba2Models,
   ...phiModels,
   ...phi3Models,
   ...gemma2Models,

@@ -9,6 +9,7 @@ import type { Shapes } from './lfm2.ts';
 import { fromHuggingFace, lfm2 } from './lfm2.ts';
 import { lfm3, lfm3Spelling } from './lfm3.ts';
 import { liquid } from './liquid.ts';
+import { jamba, jambaSpelling } from './jamba.ts';
 import { llama, llamaFromHuggingFace, llamaSpelling } from './llama.ts';
 import { mixtral, mixtralSpelling } from './mixtral.ts';
 import { openElm, openElmSpelling } from './openelm.ts';
@@ -16,11 +17,12 @@ import { phi, phiSpelling } from './phi.ts';
 import { phi3, phi3Spelling } from './phi3.ts';
 import { qwen2Moe, qwen2MoeSpelling } from './qwen2-moe.ts';
 import { languageOf, withinVision } from './vision-language.ts';
+import { zamba2, zamba2Spelling } from './zamba2.ts';
 
 interface Architecture {
   readonly model: (json: unknown, shapes: Shapes, operators: readonly OperatorConstructor[]) => Model;
-  /** How its checkpoints hold what the model has; absent where they hold it by the same names. */
-  readonly spelling?: Spelling;
+  /** How its checkpoints hold what the model has, for a config.json; absent where they hold it by the same names. */
+  readonly spelling?: Spelling | ((json: unknown) => Spelling);
 }
 
 const readLfm2 = (json: unknown, shapes: Shapes) => lfm2(fromHuggingFace(json, shapes));
@@ -32,6 +34,7 @@ const architectures = new Map<unknown, Architecture>([
   ['lfm3', { model: lfm3, spelling: lfm3Spelling }],
   ['lfm3_vl', { model: languageOf('lfm3', lfm3), spelling: withinVision(lfm3Spelling) }],
   ['liquid', { model: (json, _, operators) => liquid(json, operators) }],
+  ['jamba', { model: jamba, spelling: jambaSpelling }],
   ['llama', { model: (json) => llama(llamaFromHuggingFace(json)), spelling: llamaSpelling }],
   ['mistral', { model: (json) => llama(llamaFromHuggingFace(json, 'mistral')), spelling: llamaSpelling }],
   ['qwen2', { model: (json) => llama(llamaFromHuggingFace(json, 'qwen2')), spelling: llamaSpelling }],
@@ -41,6 +44,7 @@ const architectures = new Map<unknown, Architecture>([
   ['phi3', { model: phi3, spelling: phi3Spelling }],
   ['gemma2', { model: gemma2, spelling: gemma2Spelling }],
   ['openelm', { model: openElm, spelling: openElmSpelling }],
+  ['zamba2', { model: zamba2, spelling: zamba2Spelling }],
 ]);
 
 function architectureOf(json: unknown): Architecture {
@@ -67,12 +71,17 @@ export function modelFromConfig(
   return architectureOf(json).model(json, shapes, operators);
 }
 
+function spellingOf(json: unknown): Spelling {
+  const { spelling = { names: [[]] } } = architectureOf(json);
+  return typeof spelling === 'function' ? spelling(json) : spelling;
+}
+
 /**
  * What checkpoints of such a model call each of its parameters, where every one is a tensor of its own; `parametersOf` reads
  * these, and those that hold several in one. Errors: `unknown-model-type`.
  */
 export function checkpointNames(json: unknown): (parameter: string) => string {
-  const [list = []] = architectureOf(json).spelling?.names ?? [];
+  const [list = []] = spellingOf(json).names;
   return (parameter) => spelt(parameter, list);
 }
 
@@ -81,7 +90,7 @@ export function checkpointNames(json: unknown): (parameter: string) => string {
  * Errors: `unknown-model-type`, `weights-mismatch` naming the tensor and what was expected and found.
  */
 export function parametersOf(model: Model, json: unknown, stored: Tensors, name: string): ParameterReader {
-  return readParameters(model, architectureOf(json).spelling ?? { names: [[]] }, stored, name);
+  return readParameters(model, spellingOf(json), stored, name);
 }
 
 export type { ParameterReader } from './checkpoint.ts';

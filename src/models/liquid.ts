@@ -40,7 +40,9 @@ const operatorSchema = z.strictObject({
   options: optionsSchema.default({}),
   sharing: z
     .strictObject({
-      weights: z.strictObject({ group: label, features: names.exactOptional() }).exactOptional(),
+      weights: z
+        .strictObject({ group: label, features: names.exactOptional(), own: names.exactOptional() })
+        .exactOptional(),
       features: z.strictObject({ group: label, names }).exactOptional(),
     })
     .exactOptional(),
@@ -50,6 +52,7 @@ const blockSchema = z.strictObject({
   operators: z.array(operatorSchema).min(1).max(256),
   norm: norm.exactOptional(),
   post_norm: norm.exactOptional(),
+  aside: z.literal(true).exactOptional(),
 });
 
 /** `mixer` and `mlp`, each behind its norm as in LFM2, or any blocks. */
@@ -186,10 +189,10 @@ function layerOf({ mixer, mlp, blocks }: z.output<typeof layerSchema>, { at, hid
   };
   if (mixer && mlp) return layer(made(mixer, 'mixer'), made(mlp, 'mlp'));
   return stack(
-    ...(blocks ?? []).map(({ operators, norm: before, post_norm: after }, index) =>
+    ...(blocks ?? []).map(({ operators, norm: before, post_norm: after, aside }, index) =>
       block(
         operators.map((one, place) => made(one, `blocks.${index}.operators.${place}`)),
-        { ...(before && { norm: before }), ...(after && { postNorm: after }) },
+        { ...(before && { norm: before }), ...(after && { postNorm: after }), ...(aside && { aside }) },
       ),
     ),
   );
@@ -284,10 +287,11 @@ function storedLayer({ blocks }: Layer, depth: number): StoredLayer {
     options: optionsSchema.parse(plainJson(options, `layer ${depth}: the options of ${name}`, 'not-json')),
     ...(sharing && { sharing }),
   });
-  const found = blocks.map(({ operators, norm: before, postNorm: after }) => ({
+  const found = blocks.map(({ operators, norm: before, postNorm: after, aside }) => ({
     operators: operators.map(stored),
     ...(before && { norm: before }),
     ...(after && { post_norm: after }),
+    ...(aside && { aside }),
   }));
   const [mixer, mlp] = found.flatMap(({ operators }) => operators);
   return mixer && mlp && JSON.stringify(found) === JSON.stringify(pairOf(mixer, mlp))

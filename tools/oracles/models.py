@@ -87,6 +87,16 @@ MODELS = {
         **SIZES, moe_intermediate_size=6, shared_expert_intermediate_size=10, num_experts=4, num_experts_per_tok=2, mlp_only_layers=[0],
         **EAGER,
     )),
+    "jamba": lambda: t.JambaForCausalLM(t.JambaConfig(
+        **SIZES | {"num_hidden_layers": 3, "intermediate_size": 12}, num_experts=3, num_experts_per_tok=2, attn_layer_period=3,
+        attn_layer_offset=2, mamba_d_state=3, mamba_d_conv=3, mamba_dt_rank=2, **EAGER,
+    )),
+    # Three uses of two blocks: the third shares with the first.
+    "zamba2": lambda: t.Zamba2ForCausalLM(t.Zamba2Config(
+        **SIZES | {"num_hidden_layers": 4, "hidden_size": 8, "intermediate_size": 12, "num_attention_heads": 2},
+        layers_block_type=["mamba", "hybrid", "hybrid", "hybrid"], num_mem_blocks=2, adapter_rank=2,
+        use_shared_attention_adapter=True, use_mem_rope=True, n_mamba_heads=4, mamba_d_state=4, mamba_ngroups=2, chunk_size=4,
+    )),
     "openelm": lambda: OpenElm({
         "model_type": "openelm", "architectures": ["OpenELMForCausalLM"], "vocab_size": VOCAB, "model_dim": 16,
         "num_transformer_layers": 3, "head_dim": 8, "num_gqa_groups": 2, "num_query_heads": [2, 2, 4], "num_kv_heads": [1, 1, 2],
