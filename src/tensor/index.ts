@@ -5,6 +5,7 @@ import './primitives/reduction.ts';
 import './primitives/contraction.ts';
 import './primitives/indexing.ts';
 import './primitives/control.ts';
+import './composites/quantized.ts';
 
 export * from './error.ts';
 export * from './dtype.ts';
@@ -22,6 +23,8 @@ export { softmaxCrossEntropy } from './composites/cross-entropy.ts';
 export { linearRecurrence } from './composites/linear-recurrence.ts';
 export type { LinearRecurrenceOptions } from './composites/linear-recurrence.ts';
 export { layerNorm, rmsNorm } from './composites/norm.ts';
+export { QuantizedTensor, quantizedTypes } from './quantized.ts';
+export type { Activations, QuantizedForm } from './quantized.ts';
 export { rotary, rotaryTables } from './composites/rotary.ts';
 export { silu } from './composites/silu.ts';
 export { softplus } from './composites/softplus.ts';

@@ -7,6 +7,7 @@ import { attentionCases } from './cases/attention.ts';
 import { elementwiseCases } from './cases/elementwise.ts';
 import { indexingCases } from './cases/indexing.ts';
 import { movementCases } from './cases/movement.ts';
+import { quantizedCases } from './cases/quantized.ts';
 import { recurrenceCases } from './cases/recurrence.ts';
 import { reductionCases } from './cases/reduction.ts';
 
@@ -19,5 +20,6 @@ export const cases: readonly OperationCase[] = [
   ...controlCases,
   ...compositeCases,
   ...attentionCases,
+  ...quantizedCases,
   ...recurrenceCases,
 ];
