@@ -3,14 +3,14 @@ import { load } from '../generate/load.ts';
 import type { LanguageModel } from '../generate/model.ts';
 import type { Io } from './io.node.ts';
 import { interruptible } from './io.node.ts';
-import type { EngineFlags } from './options.node.ts';
+import type { LoadFlags } from './options.node.ts';
 import { engineChoice } from './options.node.ts';
 import { Progress } from './progress.node.ts';
 
 export async function withModel<T>(
   io: Io,
   name: string,
-  flags: EngineFlags,
+  flags: LoadFlags,
   use: (model: LanguageModel, signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const model = await interruptible(io, async (signal) => {
@@ -18,6 +18,7 @@ export async function withModel<T>(
     try {
       return await load(name, {
         engine: engineChoice(flags),
+        numerics: flags.numerics,
         signal,
         onProgress: ({ loadedBytes, totalBytes }) => progress.update(loadedBytes / totalBytes),
       });

@@ -44,7 +44,10 @@ function largestDifference(found: readonly ArrayLike<number>[], wanted: readonly
 
 describe.each(['lfm2', 'llama'])('%s', (name) => {
   it('gives the logits of transformers from its GGUF', async () => {
-    await using model = await load(new URL(`${name}.gguf`, fixtures).pathname, { engine: 'reference' });
+    await using model = await load(new URL(`${name}.gguf`, fixtures).pathname, {
+      engine: 'reference',
+      numerics: 'exact',
+    });
     const { ids = [], logits = [] } = tiny[name] ?? {};
     const range = Math.max(...logits.flat()) - Math.min(...logits.flat());
     expect(largestDifference(await logitsOf(model, ids), logits)).toBeLessThan(1e-4 * range);
@@ -54,7 +57,7 @@ describe.each(['lfm2', 'llama'])('%s', (name) => {
 
 describe.skipIf(!hasRealModel)(`the real GGUF${hasRealModel ? '' : without('tools/real-model.sh')}`, () => {
   let model: LanguageModel;
-  beforeAll(async () => void (model = await load(REAL_MODEL)), 60_000);
+  beforeAll(async () => void (model = await load(REAL_MODEL, { numerics: 'exact' })), 60_000);
   afterAll(() => model[Symbol.asyncDispose]());
 
   it('gives the logits of transformers for the prompts', async () => {

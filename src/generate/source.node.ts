@@ -9,6 +9,7 @@ import { catalogue } from '../models/catalogue.ts';
 import type { CatalogueEntry } from '../models/entry.ts';
 import { LfmError } from '../tensor/error.ts';
 import { openGgufSource } from './source-gguf.ts';
+import { packedWeights } from './source-packed.ts';
 import type { ModelSource } from './source.ts';
 
 export type ResolvedModel =
@@ -49,7 +50,7 @@ export async function resolveModel(name: string): Promise<ResolvedModel> {
   );
 }
 
-/** Opens what `resolveModel` finds. Errors: as it, `no-weights` for a definition, those of `openModelFolder`, `manifest-…`, `gguf-…`. */
+/** Opens what `resolveModel` finds. Errors: as it, `no-weights` for a definition, those of `openModelFolder`, `manifest-…`, `gguf-…`, `quantiz…`. */
 export async function openSource(name: string): Promise<ModelSource> {
   const resolved = await resolveModel(name);
   if (resolved.kind === 'definition') {
@@ -63,12 +64,13 @@ export async function openSource(name: string): Promise<ModelSource> {
   const folder = await openModelFolder(resolved.path);
   try {
     await requireWhole(folder.path);
+    const { config, generationConfig, tokenizer, tokenizerConfig, chatTemplate } = folder;
+    const weights = packedWeights(folder.weights, config, resolved.name);
+    return { name: resolved.name, config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights };
   } catch (error) {
     await folder.weights.close();
     throw error;
   }
-  const { config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights } = folder;
-  return { name: resolved.name, config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights };
 }
 
 /** Models in the package's weights/, by name. */
