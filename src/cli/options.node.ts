@@ -3,9 +3,9 @@ import type { Command } from 'commander';
 import { InvalidArgumentError, Option } from 'commander';
 import type { EngineChoice } from '#engine';
 import { engineNames } from '#engine';
-import type { Numerics } from '../generate/load.ts';
-import { numericsNames } from '../generate/load.ts';
 import type { TextOptions } from '../generate/model.ts';
+import type { Numerics } from '../generate/weights.ts';
+import { numericsNames } from '../generate/weights.ts';
 
 /** The shipped model that stands where a command names none. */
 export const DEFAULT_MODEL = 'brook-7m';

@@ -12,6 +12,7 @@ import { importOperators } from './import.node.ts';
 import { registerInspect } from './inspect.node.ts';
 import type { Io } from './io.node.ts';
 import { Interrupted } from './io.node.ts';
+import { registerQuantize } from './quantize.node.ts';
 import { registerTrain } from './train.node.ts';
 
 /** Runs one command line, without the names of Node and of the script. Answers the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C. */
@@ -49,6 +50,7 @@ async function createProgram(io: Io): Promise<Command> {
   registerCatalog(program, io);
   registerCompare(program, io);
   registerConvert(program, io);
+  registerQuantize(program, io);
   registerBenchmark(program, io);
   registerEngines(program, io);
   return program;

@@ -38,7 +38,7 @@ export function quantizeMatrix(
   const exact = new Float32Array(x.length / block);
   for (let at = 0; at < exact.length; at++) {
     const far = extreme(x, at * block, block);
-    exact[at] = bits === 4 ? far / -centre : Math.abs(far) / (centre - 1);
+    exact[at] = bits === 8 ? Math.abs(far) / (centre - 1) : far === 0 ? 0 : far / -centre;
   }
   const scales = float16ToFloat32(float32ToFloat16(exact));
   const wide = scales.findIndex((scale) => !Number.isFinite(scale));

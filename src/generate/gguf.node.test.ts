@@ -67,6 +67,15 @@ describe.skipIf(!hasRealModel)(`the real GGUF${hasRealModel ? '' : without('tool
     }
   });
 
+  it('gives them with its matrices held packed, in stable arithmetic', async () => {
+    await using held = await load(REAL_MODEL);
+    expect(held.generator.model.parameters['model.embed_tokens.weight']?.quantized?.form.bits).toBe(8);
+    for (const { prompt, range, logits } of real.cases.slice(0, 2)) {
+      const found = (await logitsOf(held, prompt)).map((row) => row.filter((_, i) => i % real.stride === 0));
+      expect(largestDifference(found, logits)).toBeLessThan(1e-4 * (range[1] - range[0]));
+    }
+  });
+
   it('gives its greedy tokens, or parts from them at a tie', async () => {
     const [{ prompt, tokens, gaps, range } = { prompt: [], tokens: [], gaps: [], range: [0, 0] }] = real.cases;
     const ours: number[] = [];

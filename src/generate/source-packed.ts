@@ -95,12 +95,14 @@ function matrixOf(
   const bytes = (block * bits) / 8;
   const [rows = 0, blocks = 0, last] = packed?.shape ?? [];
   const isMatrix = packed?.dtype === 'uint8' && packed.shape.length === 3 && last === bytes;
-  const perBlock = [scales, minimums].every((part) => !part || part.shape.join() === `${rows},${blocks}`);
+  const perBlock = [scales, minimums].every(
+    (part) => !part || (part.dtype === 'float16' && part.shape.join() === `${rows},${blocks}`),
+  );
   if (!isMatrix || !scales || !perBlock) {
     const shown = (part: typeof packed) => (part ? `${part.dtype}[${part.shape.join(', ')}]` : 'none');
     throw new LfmError(
       'quantized-parts',
-      `${name}: with ${bits} bits in blocks of ${block}, ${key} takes a uint8 tensor ${key}.packed of [N, G, ${bytes}] with scales (and minimums) of [N, G]; found ${shown(packed)} with scales ${shown(scales)} and minimums ${shown(minimums)}.`,
+      `${name}: with ${bits} bits in blocks of ${block}, ${key} takes a uint8 tensor ${key}.packed of [N, G, ${bytes}] with float16 scales (and minimums) of [N, G]; found ${shown(packed)} with scales ${shown(scales)} and minimums ${shown(minimums)}.`,
     );
   }
   return {
