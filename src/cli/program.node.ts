@@ -12,6 +12,7 @@ import { importOperators } from './import.node.ts';
 import { registerInspect } from './inspect.node.ts';
 import type { Io } from './io.node.ts';
 import { Interrupted } from './io.node.ts';
+import { registerPlot } from './plot.node.ts';
 import { registerQuantize } from './quantize.node.ts';
 import { registerTrain } from './train.node.ts';
 
@@ -46,6 +47,7 @@ async function createProgram(io: Io): Promise<Command> {
   registerGenerate(program, io);
   registerChat(program, io);
   registerTrain(program, io);
+  registerPlot(program, io);
   registerInspect(program, io);
   registerCatalog(program, io);
   registerCompare(program, io);

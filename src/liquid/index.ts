@@ -37,6 +37,8 @@ export { gradientProgram, lossProgram, stateTypes, stepProgram } from './program
 export type { LossOptions, StateOptions, StepOptions } from './programs.ts';
 export { devices } from './devices.ts';
 export { layerStack } from './pictures/layer-stack.ts';
+export { lineChart } from './pictures/line-chart.ts';
+export type { ChartLine, ChartOptions } from './pictures/line-chart.ts';
 export { formatLength, memoryCurves } from './pictures/memory-curves.ts';
 export { operatorMap } from './pictures/operator-map.ts';
 export type { MemoryCurve } from './pictures/memory-curves.ts';

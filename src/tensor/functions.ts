@@ -60,7 +60,9 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 }
 
 export function reshape(x: Tensor, shape: Shape): Tensor {
-  return sameShape(x.shape, shape) ? x : emitOne('reshape', [x], { shape });
+  if (sameShape(x.shape, shape)) return x;
+  const packed = x instanceof QuantizedTensor ? x.reshaped(shape) : undefined;
+  return packed ?? emitOne('reshape', [x], { shape });
 }
 
 export function transpose(x: Tensor, permutation: readonly number[]): Tensor {
@@ -235,14 +237,14 @@ export function dotGeneral(lhs: Tensor, rhs: Tensor, attributes: DotAttributes):
   return emitOne('dot_general', [lhs, rhs], attributes);
 }
 
-/** y = x wᵀ: x [..., in], w [out, in] as checkpoints store it, perhaps packed; y [..., out]. */
+/** y = x wᵀ: x [..., in], w [out..., in] as checkpoints store it, perhaps packed; y [..., out...]. */
 export function linear(x: Tensor, w: Tensor): Tensor {
   if (w instanceof QuantizedTensor) return w.times(x);
   return dotGeneral(x, w, {
     lhsBatching: [],
     rhsBatching: [],
     lhsContracting: [x.rank - 1],
-    rhsContracting: [1],
+    rhsContracting: [w.rank - 1],
     preferredType: x.dtype,
   });
 }
@@ -272,7 +274,7 @@ export function scatterInto(operand: Tensor, indices: Tensor, updates: Tensor, a
 /** Rows of a table [rows, ...], perhaps packed, by int32 indices of any shape. */
 export function embed(indices: Tensor, table: Tensor): Tensor {
   const pick = (from: Tensor) => gatherFrom(from, indices, { axis: 0, batchDims: 0 });
-  return table instanceof QuantizedTensor ? table.rows(pick) : pick(table);
+  return table instanceof QuantizedTensor && table.rank === 2 ? table.rows(pick) : pick(table);
 }
 
 export function dynamicSlice(x: Tensor, starts: readonly Tensor[], sizes: Shape): Tensor {

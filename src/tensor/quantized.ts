@@ -2,6 +2,7 @@
 // Shapes: N rows, K columns in G = K / block blocks; 4-bit elements share a byte, the earlier one in the low half.
 import { LfmError } from './error.ts';
 import type { ArrayType } from './program.ts';
+import type { Shape } from './shape.ts';
 import { emitOne, Tensor } from './tracer.ts';
 
 /**
@@ -41,8 +42,8 @@ export function quantizedTypes(
 }
 
 /**
- * A packed matrix [N, K] in a program. It is the dequantised matrix to whoever reads it as a tensor; `linear` and `embed` read
- * the parts instead, and what nobody reads is not computed.
+ * A packed matrix [N, K] in a program, perhaps seen as [rows..., K]. It is the dequantised matrix to whoever reads it as a tensor;
+ * `linear` and `embed` read the parts instead, and what nobody reads is not computed.
  */
 export class QuantizedTensor extends Tensor {
   /** packed, scales and, where affine, minimums. */
@@ -51,21 +52,30 @@ export class QuantizedTensor extends Tensor {
   readonly activations: Activations;
 
   /** Errors: `shape-mismatch` for parts that do not make one matrix. */
-  constructor(parts: readonly Tensor[], form: QuantizedForm, activations: Activations) {
-    const whole = emitOne('dequantize', parts, { bits: form.bits, block: form.block });
-    super(whole.tracer, whole.value);
+  constructor(parts: readonly Tensor[], form: QuantizedForm, activations: Activations, shape?: Shape) {
+    const matrix = emitOne('dequantize', parts, { bits: form.bits, block: form.block });
+    const seen = shape ? emitOne('reshape', [matrix], { shape }) : matrix;
+    super(seen.tracer, seen.value);
     this.parts = parts;
     this.form = form;
     this.activations = activations;
   }
 
-  /** x [..., K] times the matrix: [..., N]. */
-  times(x: Tensor): Tensor {
-    const { bits, block } = this.form;
-    return emitOne('matmul_quantized', [x, ...this.parts], { bits, block, activations: this.activations });
+  /** The same seen in another shape; undefined where that would cut its rows. */
+  reshaped(shape: Shape): QuantizedTensor | undefined {
+    if (shape.at(-1) !== this.dim(-1)) return undefined;
+    return new QuantizedTensor(this.parts, this.form, this.activations, shape);
   }
 
-  /** The rows that `pick` takes of each part, dequantised. */
+  /** x [..., K] times the matrix: [..., rows...]. */
+  times(x: Tensor): Tensor {
+    const { bits, block } = this.form;
+    const y = emitOne('matmul_quantized', [x, ...this.parts], { bits, block, activations: this.activations });
+    if (this.rank === 2) return y;
+    return emitOne('reshape', [y], { shape: [...x.shape.slice(0, -1), ...this.shape.slice(0, -1)] });
+  }
+
+  /** The rows of the matrix that `pick` takes of each part, dequantised. */
   rows(pick: (part: Tensor) => Tensor): Tensor {
     const { bits, block } = this.form;
     return emitOne('dequantize', this.parts.map(pick), { bits, block });

@@ -46,6 +46,18 @@ function product(
   });
 }
 
+const seenInParts = testCase({
+  kind: 'matmul_quantized',
+  name: 'matmul_quantized of a matrix that is seen as several',
+  inputs: { x: f(['B', 'T', 32]), packed: packed([6, 1, 16]), scales: f([6, 1], small) },
+  body: ({ x, packed: levels, scales }) => {
+    const w = new t.QuantizedTensor([levels, scales], { bits: 4, block: 32, affine: false }, 'float32');
+    return { y: t.linear(x, t.reshape(w, [3, 2, 32])), whole: t.sum(t.reshape(w, [12, 16]), [1]) };
+  },
+  differentiable: ['x'],
+  bindings: symbols,
+});
+
 const rowsOf = (name: string, form: t.QuantizedForm): OperationCase =>
   testCase({
     kind: 'dequantize',
@@ -76,6 +88,7 @@ export const quantizedCases: OperationCase[] = [
   product('matmul_quantized of 8 bits with minimums', { form: { bits: 8, block: 32, affine: true } }),
   product('matmul_quantized with int8 activations', { form: symmetric, activations: 'int8' }),
   product('matmul_quantized with minimums and int8 activations', { form: affine, activations: 'int8' }),
+  seenInParts,
   rowsOf('rows of a table of 4 bits', symmetric),
   rowsOf('rows of a table of 4 bits with minimums', affine),
   rowsOf('rows of a table of 8 bits', { bits: 8, block: 32, affine: false }),
