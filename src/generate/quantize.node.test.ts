@@ -10,6 +10,7 @@ import { openSafetensors } from '../files/safetensors.node.ts';
 import { load } from './load.ts';
 import type { LanguageModel } from './model.ts';
 import { quantizeModel } from './quantize.node.ts';
+import { openSource as openInBrowser } from './source.browser.ts';
 import { openSource } from './source.node.ts';
 import { corpus, engines, writeModelFolder } from './testing.node.ts';
 import type { Numerics } from './weights.ts';
@@ -67,6 +68,17 @@ describe('a quantised folder', () => {
       ['int4', 'int4-again'].map((name) => readFile(join(at(name), 'model.safetensors'))),
     );
     expect(first?.equals(second ?? new Uint8Array())).toBe(true);
+  });
+
+  it('is the same in a browser, where it is fetched whole', async () => {
+    const [there, here] = [await openInBrowser(`${at('int4')}/`), await openSource(at('int4'))];
+    expect([...there.weights.tensors].map(([name, { shape, quantized }]) => [name, shape, quantized])).toEqual(
+      [...here.weights.tensors].map(([name, { shape, quantized }]) => [name, shape, quantized]),
+    );
+    const table = 'model.embed_tokens.weight';
+    expect(await there.weights.readQuantized(table)).toEqual(await here.weights.readQuantized(table));
+    expect(await there.weights.readFloat32(table)).toEqual(await here.weights.readFloat32(table));
+    await here.weights.close();
   });
 
   it('is refused where no row is whole blocks', async () => {

@@ -57,7 +57,7 @@ function weightsIn(file: Uint8Array, config: unknown, model: string): StoredWeig
   const read = async (name: string) => {
     const { byteOffset, byteLength } = find(name);
     // A copy: what follows the header need not be aligned.
-    return file.slice(byteOffset, byteOffset + byteLength);
+    return new Uint8Array(file.subarray(byteOffset, byteOffset + byteLength));
   };
   const readFloat32 = async (name: string) => {
     const { dtype } = find(name);
