@@ -1,6 +1,6 @@
 // The entry point `.`: load a model and use it, the same in Node and in a browser.
 export { load } from './generate/load.ts';
-export type { LoadOptions, LoadProgress } from './generate/load.ts';
+export type { LoadOptions, LoadProgress, Numerics } from './generate/load.ts';
 export type { ChatMessage, ChatOptions } from './generate/chat.ts';
 export type { FinishReason } from './generate/generator.ts';
 export type { LanguageModel, TextOptions } from './generate/model.ts';

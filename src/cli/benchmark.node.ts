@@ -17,21 +17,24 @@ import { formatBytes, formatTable } from './format.node.ts';
 import type { Io } from './io.node.ts';
 import { interruptible } from './io.node.ts';
 import { withModel } from './open.node.ts';
-import type { EngineFlags } from './options.node.ts';
-import { addEngineOptions, DEFAULT_MODEL, engineChoice, meshOf, positive } from './options.node.ts';
+import type { LoadFlags } from './options.node.ts';
+import { addEngineOptions, addLoadOptions, DEFAULT_MODEL, engineChoice, meshOf, positive } from './options.node.ts';
 
 const CONTEXTS = [64, 128, 256, 512, 1024, 2048];
 
-type Flags = EngineFlags & { readonly json?: boolean };
+type Flags = LoadFlags & { readonly json?: boolean };
 type TrainFlags = Flags & DeviceFlags;
 const dtypes = ['float32', 'bfloat16'];
 
 export function registerBenchmark(program: Command, io: Io): Command {
   const benchmark = program.command('benchmark').description('measure lfm on this machine');
-  addEngineOptions(benchmark.command('generate'))
+  addLoadOptions(benchmark.command('generate'))
     .description('measure prefill and decoding at growing lengths')
     .argument('[model]', 'a shipped name, a folder, or a definition, which gets random weights', DEFAULT_MODEL)
-    .addHelpText('after', '\nExamples:\n  lfm benchmark generate\n  lfm benchmark generate lfm2-350m --json')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  lfm benchmark generate\n  lfm benchmark generate lfm2-350m --json\n  lfm benchmark generate model.Q4_0.gguf --numerics fast',
+    )
     .action(async (name: string, flags: Flags) => {
       const resolved = await resolveModel(name);
       if (resolved.kind === 'definition')

@@ -4,7 +4,7 @@ import type { LanguageModel } from '../generate/model.ts';
 import { missingFromHub } from '../generate/source.node.ts';
 import type { Io } from './io.node.ts';
 import { interruptible } from './io.node.ts';
-import type { EngineFlags } from './options.node.ts';
+import type { LoadFlags } from './options.node.ts';
 import { engineChoice } from './options.node.ts';
 import { Progress } from './progress.node.ts';
 import { pullShown } from './pull.node.ts';
@@ -12,7 +12,7 @@ import { pullShown } from './pull.node.ts';
 export async function withModel<T>(
   io: Io,
   name: string,
-  flags: EngineFlags,
+  flags: LoadFlags,
   use: (model: LanguageModel, signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const missing = await missingFromHub(name);
@@ -22,6 +22,7 @@ export async function withModel<T>(
     try {
       return await load(name, {
         engine: engineChoice(flags),
+        numerics: flags.numerics,
         signal,
         onNotice: (line) => io.stderr.write(`${line}\n`),
         onProgress: ({ loadedBytes, totalBytes }) => progress.update(loadedBytes / totalBytes),

@@ -2,10 +2,8 @@
 import type { EngineChoice } from '#engine';
 import { openEngine } from '#engine';
 import { openSource } from '#source';
-import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
-import type { Model, OperatorConstructor } from '../liquid/index.ts';
-import type { ParameterReader } from '../models/index.ts';
-import { modelFromConfig, parametersOf } from '../models/index.ts';
+import type { Engine } from '../engines/engine.ts';
+import type { OperatorConstructor } from '../liquid/index.ts';
 import { LfmError } from '../tensor/index.ts';
 import { readTokenizerJson } from '../text/tokenizer-json.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
@@ -14,19 +12,18 @@ import { Generator } from './generator.ts';
 import { LanguageModel, requireFit } from './model.ts';
 import { readGenerationSettings } from './settings.ts';
 import type { FetchOptions, ModelSource } from './source.ts';
-import { disposeBuffers } from './state.ts';
+import type { LoadProgress, Numerics } from './weights.ts';
+import { heldModel, uploadWeights } from './weights.ts';
 
-export interface LoadProgress {
-  /** Bytes of the checkpoint read so far, and in all. After the last the programs are compiled. */
-  readonly loadedBytes: number;
-  readonly totalBytes: number;
-}
+export type { LoadProgress, Numerics } from './weights.ts';
 
 export interface LoadOptions {
   /** An engine, which stays the caller's, or the name of one, with its settings if need be. Default: the best present. */
   readonly engine?: Engine | EngineChoice | string | undefined;
   /** Operators that the model names and lfm does not have, as `operator(name, define)` answers them. */
   readonly operators?: readonly OperatorConstructor[] | undefined;
+  /** Default 'stable'. */
+  readonly numerics?: Numerics | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
   /** Hears, in a line, of what the model's files hold and the model leaves out. */
   readonly onNotice?: ((line: string) => void) | undefined;
@@ -37,9 +34,10 @@ export interface LoadOptions {
 
 /**
  * Loads a model by the name of a shipped one, by its folder, by a GGUF file (in a browser, by the folder's URL), or by its name
- * on the hub, OWNER/NAME, from where it is downloaded once: `lfm pull` asks first. Dispose it, or hold it with `await using`. Weights of any floating-point type are computed in float32.
+ * on the hub, OWNER/NAME, from where it is downloaded once: `lfm pull` asks first. Dispose it, or hold it with `await using`.
+ * Weights of any floating-point type are computed in float32, packed ones as `numerics` says.
  * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`,
- * `vocabulary-mismatch` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
+ * `vocabulary-mismatch`, `bad-numerics` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
   const source = await openSource(name, options);
@@ -53,15 +51,11 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
 
 async function loadSource(
   source: ModelSource,
-  { engine: wanted = {}, operators = [], onProgress, onNotice, signal }: LoadOptions,
+  { engine: wanted = {}, operators = [], numerics = 'stable', onProgress, onNotice, signal }: LoadOptions,
 ): Promise<LanguageModel> {
-  const model = modelFromConfig(
-    source.config,
-    Object.fromEntries([...source.weights.tensors].map(([key, { shape }]) => [key, shape])),
-    operators,
-  );
-  const parameters = parametersOf(model, source.config, source.weights, source.name);
-  if (parameters.notice !== undefined) onNotice?.(parameters.notice);
+  const held = heldModel(source, numerics, operators);
+  const { model } = held;
+  if (held.parameters.notice !== undefined) onNotice?.(held.parameters.notice);
   const tokenizer = readTokenizer(source);
   requireFit(tokenizer, model);
   const chatTemplate = readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate);
@@ -69,7 +63,7 @@ async function loadSource(
   const given = typeof wanted === 'object' && 'compile' in wanted ? wanted : undefined;
   const engine = given ?? (await openEngine(typeof wanted === 'string' ? { name: wanted } : wanted));
   try {
-    const weights = await uploadWeights(engine, model, parameters, onProgress, signal);
+    const weights = await uploadWeights(engine, held, source.weights, onProgress, signal);
     const generator = new Generator(engine, model, weights);
     try {
       await generator.prepare();
@@ -99,31 +93,4 @@ function readTokenizer({ tokenizer, name }: ModelSource): Tokenizer {
     'tokenizer-missing',
     `${name}: expected a tokenizer.json beside config.json; without it there is no text.`,
   );
-}
-
-/** Reads a tensor at a time, so that only one is held twice. */
-async function uploadWeights(
-  engine: Engine,
-  model: Model,
-  parameters: ParameterReader,
-  onProgress: LoadOptions['onProgress'],
-  signal: AbortSignal | undefined,
-): Promise<Buffers> {
-  const names = Object.keys(model.parameters);
-  const bytesOf = (key: string) => parameters.tensors.get(key)?.byteLength ?? 0;
-  const totalBytes = names.reduce((sum, key) => sum + bytesOf(key), 0);
-  let loadedBytes = 0;
-  const buffers: Record<string, Buffer> = {};
-  try {
-    for (const [key, { shape }] of Object.entries(model.parameters)) {
-      signal?.throwIfAborted();
-      buffers[key] = await engine.upload('float32', shape, await parameters.readFloat32(key));
-      loadedBytes += bytesOf(key);
-      onProgress?.({ loadedBytes, totalBytes });
-    }
-    return buffers;
-  } catch (error) {
-    disposeBuffers(buffers);
-    throw error;
-  }
 }

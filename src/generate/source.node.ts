@@ -15,6 +15,7 @@ import type { CatalogueEntry } from '../models/entry.ts';
 import { genomeEntry } from '../models/genome.ts';
 import { LfmError } from '../tensor/error.ts';
 import { openGgufSource } from './source-gguf.ts';
+import { packedWeights } from './source-packed.ts';
 import type { FetchOptions, ModelSource } from './source.ts';
 
 export type ResolvedModel =
@@ -72,7 +73,7 @@ function nameOf({ owner, name, file }: HubName): string {
   return file === undefined ? `${owner}/${name}` : basename(file).replace(/\.gguf$/i, '');
 }
 
-/** Opens what `resolveModel` finds; a model of the hub is fetched first. Errors: as it, those of `pull`, `no-weights` for a definition, those of `openModelFolder`, `manifest-…`, `gguf-…`. */
+/** Opens what `resolveModel` finds; a model of the hub is fetched first. Errors: as it, those of `pull`, `no-weights` for a definition, those of `openModelFolder`, `manifest-…`, `gguf-…`, `quantiz…`. */
 export async function openSource(name: string, fetching: FetchOptions = {}): Promise<ModelSource> {
   const missing = await missingFromHub(name);
   if (missing) await pull(missing, { signal: fetching.signal, onProgress: fetching.onDownload });
@@ -88,12 +89,13 @@ export async function openSource(name: string, fetching: FetchOptions = {}): Pro
   const folder = await openModelFolder(resolved.path);
   try {
     await requireWhole(folder.path);
+    const { config, generationConfig, tokenizer, tokenizerConfig, chatTemplate } = folder;
+    const weights = packedWeights(folder.weights, config, resolved.name);
+    return { name: resolved.name, config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights };
   } catch (error) {
     await folder.weights.close();
     throw error;
   }
-  const { config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights } = folder;
-  return { name: resolved.name, config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights };
 }
 
 /** Models in the package's weights/, by name. */

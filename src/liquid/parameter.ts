@@ -1,6 +1,6 @@
 // What a parameter is: its shape, how it starts, how it may be divided over devices, and whether weight decay shrinks it.
 import { LfmError } from '../tensor/error.ts';
-import type { Tensor } from '../tensor/index.ts';
+import type { Activations, QuantizedForm, Tensor } from '../tensor/index.ts';
 
 /** Normal numbers of standard deviation `std` around 0, one value everywhere, or these in row-major order, over and over. */
 export type Init = { readonly std: number } | { readonly value: number } | { readonly values: readonly number[] };
@@ -17,6 +17,8 @@ export interface ParameterDeclaration {
 /** A declaration with its place in a model: nothing is left open. */
 export interface Parameter extends ParameterDeclaration {
   readonly init: Init;
+  /** How a matrix of few bits is held, and what it meets in products. Absent: as floats. */
+  readonly quantized?: { readonly form: QuantizedForm; readonly activations: Activations };
 }
 
 export type Tensors = Readonly<Record<string, Tensor>>;

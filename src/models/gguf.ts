@@ -188,8 +188,8 @@ function translate(from: string, { model, layer }: GgufArchitecture): readonly [
 }
 
 /** Puts rows that stand in pairs back in halves, as transformers turns them. @param x [heads * rows of a head, columns] */
-export function unpair(x: Float32Array, heads: number, columns: number): Float32Array {
-  const out = new Float32Array(x.length);
+export function unpair<T extends Float32Array | Uint8Array>(x: T, heads: number, columns: number): T {
+  const out = x.slice() as T;
   const rows = x.length / columns / heads;
   for (let head = 0; head < heads; head++) {
     for (let row = 0; row < rows; row++) {

@@ -5,6 +5,7 @@ import './primitives/reduction.ts';
 import './primitives/contraction.ts';
 import './primitives/indexing.ts';
 import './primitives/control.ts';
+import './composites/quantized.ts';
 
 export * from './error.ts';
 export * from './dtype.ts';
@@ -23,6 +24,8 @@ export { linearRecurrence } from './composites/linear-recurrence.ts';
 export type { LinearRecurrenceOptions } from './composites/linear-recurrence.ts';
 export { longConv } from './composites/long-conv.ts';
 export { layerNorm, rmsNorm } from './composites/norm.ts';
+export { QuantizedTensor, quantizedTypes } from './quantized.ts';
+export type { Activations, QuantizedForm } from './quantized.ts';
 export { rotary, rotaryTables, rotaryTablesOf } from './composites/rotary.ts';
 export { selectiveScan } from './composites/selective-scan.ts';
 export type { SelectiveScanOptions } from './composites/selective-scan.ts';

@@ -8,6 +8,7 @@ import { elementwiseCases } from './cases/elementwise.ts';
 import { indexingCases } from './cases/indexing.ts';
 import { longConvCases } from './cases/long-conv.ts';
 import { movementCases } from './cases/movement.ts';
+import { quantizedCases } from './cases/quantized.ts';
 import { recurrenceCases } from './cases/recurrence.ts';
 import { reductionCases } from './cases/reduction.ts';
 import { selectiveScanCases } from './cases/selective-scan.ts';
@@ -21,6 +22,7 @@ export const cases: readonly OperationCase[] = [
   ...controlCases,
   ...compositeCases,
   ...attentionCases,
+  ...quantizedCases,
   ...recurrenceCases,
   ...selectiveScanCases,
   ...longConvCases,

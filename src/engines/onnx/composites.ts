@@ -1,10 +1,11 @@
 // Composites that ONNX Runtime has a kernel for, where the kernel is faster than the decomposition (see LOG.md).
-import type { Operation } from '../../tensor/index.ts';
+import type { Operation, Value } from '../../tensor/index.ts';
 import type { Lowering, Rule } from './lowering.ts';
+import { matmulNBits } from './quantized.ts';
 
 interface Mapping {
-  /** Whether the kernel can do this instance; otherwise it is expanded. */
-  readonly fits: (operation: Operation) => boolean;
+  /** Whether the kernel can do this instance; otherwise it is expanded. `isBound`: whether a value is fixed when compiled. */
+  readonly fits: (operation: Operation, isBound: (value: Value) => boolean) => boolean;
   readonly rule: Rule;
   /** Operand index -> index of the result that may share its memory: the kernel appends in place. */
   readonly inPlace: Readonly<Record<number, number>>;
@@ -108,15 +109,20 @@ const rotary: Mapping = {
   inPlace: {},
 };
 
-const mappings: Readonly<Record<string, Mapping>> = { cached_attention: cachedAttention, rms_norm: rmsNorm, rotary };
+const mappings: Readonly<Record<string, Mapping>> = {
+  cached_attention: cachedAttention,
+  rms_norm: rmsNorm,
+  rotary,
+  matmul_quantized: { ...matmulNBits, inPlace: {} },
+};
 
 export const compositeRules: Readonly<Record<string, Rule>> = Object.fromEntries(
   Object.entries(mappings).map(([kind, { rule }]) => [kind, rule]),
 );
 
 /** Whether an operation is left whole for its kernel. */
-export function isMapped(operation: Operation): boolean {
-  return mappings[operation.kind]?.fits(operation) ?? false;
+export function isMapped(operation: Operation, isBound: (value: Value) => boolean): boolean {
+  return mappings[operation.kind]?.fits(operation, isBound) ?? false;
 }
 
 /** Whether the kernel may write a result into this operand's own memory. */

@@ -113,9 +113,9 @@ function lowerBody(lowering: Lowering, program: Program): string[] {
  * given. Errors: `onnx-unsupported` for what ONNX Runtime's kernels cannot do.
  */
 export function lower(source: Program, bound: ReadonlySet<string> = new Set(), mapped = true): LoweredProgram {
-  const program = withoutIdleHistory(
-    expanded(source, (operation) => mapped && isMapped(operation), mapped ? variants : {}),
-  );
+  const fixed = new Set(source.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
+  const keep = (operation: Operation) => mapped && isMapped(operation, (value) => fixed.has(value));
+  const program = withoutIdleHistory(expanded(source, keep, mapped ? variants : {}));
   const graph = new GraphBuilder(program.name || 'program');
   const lowering = new Lowering(program, graph);
   const inputs = program.inputs.map(({ name, value }) => {
