@@ -3,6 +3,7 @@ import type { FolderWriter } from '../files/atomic.node.ts';
 import { float32ToBfloat16 } from '../files/floats.ts';
 import { writeSafetensors } from '../files/safetensors-write.ts';
 import type { TensorToWrite } from '../files/safetensors-write.ts';
+import { addShards } from '../files/shards.ts';
 import type { Model } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import { configOf } from './model-config.ts';
@@ -19,7 +20,7 @@ function json(value: unknown): string {
   return `${JSON.stringify(value, undefined, 2)}\n`;
 }
 
-/** Adds config.json, model.safetensors, tokenizer.json and their companions. Errors: `not-finite`, `no-config`. */
+/** Adds config.json, the weights (in shards where they are large), tokenizer.json and their companions. Errors: `not-finite`, `no-config`. */
 export async function addModelFiles(
   folder: FolderWriter,
   parts: TrainedParts,
@@ -29,9 +30,7 @@ export async function addModelFiles(
   const { tokenizer, endOfText, pad } = vocabulary;
   const config = configOf(model, { pad, endOfText });
   await folder.file('config.json', json({ ...config, dtype }));
-  await folder.file('model.safetensors', (sink) =>
-    writeSafetensors(sink, tensorsOf(parts, [''], dtype), { format: 'pt' }),
-  );
+  await addShards(folder, tensorsOf(parts, [''], dtype));
   await folder.file('tokenizer.json', vocabulary.json);
   const spelt = (id: number | null): string | null => (id === null ? null : tokenizer.decode([id]));
   const [prefix = null] = tokenizer.definition.prefix;
