@@ -95,6 +95,15 @@ export class ChatTemplate {
  * Errors: `bad-tokenizer-config`, `bad-chat-template`.
  */
 export function readChatTemplate(tokenizer: Tokenizer, config: unknown = {}, file?: string): ChatTemplate | undefined {
+  const { source, names } = chatTemplateText(config, file);
+  return source === undefined ? undefined : new ChatTemplate(tokenizer, source, names);
+}
+
+/** The same as text, and the tokens that it may name. Errors: `bad-tokenizer-config`. */
+export function chatTemplateText(
+  config: unknown = {},
+  file?: string,
+): { readonly source: string | undefined; readonly names: Readonly<Record<'bos_token' | 'eos_token', string>> } {
   const parsed = configSchema.safeParse(config);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
@@ -105,9 +114,7 @@ export function readChatTemplate(tokenizer: Tokenizer, config: unknown = {}, fil
   }
   const { bos_token, eos_token, chat_template: stored } = parsed.data;
   const named = typeof stored === 'string' ? stored : stored?.find(({ name }) => name === 'default')?.template;
-  const source = file ?? named;
-  if (source === undefined) return undefined;
-  return new ChatTemplate(tokenizer, source, { bos_token: bos_token ?? '', eos_token: eos_token ?? '' });
+  return { source: file ?? named, names: { bos_token: bos_token ?? '', eos_token: eos_token ?? '' } };
 }
 
 /** A private character that no message holds. */

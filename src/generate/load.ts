@@ -97,7 +97,12 @@ function readTokenizer({ tokenizer, name }: ModelSource): Tokenizer {
 }
 
 /** Every parameter must be there in its shape, before memory is asked for. */
-function requireWeights(model: Model, { tensors }: StoredWeights, nameOf: (key: string) => string, name: string): void {
+export function requireWeights(
+  model: Model,
+  { tensors }: StoredWeights,
+  nameOf: (key: string) => string,
+  name: string,
+): void {
   for (const [parameter, { shape }] of Object.entries(model.parameters)) {
     const key = nameOf(parameter);
     const found = tensors.get(key)?.shape;

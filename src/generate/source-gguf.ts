@@ -2,7 +2,12 @@
 import type { GgufHeader } from '../files/gguf.ts';
 import { openedGguf, unpair } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
-import { endIdsFromGguf, tokenizerConfigFromGguf, tokenizerJsonFromGguf } from '../text/tokenizer-gguf.ts';
+import {
+  endIdsFromGguf,
+  tokenIdsFromGguf,
+  tokenizerConfigFromGguf,
+  tokenizerJsonFromGguf,
+} from '../text/tokenizer-gguf.ts';
 import type { ModelSource } from './source.ts';
 
 interface GgufFile extends GgufHeader {
@@ -17,7 +22,7 @@ export async function openGgufSource(name: string, file: GgufFile): Promise<Mode
     const ends = endIdsFromGguf(file.metadata);
     return {
       name,
-      config,
+      config: { ...config, ...tokenIdsFromGguf(file.metadata) },
       generationConfig: ends.length > 0 ? { eos_token_id: ends } : undefined,
       tokenizer: tokenizerJsonFromGguf(file.metadata),
       tokenizerConfig: tokenizerConfigFromGguf(file.metadata),

@@ -3,8 +3,15 @@
 
 import type { JsonObject } from '../files/json.ts';
 
+export interface StoredTensor {
+  readonly shape: readonly number[];
+  readonly byteLength: number;
+  /** As the format spells it: `bfloat16`, or GGUF's `Q4_1`. */
+  readonly dtype: string;
+}
+
 export interface StoredWeights {
-  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly byteLength: number }>;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** Errors: `tensor-not-float`, those of the format. */
   readFloat32(name: string): Promise<Float32Array>;
   close(): Promise<void>;

@@ -9,17 +9,23 @@ export interface GgufTensorSource {
   readonly from: string;
   readonly shape: readonly number[];
   readonly byteLength: number;
+  /** As GGUF spells it. */
+  readonly dtype: string;
   /** Set where each head's rows stand in pairs (i, i + half) and must be put back in halves: how many heads. */
   readonly pairedHeads?: number;
 }
 
-interface Architecture {
-  readonly config: (read: Reader, tensors: GgufHeader['tensors']) => JsonObject;
+/** How GGUF names the tensors of an architecture, and which it stores in another order. */
+export interface GgufNames {
   /** GGUF's name -> Hugging Face's, of tensors of the whole model and of those of a layer. */
   readonly model: Readonly<Record<string, string>>;
   readonly layer: Readonly<Record<string, string>>;
   /** The heads of GGUF's tensors whose rows are paired. */
   readonly paired?: Readonly<Record<string, 'num_attention_heads' | 'num_key_value_heads'>>;
+}
+
+interface Architecture extends GgufNames {
+  readonly config: (read: Reader, tensors: GgufHeader['tensors']) => JsonObject;
 }
 
 const llama: Architecture = {
@@ -30,6 +36,7 @@ const llama: Architecture = {
     }
     const heads = read.count('attention.head_count');
     return {
+      architectures: ['LlamaForCausalLM'],
       model_type: 'llama',
       vocab_size: tensors.get('token_embd.weight')?.shape[0],
       hidden_size: read.count('embedding_length'),
@@ -68,6 +75,7 @@ const lfm2: Architecture = {
     if (widths.length > 1) throw read.unsupported('attention.head_count_kv', keyValueHeads.join(', '));
     const heads = read.list('attention.head_count', depth).filter((count) => count > 0);
     return {
+      architectures: ['Lfm2ForCausalLM'],
       model_type: 'lfm2',
       vocab_size: tensors.get('token_embd.weight')?.shape[0],
       hidden_size: read.count('embedding_length'),
@@ -130,12 +138,18 @@ export function openedGguf({ metadata, tensors }: GgufHeader): {
   }
   const config = architecture.config(new Reader(metadata, name), tensors);
   const found = new Map<string, GgufTensorSource>();
-  for (const { name: from, shape, byteLength } of tensors.values()) {
+  for (const { name: from, shape, byteLength, type } of tensors.values()) {
     const [to, part = ''] = translate(from, architecture);
     const heads = architecture.paired?.[part];
     // The taps of a convolution are stored without the axis of one channel.
     const placed = part === 'shortconv.conv' && shape.length === 2 ? [shape[0] ?? 0, 1, shape[1] ?? 0] : shape;
-    found.set(to, { from, shape: placed, byteLength, ...(heads && { pairedHeads: Number(config[heads]) }) });
+    found.set(to, {
+      from,
+      shape: placed,
+      byteLength,
+      dtype: type.name,
+      ...(heads && { pairedHeads: Number(config[heads]) }),
+    });
   }
   return { config, tensors: found };
 }
@@ -167,6 +181,24 @@ export function unpair(x: Float32Array, heads: number, columns: number): Float32
     }
   }
   return out;
+}
+
+/** The other way: rows of each head's halves in pairs (i, i + half), as GGUF has them. @param x as `unpair` takes it */
+export function pair(x: Float32Array, heads: number, columns: number): Float32Array {
+  const out = new Float32Array(x.length);
+  const rows = x.length / columns / heads;
+  for (let head = 0; head < heads; head++) {
+    for (let row = 0; row < rows; row++) {
+      const from = (head * rows + (row % 2) * (rows / 2) + Math.floor(row / 2)) * columns;
+      out.set(x.subarray(from, from + columns), (head * rows + row) * columns);
+    }
+  }
+  return out;
+}
+
+/** The names of an architecture's tensors; undefined where it has no place in GGUF that is known here. */
+export function ggufNames(architecture: unknown): GgufNames | undefined {
+  return typeof architecture === 'string' ? architectures.get(architecture) : undefined;
 }
 
 /** Reads the metadata of one architecture. */

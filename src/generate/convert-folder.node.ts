@@ -1,0 +1,67 @@
+// A stored model as a folder that transformers and vLLM load: config.json, safetensors, tokenizer, chat template.
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeFolderAtomic } from '../files/atomic.node.ts';
+import { readManifest } from '../files/manifest.node.ts';
+import { addShards } from '../files/shards.ts';
+import { chatTemplateText } from './chat.ts';
+import type { Converted } from './convert-gguf.node.ts';
+import type { ConvertOptions, FloatType } from './convert.ts';
+import { checkedModel, floatTypeOf, packFloats } from './convert.ts';
+import { readGenerationSettings } from './settings.ts';
+import type { ModelSource } from './source.ts';
+
+/**
+ * Writes `source` as a model folder, a tensor in memory at a time. `type`: of all tensors; without it each keeps its own
+ * (float32 where it is quantised). JSON files that the source has are kept, but for the type of the weights.
+ * Errors: `weights-mismatch`, `not-finite`, those of `modelFromConfig` and `writeFolderAtomic`, the reason of the signal. What
+ * stood at `path` then still does.
+ */
+export async function convertToFolder(
+  source: ModelSource,
+  path: string,
+  {
+    type,
+    maxShardBytes,
+    ...options
+  }: ConvertOptions & { readonly type?: FloatType | undefined; readonly maxShardBytes?: number | undefined } = {},
+): Promise<Converted> {
+  const { tensors, read, model } = checkedModel(source, options);
+  const typed = [...tensors].map(([name, tensor]) => ({
+    name,
+    shape: tensor.shape,
+    dtype: type ?? floatTypeOf(tensor),
+  }));
+  const [first] = typed;
+  const dtype = typed.find(({ shape }) => shape.length > 1)?.dtype ?? first?.dtype ?? 'float32';
+  const { torch_dtype: _, ...config } = source.config as Readonly<Record<string, unknown>>;
+  const { stopIds } = readGenerationSettings(source.generationConfig, source.config);
+  const generation = {
+    bos_token_id: config['bos_token_id'],
+    eos_token_id: stopIds.length > 1 ? stopIds : stopIds[0],
+    pad_token_id: config['pad_token_id'],
+  };
+  await writeFolderAtomic(path, async (folder) => {
+    await folder.file('config.json', json({ ...config, dtype }));
+    const toWrite = typed.map((tensor) => ({
+      ...tensor,
+      data: async () => packFloats(await read(tensor.name), tensor.dtype, tensor.name),
+    }));
+    await addShards(folder, toWrite, { maxShardBytes });
+    await folder.file('generation_config.json', json(source.generationConfig ?? generation));
+    if (source.tokenizer === undefined) return;
+    const { source: chatTemplate } = chatTemplateText(source.tokenizerConfig ?? {}, source.chatTemplate);
+    await folder.file('tokenizer.json', `${JSON.stringify(source.tokenizer)}\n`);
+    const { chat_template: __, ...named } = (source.tokenizerConfig ?? {}) as Readonly<Record<string, unknown>>;
+    const common = { tokenizer_class: 'PreTrainedTokenizerFast', model_max_length: model.contextLength };
+    await folder.file('tokenizer_config.json', json({ ...common, ...named }));
+    if (chatTemplate !== undefined) await folder.file('chat_template.jinja', chatTemplate);
+  });
+  const files = await readManifest(path);
+  const { size } = await stat(join(path, 'manifest.json'));
+  return { path, bytes: files.reduce((sum, { bytes }) => sum + bytes, size), tensors: typed.length, dtype };
+}
+
+function json(value: unknown): string {
+  return `${JSON.stringify(value, undefined, 2)}\n`;
+}
