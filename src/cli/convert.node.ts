@@ -6,6 +6,7 @@ import type { GgufWriteType } from '../files/gguf-quantise.ts';
 import { convertToFolder } from '../generate/convert-folder.node.ts';
 import type { Converted } from '../generate/convert-gguf.node.ts';
 import { convertToGguf } from '../generate/convert-gguf.node.ts';
+import { convertToOnnx } from '../generate/convert-onnx.node.ts';
 import type { ConvertOptions, FloatType } from '../generate/convert.ts';
 import { openSource } from '../generate/source.node.ts';
 import type { ModelSource } from '../generate/source.ts';
@@ -19,7 +20,7 @@ import { Progress } from './progress.node.ts';
 import { writePrograms } from './stablehlo.node.ts';
 
 interface Flags {
-  readonly to: 'gguf' | 'safetensors' | 'stablehlo';
+  readonly to: 'gguf' | 'safetensors' | 'onnx' | 'stablehlo';
   readonly out: string;
   readonly dtype?: string;
   readonly maxShard?: number;
@@ -32,10 +33,18 @@ interface Flags {
 
 /** What --dtype stands for in each format; a format takes those that it has. */
 const types: Readonly<
-  Record<string, { gguf: GgufWriteType; safetensors?: FloatType; stablehlo?: 'float32' | 'bfloat16' }>
+  Record<
+    string,
+    {
+      gguf: GgufWriteType;
+      safetensors?: FloatType;
+      onnx?: 'float32' | 'float16';
+      stablehlo?: 'float32' | 'bfloat16';
+    }
+  >
 > = {
-  f32: { gguf: 'F32', safetensors: 'float32', stablehlo: 'float32' },
-  f16: { gguf: 'F16', safetensors: 'float16' },
+  f32: { gguf: 'F32', safetensors: 'float32', onnx: 'float32', stablehlo: 'float32' },
+  f16: { gguf: 'F16', safetensors: 'float16', onnx: 'float16' },
   bf16: { gguf: 'BF16', safetensors: 'bfloat16', stablehlo: 'bfloat16' },
   q8_0: { gguf: 'Q8_0' },
   q4_0: { gguf: 'Q4_0' },
@@ -45,6 +54,8 @@ const synonyms: Readonly<Record<string, string>> = { float32: 'f32', float16: 'f
 const helpText = `
   gguf         one file, --out NAME.gguf, that llama.cpp loads, tokenizer and chat template included
   safetensors  a folder that transformers and vLLM load
+  onnx         a folder with a graph that a plain ONNX Runtime runs: token ids and past state in, logits and present state
+               out (docs/onnx.md); f32, or f16 for half the size
   stablehlo    prefill.mlir, decode.mlir and training-step.mlir, which hold no weights, and programs.json, which names
                their inputs and outputs in order
 
@@ -54,6 +65,7 @@ q4_0 norms and convolutions stay float32, and with q4_0 the vocabulary's tables 
 Examples:
   lfm convert ./mine --to gguf --dtype q8_0 --out mine.gguf
   lfm convert SmolLM2-135M-Instruct.Q4_1.gguf --to safetensors --dtype bf16 --out smollm2
+  lfm convert brook-7m --to onnx --out brook-onnx
   lfm convert lfm2-350m --to stablehlo --out lfm2-text`;
 
 /** Adds `lfm convert`. */
@@ -63,7 +75,9 @@ export function registerConvert(program: Command, io: Io): void {
     .description('write a model in another format')
     .argument('<model>', 'a shipped name, a folder or a GGUF file; for stablehlo also a definition such as lfm2-350m')
     .addOption(
-      new Option('--to <format>', 'what to write').choices(['gguf', 'safetensors', 'stablehlo']).makeOptionMandatory(),
+      new Option('--to <format>', 'what to write')
+        .choices(['gguf', 'safetensors', 'onnx', 'stablehlo'])
+        .makeOptionMandatory(),
     )
     .requiredOption('--out <path>', 'the file or folder to write')
     .addOption(
@@ -101,6 +115,7 @@ async function convertWeights(io: Io, name: string, flags: Flags): Promise<Conve
       'bad-dtype',
       `--dtype ${dtype}: safetensors takes f32, f16 and bf16; use --to gguf for ${dtype}.`,
     );
+  if (to === 'onnx' && type && !type.onnx) throw new LfmError('bad-dtype', `--dtype ${dtype}: onnx takes f32 and f16.`);
   if (!force && (await stat(out).catch(() => undefined)))
     throw new LfmError('output-exists', `${out} exists already: choose another --out, or add --force to replace it.`);
   return interruptible(io, async (signal) => {
@@ -123,6 +138,7 @@ function write(
   options: ConvertOptions,
 ): Promise<Converted> {
   if (to === 'gguf') return convertToGguf(source, out, { ...options, type: type?.gguf });
+  if (to === 'onnx') return convertToOnnx(source, out, { ...options, type: type?.onnx });
   return convertToFolder(source, out, { ...options, type: type?.safetensors, maxShardBytes: maxShard });
 }
 
