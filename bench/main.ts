@@ -1,6 +1,7 @@
 // npm run bench -- NAME: lfm beside its rivals, in one run.
 import { benchDecode } from './decode.ts';
 import { benchMad } from './mad.ts';
+import { benchExports } from './exports.ts';
 import { benchGpu } from './gpu.ts';
 import { benchSequences } from './sequences.ts';
 import { benchOperators } from './operators.ts';
@@ -13,6 +14,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   sequences: benchSequences,
   gpu: benchGpu,
   operators: benchOperators,
+  exports: benchExports,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);
