@@ -91,6 +91,8 @@ for (const batch of numbers(args.batch)) {
         compileSeconds,
         msPerStep,
         tokensPerSecond: (1000 * batch) / msPerStep,
+        generated: steps * (runs + 1),
+        peakMemoryBytes: engine.memoryStats()?.[0]?.peakBytesInUse,
         bytesPerStep: bytes,
         bandwidthShare: (bytes * 1000) / msPerStep / Number(args.bandwidth),
         bandwidthShareOfCapacity:

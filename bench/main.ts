@@ -1,4 +1,5 @@
 // npm run bench -- NAME: lfm beside its rivals, in one run.
+import { benchCollectives } from './collectives.ts';
 import { benchDecode } from './decode.ts';
 import { benchMad } from './mad.ts';
 import { benchExports } from './exports.ts';
@@ -13,6 +14,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   mad: benchMad,
   sequences: benchSequences,
   gpu: benchGpu,
+  collectives: benchCollectives,
   operators: benchOperators,
   exports: benchExports,
 };

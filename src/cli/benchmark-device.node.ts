@@ -113,7 +113,7 @@ function textOf(shape: string, found: DeviceBenchmark): string {
     ['tokens/s', `${found.tokensPerSecond.toFixed(0)} (${found.tokensPerSecondPerDevice.toFixed(0)} a device)`],
     ['MFU', mfu === undefined ? 'unknown: no peak is known for this device and type' : `${(100 * mfu).toFixed(1)}%`],
     ['compiled in', `${found.compileSeconds.toFixed(1)} s${found.fromCache > 0 ? ', from the cache' : ''}`],
-    ['host, of a step', `${(100 * found.hostShare).toFixed(1)}%`],
+    ['devices wait for host', `${(100 * found.hostShare).toFixed(1)}%`],
     ['memory planned', `${formatBytes(found.plannedBytes)} a device`],
     [
       'memory measured',

@@ -12,6 +12,7 @@ import { importOperators } from './import.node.ts';
 import { registerInspect } from './inspect.node.ts';
 import type { Io } from './io.node.ts';
 import { Interrupted } from './io.node.ts';
+import { registerPlot } from './plot.node.ts';
 import { registerTrain } from './train.node.ts';
 
 /** Runs one command line, without the names of Node and of the script. Answers the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C. */
@@ -45,6 +46,7 @@ async function createProgram(io: Io): Promise<Command> {
   registerGenerate(program, io);
   registerChat(program, io);
   registerTrain(program, io);
+  registerPlot(program, io);
   registerInspect(program, io);
   registerCatalog(program, io);
   registerCompare(program, io);

@@ -2,6 +2,7 @@
 import type { RunEvent, RunResult } from '../train/run.node.ts';
 import { formatCount, formatSeconds } from './format.node.ts';
 import type { Io } from './io.node.ts';
+import { describePlan } from './plan-report.node.ts';
 
 export interface Teller {
   tell(event: RunEvent): void;
@@ -132,6 +133,8 @@ function describe(event: Exclude<RunEvent, { kind: 'progress' } | { kind: 'step'
         `${formatCount(event.parameters)} parameters on ${event.engine}; ${event.steps} steps${from}`,
       ].join('\n');
     }
+    case 'plan':
+      return describePlan(event);
     case 'heldOut':
       return `step ${event.step}  held-out ${event.bitsPerByte.toFixed(3)} bits a byte, ${event.natsPerToken.toFixed(3)} nats a token`;
     case 'checkpoint':

@@ -1,15 +1,19 @@
 // lfm train: runs a recipe in a folder, under Ctrl-C.
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
+import type { Device } from '../liquid/index.ts';
+import { planRecipe } from '../train/plan-recipe.node.ts';
 import { readRecipe } from '../train/recipe-file.node.ts';
 import type { Recipe } from '../train/recipe.ts';
 import { parseRecipe, withSteps } from '../train/recipe.ts';
 import type { RunResult } from '../train/run.node.ts';
 import { runRecipe } from '../train/run.node.ts';
+import { deviceOption } from './costs.node.ts';
 import type { Io } from './io.node.ts';
 import { Interrupted, interruptible, processIo } from './io.node.ts';
 import type { EngineFlags } from './options.node.ts';
 import { addEngineOptions, engineChoice, meshOf } from './options.node.ts';
+import { describePlan } from './plan-report.node.ts';
 import { JsonTeller, TextTeller } from './train-report.node.ts';
 
 interface Flags extends EngineFlags {
@@ -18,6 +22,8 @@ interface Flags extends EngineFlags {
   readonly resume?: boolean;
   readonly steps?: number;
   readonly json?: boolean;
+  readonly plan?: boolean;
+  readonly device?: Device;
 }
 
 const helpText = `
@@ -26,6 +32,7 @@ Examples:
   lfm train hello --data book.txt --resume   after an interruption, go on
   lfm train brook-7m --data books.txt stories.txt --engine xla
   lfm train my-recipe.js --out runs/first --json
+  lfm train lfm2-350m --plan --device h100   what it will take; nothing is trained
 
 Exit codes: 0 done, 2 a mistake or a run that failed, 130 interrupted (with a checkpoint).`;
 
@@ -34,15 +41,20 @@ export function registerTrain(program: Command, io: Io = processIo): void {
   const command = program
     .command('train')
     .description('train a model as a recipe says; checkpoints, metrics and a plot go to runs/NAME')
-    .argument('<recipe>', 'a .json, .js or .ts file, or one that ships with lfm: hello, brook-7m')
+    .argument('<recipe>', 'a .json, .js or .ts file, or one that ships with lfm: hello, brook-7m, lfm2-350m, liquid-6b')
     .option('--data <file...>', 'text to train on (.txt or .jsonl, plain or .br or .gz), as FILE or SOURCE=FILE')
     .option('--out <dir>', 'the folder of the run (default: runs/NAME)')
     .option('--resume', 'go on from the newest checkpoint')
     .option('--steps <n>', 'train this many steps; warm-up and decay keep their shares', wholeNumber)
     .option('--mesh <axes>', 'devices of the engine xla to divide the training over, as data=2,fsdp=4', meshOf);
   addEngineOptions(command)
+    .option('--plan', 'tell memory, arithmetic, collectives and the speed to expect, and train nothing')
+    .addOption(deviceOption())
     .addHelpText('after', helpText)
-    .action(async (name: string, flags: Flags) => run(io, name, applyFlags(await readRecipe(name), flags), flags));
+    .action(async (name: string, flags: Flags) => {
+      const recipe = applyFlags(await readRecipe(name), flags);
+      return flags.plan ? tellPlan(io, recipe, flags) : run(io, name, recipe, flags);
+    });
 }
 
 function wholeNumber(value: string): number {
@@ -53,6 +65,11 @@ function wholeNumber(value: string): number {
 function applyFlags(recipe: Recipe, flags: Flags): Recipe {
   const chosen = parseRecipe({ ...recipe, engine: { ...recipe.engine, ...engineChoice(flags) } });
   return flags.steps === undefined ? chosen : withSteps(chosen, flags.steps);
+}
+
+async function tellPlan(io: Io, recipe: Recipe, { device, json }: Flags): Promise<void> {
+  const plan = await planRecipe(recipe, device ?? {});
+  io.stdout.write(json ? `${JSON.stringify(plan, undefined, 2)}\n` : `${describePlan(plan)}\n`);
 }
 
 async function run(io: Io, name: string, recipe: Recipe, flags: Flags): Promise<void> {

@@ -69,6 +69,19 @@ describe('lfm train [onnx]', () => {
     expect(said.out).not.toContain('\r');
   });
 
+  it('tells its plan before it trains, or alone with --plan, and what to change where it does not fit', async () => {
+    const { recipe, text, out } = await prepared();
+    const said = pretended();
+    await lfm(said, recipe, '--data', text, '--out', out, '--steps', '1');
+    expect(said.out).toMatch(/\nplan: \S+ parameters on one device, float32\n {2}memory of each device {2}about \d/);
+    const alone = pretended();
+    await lfm(alone, recipe, '--plan', '--mesh', 'fsdp=2', '--device', 'flops=1e12,bandwidth=1e11,memory=100000');
+    expect(alone.out).toMatch(/^plan: .* on 2 devices \(fsdp=2\)/);
+    expect(alone.out).toMatch(/each device sends {6}\S+ \S+ a step, gathering weights/);
+    expect(alone.out).toMatch(/to expect .* MFU/);
+    expect(alone.out).toContain('does not fit');
+  });
+
   it('redraws one line on a terminal', async () => {
     const { recipe, text, out } = await prepared();
     const said = pretended(true);

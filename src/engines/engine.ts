@@ -57,6 +57,8 @@ export interface Engine {
   readonly description: string;
   /** The devices that arrays and programs may be divided over, by axis; absent or undefined for one device. */
   readonly mesh?: Readonly<Record<string, number>> | undefined;
+  /** What one device is called, and the bytes that programs may use of its memory, where it tells. */
+  readonly device?: { readonly kind: string; readonly memoryBytes: number | undefined };
   /** Whether a training step runs better as one program, whose gradients never leave it, than as two. */
   readonly fusesSteps?: boolean;
   compile(program: Program, options?: CompileOptions): Promise<Executable>;

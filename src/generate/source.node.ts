@@ -7,6 +7,7 @@ import { openGguf } from '../files/gguf.node.ts';
 import { findPackage } from '../host/package.node.ts';
 import { catalogue } from '../models/catalogue.ts';
 import type { CatalogueEntry } from '../models/entry.ts';
+import { genomeEntry } from '../models/genome.ts';
 import { LfmError } from '../tensor/error.ts';
 import { openGgufSource } from './source-gguf.ts';
 import type { ModelSource } from './source.ts';
@@ -17,8 +18,8 @@ export type ResolvedModel =
   | { readonly kind: 'definition'; readonly name: string; readonly entry: CatalogueEntry };
 
 /**
- * What MODEL stands for: a shipped name, a folder, a GGUF file, or an entry of the catalogue, in this order (`./NAME` is always
- * a folder). Errors: `model-missing` with what there is, `hub-unsupported`.
+ * What MODEL stands for: a shipped name, a folder, a GGUF file, an entry of the catalogue, or a genome, in this order (`./NAME`
+ * is always a folder). Errors: `model-missing` with what there is, `hub-unsupported`, `bad-genome`.
  */
 export async function resolveModel(name: string): Promise<ResolvedModel> {
   const shipped = join(await weightsFolder(), name);
@@ -28,7 +29,7 @@ export async function resolveModel(name: string): Promise<ResolvedModel> {
   if (found?.isDirectory()) return { kind: 'folder', name: basename(resolve(name)), path: name };
   if (found?.isFile() && /\.gguf$/i.test(name))
     return { kind: 'gguf', name: basename(name).replace(/\.gguf$/i, ''), path: name };
-  const entry = Object.hasOwn(catalogue, name) ? catalogue[name] : undefined;
+  const entry = Object.hasOwn(catalogue, name) ? catalogue[name] : genomeEntry(name);
   if (entry) return { kind: 'definition', name, entry };
   if (found)
     throw new LfmError(

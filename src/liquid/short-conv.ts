@@ -1,6 +1,6 @@
 // short_conv: y = out(C * conv(B * u)), with B, C, u made from x. LFM2's gated short convolution (arXiv 2511.23404).
 import type { Tensor } from '../tensor/index.ts';
-import { add, causalConv, LfmError, linear, mul, split } from '../tensor/index.ts';
+import { add, causalConv, chunk, LfmError, linear, mul, reshape } from '../tensor/index.ts';
 import { operator } from './operator.ts';
 import { bias, weight } from './parameter.ts';
 import { fixed } from './state.ts';
@@ -33,7 +33,16 @@ export const shortConv = operator(
         );
       return { tail: fixed([kernel - 1, d]) };
     },
-    featurize: (p, x_BTD) => split(project(x_BTD, p['in_proj.weight'], p['in_proj.bias']), ['b', 'c', 'u']),
+    // Three matrices of one product, seen as [3, d, d]: devices that divide channels then hold the same ones of all three.
+    featurize: (p, x_BTD) => {
+      const d = x_BTD.dim(-1);
+      const parts_BT3D = linear(x_BTD, reshape(p['in_proj.weight'], [3, d, d]));
+      const biased_BT3D = p['in_proj.bias'] ? add(parts_BT3D, reshape(p['in_proj.bias'], [3, d])) : parts_BT3D;
+      const [b = x_BTD, c = x_BTD, u = x_BTD] = chunk(biased_BT3D, 3, biased_BT3D.rank - 2).map((part) =>
+        reshape(part, x_BTD.shape),
+      );
+      return { b, c, u };
+    },
     mix: (p, { b, c, u }, { tail }, { lengths, segments }) => {
       const { y, next } = causalConv(mul(b, u), p['conv.weight'], { tail, lengths, segments });
       const filtered = p['conv.bias'] ? add(y, p['conv.bias']) : y;

@@ -234,13 +234,13 @@ export function dotGeneral(lhs: Tensor, rhs: Tensor, attributes: DotAttributes):
   return emitOne('dot_general', [lhs, rhs], attributes);
 }
 
-/** y = x wᵀ: x [..., in], w [out, in] as checkpoints store it; y [..., out]. */
+/** y = x wᵀ: x [..., in], w [out..., in] as checkpoints store it; y [..., out...]. */
 export function linear(x: Tensor, w: Tensor): Tensor {
   return dotGeneral(x, w, {
     lhsBatching: [],
     rhsBatching: [],
     lhsContracting: [x.rank - 1],
-    rhsContracting: [1],
+    rhsContracting: [w.rank - 1],
     preferredType: x.dtype,
   });
 }

@@ -43,7 +43,10 @@ export interface DeviceBenchmark {
   /** Of the step's program or programs; `fromCache`: how many came from the disk. */
   readonly compileSeconds: number;
   readonly fromCache: number;
-  /** Time that this process takes to hand a step over, as a share of a step: unseen while a step is under way. */
+  /**
+   * Share of the time in which this process had not handed the next step over when the one before ended: what the devices wait
+   * for the host.
+   */
   readonly hostShare: number;
   /** Of one device, as the compiler planned the largest program; and the most that any device held, where it tells. */
   readonly plannedBytes: number;
@@ -80,18 +83,23 @@ export async function benchmarkDevices(options: DeviceBenchmarkOptions): Promise
       Math.floor(random.uniform() * model.head.classes),
     );
     const { tokens = () => repeated } = options;
-    let launching = 0;
     const results: Promise<StepResult>[] = [];
+    /** Of each step: when it was handed over, and when it had ended. */
+    const [launched, ended]: [number[], number[]] = [[], []];
     const launch = async () => {
-      const at = performance.now();
-      const { result } = await trainer.step(tokens(results.length), results.length + 1, 3e-4);
-      launching += performance.now() - at;
-      results.push(result);
+      const step = results.length;
+      const { result } = await trainer.step(tokens(step), step + 1, 3e-4);
+      launched[step] = performance.now();
+      results.push(
+        result.then((found) => {
+          ended[step] = performance.now();
+          return found;
+        }),
+      );
       await results.at(-1 - IN_FLIGHT);
     };
     for (let step = 0; step < WARM_UP; step++) await launch();
     await Promise.all(results);
-    launching = 0;
     const from = performance.now();
     for (let step = 0; step < steps; step++) await launch();
     const losses = (await Promise.all(results)).map(({ loss }) => loss);
@@ -101,7 +109,7 @@ export async function benchmarkDevices(options: DeviceBenchmarkOptions): Promise
     const { total: parameters } = parameterCounts(model);
     const flopsPerToken = trainingFlopsPerToken(model, length);
     const tokensPerSecond = (batch * length * 1000) / msPerStep;
-    const peak = dtype === 'bfloat16' ? peakFlops(engine.deviceKind) : undefined;
+    const peak = dtype === 'bfloat16' ? peakFlops(engine.device.kind) : undefined;
     const measured = engine.memoryStats()?.map(({ peakBytesInUse, bytesInUse }) => peakBytesInUse ?? bytesInUse);
     const found = {
       engine: engine.description,
@@ -118,7 +126,7 @@ export async function benchmarkDevices(options: DeviceBenchmarkOptions): Promise
       flopsPerToken,
       mfu: peak && (flopsPerToken * tokensPerSecond) / (peak * devices),
       ...watched.compiled(),
-      hostShare: launching / steps / msPerStep,
+      hostShare: waitedFor(launched, ended) / steps / msPerStep,
       plannedBytes: plannedBytes(watched.executables),
       measuredBytes: measured && Math.max(...measured),
       collectives: collectivesOf(watched.executables),
@@ -129,6 +137,12 @@ export async function benchmarkDevices(options: DeviceBenchmarkOptions): Promise
   } finally {
     await engine.close();
   }
+}
+
+/** Milliseconds, after the warm-up and the first step that was timed, from a step's end to the next one's hand-over. */
+function waitedFor(launched: readonly number[], ended: readonly number[]): number {
+  const waits = launched.slice(WARM_UP + 1).map((at, index) => Math.max(0, at - (ended[WARM_UP + index] ?? at)));
+  return waits.reduce((sum, wait) => sum + wait, 0);
 }
 
 /** The engine, and what it compiles through it. */

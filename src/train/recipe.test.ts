@@ -125,7 +125,7 @@ describe('files of the sources', () => {
 
 describe('recipe files', () => {
   it('ship with the package, and are valid', async () => {
-    expect(await shippedRecipes()).toEqual(['brook-7m', 'hello']);
+    expect(await shippedRecipes()).toEqual(['brook-7m', 'hello', 'lfm2-350m', 'liquid-6b']);
     const sizes: Record<string, number> = {};
     for (const name of await shippedRecipes()) {
       const { model, tokenizer, batch } = await readRecipe(name);

@@ -17,6 +17,9 @@ import { lockFolder } from './lock.node.ts';
 import type { StepReport } from './loop.ts';
 import { MetricsLog, stepLine } from './metrics.node.ts';
 import { addModelFiles } from './model-folder.node.ts';
+import { peakFlops } from './peak-flops.ts';
+import type { PlanReport, PlannedDevice } from './plan-report.ts';
+import { reportPlan, requestOf } from './plan-report.ts';
 import { writePlot } from './plot.node.ts';
 import type { Recipe } from './recipe.ts';
 import { assignFiles, withoutEmptySources } from './recipe-data.ts';
@@ -32,6 +35,7 @@ export type RunEvent =
   | { readonly kind: 'recipe'; readonly folder: string; readonly recipe: Recipe }
   | { readonly kind: 'notice'; readonly text: string }
   | ({ readonly kind: 'progress' } & Progress)
+  | ({ readonly kind: 'plan' } & PlanReport)
   | {
       readonly kind: 'begin';
       readonly engine: string;
@@ -144,6 +148,16 @@ function inheritFiles(recipe: Recipe, checkpoint: Checkpoint | undefined): Recip
   return { ...recipe, data: { ...recipe.data, sources } };
 }
 
+/** FLOP/s are known of GPUs in bfloat16. */
+function deviceOf({ device }: Engine, { engine: { dtype } }: Recipe): PlannedDevice {
+  const flops = device && dtype === 'bfloat16' ? peakFlops(device.kind) : undefined;
+  return {
+    name: device?.kind,
+    ...(flops !== undefined && { flops }),
+    ...(device?.memoryBytes !== undefined && { memory: device.memoryBytes }),
+  };
+}
+
 /** An engine's options as its opener takes them: what the recipe leaves open is not there. */
 function engineOf({ engine: { name, threads, plugin, mesh } }: Recipe): Parameters<typeof openEngine>[0] {
   return {
@@ -210,6 +224,10 @@ class Run {
     const sources = corpora.map(({ info, fingerprint, train, heldOut }, index) => {
       const { name = '', weight = 1 } = recipe.data.sources[index] ?? {};
       return { name, weight, fingerprint, train, heldOut, textBytes: info.train.textBytes + info.heldOut.textBytes };
+    });
+    tell({
+      kind: 'plan',
+      ...reportPlan(requestOf(recipe, model, engine.mesh), recipe.steps, deviceOf(engine, recipe)),
     });
     const session = await createSession({
       engine,

@@ -8,6 +8,7 @@ import type { HostArray, Program } from '../tensor/index.ts';
 import type { AdamWOptions } from './adamw.ts';
 import { adamWDefaults, updateProgram, updateScalars } from './adamw.ts';
 import { fusedStepProgram } from './fused-step.ts';
+import { explainMemory } from './plan.ts';
 import { shardingsFor } from './sharding.ts';
 
 export interface TrainerOptions {
@@ -58,9 +59,30 @@ export interface Trainer {
 
 /**
  * Compiles the programs and uploads the first values, each device of a mesh its part. Errors: `bad-batch` for one that the
- * devices cannot share, the engine's, and those of the model's programs.
+ * devices cannot share; `out-of-device-memory`, here or in a step, with what was planned and the nearest that fits; the
+ * engine's, and those of the model's programs.
  */
 export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
+  const { engine, model, batch, dtype = 'float32', recompute = false } = options;
+  const request = { model, batch: { accumulate: 1, ...batch }, dtype, recompute, mesh: engine.mesh };
+  const explained = <T>(work: Promise<T>): Promise<T> =>
+    work.catch((error: unknown) => {
+      throw explainMemory(error, request, engine.device?.memoryBytes);
+    });
+  const trainer = await explained(openTrainer(options));
+  return {
+    ...trainer,
+    get parameters() {
+      return trainer.parameters;
+    },
+    async step(...given) {
+      const { result } = await explained(trainer.step(...given));
+      return { result: explained(result) };
+    },
+  };
+}
+
+async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const { engine, model, batch, optimizer = adamWDefaults, dtype = 'float32', recompute = false, start } = options;
   const { size, length, accumulate = 1 } = batch;
   const lossOptions = { batch: size, length, dtype, checkpoint: recompute };

@@ -202,10 +202,10 @@ export class Emitter {
     return ref.dtype === dtype ? ref : this.one('stablehlo.convert', [ref], { dtype, shape: ref.shape });
   }
 
-  /** Over a mesh, keeps every dimension but one whole on each device. */
-  wholeBut(ref: Ref, axis: number): Ref {
+  /** Over a mesh, keeps every dimension but these whole on each device. */
+  wholeBut(ref: Ref, axes: readonly number[]): Ref {
     if (!this.mesh) return ref;
-    const dimensions = ref.shape.map((_, dimension) => (dimension === axis ? '{?}' : '{}'));
+    const dimensions = ref.shape.map((_, dimension) => (axes.includes(dimension) ? '{?}' : '{}'));
     const sharding = `sharding = #sdy.sharding<@mesh, [${dimensions.join(', ')}]>`;
     return this.one('sdy.sharding_constraint', [ref], ref, sharding);
   }

@@ -57,8 +57,8 @@ export interface XlaEngine extends Engine {
   compile(program: Program, options?: CompileOptions): Promise<XlaExecutable>;
   /** 'cpu', 'cuda', … */
   readonly platform: string;
-  /** What the vendor calls the device: 'cpu', 'NVIDIA H100 80GB HBM3', … */
-  readonly deviceKind: string;
+  /** `kind`: 'cpu', 'NVIDIA H100 80GB HBM3', … */
+  readonly device: NonNullable<Engine['device']>;
   /** Of each device that this process drives; undefined where the platform keeps no statistics (the CPU). */
   memoryStats(): readonly MemoryStats[] | undefined;
   /** Undefined for one device, where shardings are ignored. */
@@ -239,7 +239,7 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
     name: 'xla',
     description: `xla (${client.platform}, ${placement.kind}${mesh ? ` over ${meshText(mesh)}` : ''}, PJRT ${major}.${minor}, ${plugin.name ?? plugin.path})`,
     platform: client.platform,
-    deviceKind: placement.kind,
+    device: { kind: placement.kind, memoryBytes: placement.memoryStats()?.[0]?.bytesLimit },
     memoryStats: () => placement.memoryStats(),
     mesh,
     fusesSteps: true,

@@ -1,4 +1,5 @@
 // Data-dependent reads and writes in StableHLO, whose own rules for indices outside are ours: reads clamp, writes are dropped.
+import { byteLength, countOf } from '../../tensor/index.ts';
 import type { GatherAttributes, ScatterAttributes } from '../../tensor/primitives/indexing.ts';
 import type { Rule } from './emitter.ts';
 import { integerArray, sumType } from './emitter.ts';
@@ -34,7 +35,7 @@ export const indexingRules: Readonly<Record<string, Rule>> = {
     const given = `dimension_numbers = #stablehlo.gather<${numbers.join(', ')}>, slice_sizes = ${integerArray(sizes)}, indices_are_sorted = false`;
     // Rows of a table whose other dimensions are divided: bring the table together, not what is picked from it, which
     // XLA could only do by copying all of it to every device.
-    const table = a.batchDims === 0 ? emitter.wholeBut(emitter.ref(x), a.axis) : emitter.ref(x);
+    const table = a.batchDims === 0 ? emitter.wholeBut(emitter.ref(x), [a.axis]) : emitter.ref(x);
     emitter.define(
       result,
       emitter.one('stablehlo.gather', [table, emitter.ref(indices)], emitter.typeOf(result), given),
@@ -61,15 +62,23 @@ export const indexingRules: Readonly<Record<string, Rule>> = {
     });
     const flags = `indices_are_sorted = false, unique_indices = ${!adds}`;
     const given = `scatter_dimension_numbers = #stablehlo.scatter<${numbers.join(', ')}>, ${flags}`;
+    // Sums of rows that devices hold apart: either each device adds up its own and the tables are summed, twice the table's
+    // bytes in float32, or the rows are brought together first, which is less for a vocabulary and a batch of usual sizes.
+    const [rows, at] = [emitter.ref(updates), emitter.ref(indices)];
+    const table = byteLength(dtype, countOf(emitter.dims(result.shape)));
+    const gathers = a.batchDims === 0 && adds && byteLength(rows.dtype, countOf(rows.shape)) < 2 * table;
     const operands = [
       emitter.convert(emitter.ref(x), dtype),
-      emitter.ref(indices),
-      emitter.convert(emitter.ref(updates), dtype),
+      gathers ? emitter.wholeBut(at, []) : at,
+      emitter.convert(
+        gathers ? emitter.wholeBut(rows, windowAxes(x.shape.length, indices.shape.length, a)) : rows,
+        dtype,
+      ),
     ];
     const written = emitter.one('stablehlo.scatter', operands, { dtype, shape: emitter.dims(result.shape) }, given, [
       body,
     ]);
-    const whole = a.batchDims === 0 ? emitter.wholeBut(written, a.axis) : written;
+    const whole = a.batchDims === 0 && !gathers ? emitter.wholeBut(written, [a.axis]) : written;
     emitter.define(result, emitter.convert(whole, result.dtype));
   },
   dynamic_slice: (emitter, { operands, results: [result] }) => {

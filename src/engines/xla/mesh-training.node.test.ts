@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { gradientProgram, initialise } from '../../liquid/index.ts';
 import { fromHuggingFace, lfm2 } from '../../models/lfm2.ts';
-import { add, countOf, Random, trace } from '../../tensor/index.ts';
+import { add, countOf, full, Random, scatterInto, trace } from '../../tensor/index.ts';
 import { adamWDefaults, updateProgram, updateScalars } from '../../train/adamw.ts';
 import type { Buffer } from '../engine.ts';
 import { arrayOf } from './device-array.node.ts';
@@ -209,6 +209,39 @@ describe.skipIf(!cpuPlugin)('training steps over a mesh [xla]', () => {
     expect(parts).toEqual(new Array<string>(8).fill(`4,${1 << 14}`));
     expect((await engine.download(big)).every((value) => Number(value) === 0)).toBe(true);
     for (const buffer of [packed, big]) buffer.dispose();
+    await engine.close();
+  });
+
+  it.each([
+    [{ data: 4 }, { axes: [[], []] }],
+    [{ fsdp: 4 }, { axes: [[], ['fsdp']] }],
+  ])('brings rows together for a table’s gradient, which is more, over %j', async (mesh, table) => {
+    const axis = Object.keys(mesh);
+    const rows = { axes: [axis, []] };
+    const types = { at: { dtype: 'int32', shape: [8, 4] }, dy: { dtype: 'float32', shape: [8, 4, 16] } } as const;
+    const program = trace('table', types, ({ at, dy }) => ({
+      sums: scatterInto(full('float32', [64, 16], 0), at, dy, { axis: 0, batchDims: 0, reducer: 'add' }),
+    }));
+    const engine = await open(mesh);
+    const shardings = { at: rows, dy: { axes: [axis, [], []] }, sums: table };
+    const executable = await engine.compile(program, { shardings });
+    const at = Int32Array.from({ length: 32 }, (_, i) => (i * i) % 7);
+    const dy = Float32Array.from({ length: 512 }, (_, i) => i % 11);
+    const expected = new Float32Array(64 * 16);
+    dy.forEach((value, i) => {
+      const to = (at[Math.floor(i / 16)] ?? 0) * 16 + (i % 16);
+      expected[to] = (expected[to] ?? 0) + value;
+    });
+    const inputs = {
+      at: await engine.upload('int32', [8, 4], at, shardings.at),
+      dy: await engine.upload('float32', [8, 4, 16], dy, shardings.dy),
+    };
+    const { sums } = await executable.run(inputs);
+    expect(sums && (await engine.download(sums))).toEqual(expected);
+    const kinds = executable.collectives().flat();
+    expect(kinds.map(({ kind }) => kind)).not.toContain('all-reduce');
+    expect(Math.max(...kinds.map(({ resultBytes }) => resultBytes))).toBeLessThanOrEqual(4 * 512);
+    for (const buffer of [inputs.at, inputs.dy, sums]) buffer?.dispose();
     await engine.close();
   });
 

@@ -50,6 +50,14 @@ const otherReductions: OperationCase[] = [
   reduced('reduce min of nothing is infinity', f([2, 0]), t.min, [1]),
   // 300 equal terms: sums in bfloat16 would stop growing at 256.
   reduced('reduce sum of many', f([2, 300], { list: [1] }), t.sum, [1], { floats: allFloats }),
+  // One after another in float32, a million squares lose about a hundredth: the norm of all gradients is such a sum.
+  testCase({
+    kind: 'reduce',
+    name: 'reduce sum of a million squares',
+    inputs: { x: f([256, 4096], { list: [1e-3, 3e-4, 2e-3] }) },
+    body: ({ x }) => ({ y: t.sum(t.mul(x, x), [0, 1]) }),
+    tolerance: { relative: 1e-5, absolute: 0 },
+  }),
   reduced('reduce sum over strided axes', f([3, 2, 2, 3]), t.sum, [0, 2], { differentiable: ['x'] }),
   reduced('mean', f([2, 3, 5]), t.mean, [0, 2], { differentiable: ['x'], floats: allFloats }),
   testCase({
