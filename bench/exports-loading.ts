@@ -2,19 +2,24 @@
 import { spawn } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { openGguf } from '../src/files/gguf.node.ts';
 import { ROOT } from '../test/root.ts';
 
 export interface Loading {
   readonly who: string;
   /** From before the file is opened to the first token, the library being loaded; the median of the rounds. */
   readonly firstTokenMs: number;
-  /** Of the process from its start. */
+  /** Of the process from its start; lfm's runs from source, which is compiled meanwhile. */
   readonly processMs: number;
   readonly peakMB: number;
   readonly afterMB: number;
-  /** Anonymous memory over the size of the file. */
+  /** Anonymous memory over the size of the file, and over that of its weights in float32. */
   readonly peakOfFile: number;
   readonly afterOfFile: number;
+  readonly peakOfFloat32: number;
+  readonly afterOfFloat32: number;
+  /** The token that it gave. */
+  readonly token: number;
 }
 
 const EVERY_MS = 4;
@@ -39,6 +44,9 @@ export async function measureLoading(path: string, rounds: number): Promise<Load
   for (let round = 0; round <= rounds; round++)
     for (const [who, words] of Object.entries(commands)) (found[who] ??= []).push(await measure(words));
   const { size } = await stat(path);
+  const { tensors, close } = await openGguf(path);
+  await close();
+  const wide = [...tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 4), 0);
   return Object.entries(found).map(([who, [, ...kept]]) => {
     const of = (pick: (round: Round) => number) => median(kept.map(pick));
     const [peak, after] = [of((round) => round.peak), of((round) => round.after)];
@@ -50,6 +58,9 @@ export async function measureLoading(path: string, rounds: number): Promise<Load
       afterMB: Math.round(after / 1e6),
       peakOfFile: Number((peak / size).toFixed(2)),
       afterOfFile: Number((after / size).toFixed(2)),
+      peakOfFloat32: Number((peak / wide).toFixed(2)),
+      afterOfFloat32: Number((after / wide).toFixed(2)),
+      token: kept[0]?.token ?? -1,
     };
   });
 }

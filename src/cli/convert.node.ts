@@ -55,7 +55,7 @@ const helpText = `
   gguf         one file, --out NAME.gguf, that llama.cpp loads, tokenizer and chat template included
   safetensors  a folder that transformers and vLLM load
   onnx         a folder with a graph that a plain ONNX Runtime runs: token ids and past state in, logits and present state
-               out (docs/onnx.md); f32, or f16 for half the size
+               out (docs/onnx.md); f32, which is its default, or f16 for half the size
   stablehlo    prefill.mlir, decode.mlir and training-step.mlir, which hold no weights, and programs.json, which names
                their inputs and outputs in order
 
@@ -87,7 +87,7 @@ export function registerConvert(program: Command, io: Io): void {
         throw new InvalidArgumentError(`Expected one of ${Object.keys(types).join(', ')}.`);
       }),
     )
-    .option('--max-shard <size>', 'safetensors: most bytes a file, such as 500MB or 5GB', byteCount, 5e9)
+    .option('--max-shard <size>', 'safetensors: most bytes a file, such as 500MB (default: 5GB)', byteCount)
     .option('--force', 'replace what stands at --out')
     .option('--batch <n>', 'stablehlo: rows of each program', positive, 1)
     .option('--length <n>', 'stablehlo: tokens a row of prefill and training', positive, 512)
