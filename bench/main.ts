@@ -5,6 +5,7 @@ import { benchMad } from './mad.ts';
 import { benchExports } from './exports.ts';
 import { benchGpu } from './gpu.ts';
 import { benchSequences } from './sequences.ts';
+import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
 import { benchTrain } from './train.ts';
 
@@ -14,6 +15,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   mad: benchMad,
   sequences: benchSequences,
   gpu: benchGpu,
+  memory: benchMemory,
   collectives: benchCollectives,
   operators: benchOperators,
   exports: benchExports,

@@ -1,11 +1,15 @@
 // The entry point `.`: load a model and use it, the same in Node and in a browser.
 export { load } from './generate/load.ts';
 export type { LoadOptions, LoadProgress } from './generate/load.ts';
-export type { ChatMessage } from './generate/chat.ts';
+export type { ChatMessage, ChatOptions } from './generate/chat.ts';
 export type { FinishReason } from './generate/generator.ts';
 export type { LanguageModel, TextOptions } from './generate/model.ts';
 export type { Completion, Reply, Usage } from './generate/reply.ts';
+export { parseToolCalls, ReplyParts } from './generate/reply-parts.ts';
+export type { ParsedReply, ReplyPart, ReplyPartsOptions } from './generate/reply-parts.ts';
 export type { SamplingOptions } from './generate/sampler.ts';
+export { renderToolCalls, renderTools } from './generate/tool-calls.ts';
+export type { Tool, ToolCall, ToolCallStyle } from './generate/tool-calls.ts';
 export type { Engine } from './engines/engine.ts';
 export { defineModel } from './liquid/index.ts';
 export type { Model, ModelOptions } from './liquid/index.ts';

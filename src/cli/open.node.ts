@@ -1,11 +1,13 @@
 // Loading a model for a command: with progress, under Ctrl-C, and given back whatever happens.
 import { load } from '../generate/load.ts';
 import type { LanguageModel } from '../generate/model.ts';
+import { missingFromHub } from '../generate/source.node.ts';
 import type { Io } from './io.node.ts';
 import { interruptible } from './io.node.ts';
 import type { EngineFlags } from './options.node.ts';
 import { engineChoice } from './options.node.ts';
 import { Progress } from './progress.node.ts';
+import { pullShown } from './pull.node.ts';
 
 export async function withModel<T>(
   io: Io,
@@ -13,6 +15,8 @@ export async function withModel<T>(
   flags: EngineFlags,
   use: (model: LanguageModel, signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
+  const missing = await missingFromHub(name);
+  if (missing) await pullShown(io, missing, false);
   const model = await interruptible(io, async (signal) => {
     const progress = new Progress(io.stderr, `Loading ${name}`);
     try {

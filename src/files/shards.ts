@@ -10,7 +10,7 @@ import { writeSafetensors } from './safetensors-write.ts';
 import type { ByteSink, TensorToWrite } from './safetensors-write.ts';
 
 /** More than any published model has; a bound on open files. */
-const MAX_SHARDS = 4096;
+export const MAX_SHARDS = 4096;
 /** What a file may hold where the caller does not say: transformers' measure for many years. */
 const DEFAULT_SHARD_BYTES = 5e9;
 

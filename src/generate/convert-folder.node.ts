@@ -6,7 +6,7 @@ import { writeFolderAtomic } from '../files/atomic.node.ts';
 import { readManifest } from '../files/manifest.node.ts';
 import { addShards } from '../files/shards.ts';
 import type { Model } from '../liquid/index.ts';
-import { chatTemplateText } from './chat.ts';
+import { chatTemplateTexts } from './chat.ts';
 import type { Converted } from './convert-gguf.node.ts';
 import type { ConvertOptions, FloatType } from './convert.ts';
 import { checkedModel, floatTypeOf, packFloats } from './convert.ts';
@@ -67,11 +67,14 @@ export async function addTextFiles(
   await folder.file('generation_config.json', json(source.generationConfig ?? generation));
   if (source.tokenizer === undefined) return;
   await folder.file('tokenizer.json', `${JSON.stringify(source.tokenizer)}\n`);
-  const { chat_template: __, ...named } = (source.tokenizerConfig ?? {}) as Readonly<Record<string, unknown>>;
+  const { sources } = chatTemplateTexts(source.tokenizerConfig ?? {}, source.chatTemplate);
+  const { chat_template: stored, ...named } = (source.tokenizerConfig ?? {}) as Readonly<Record<string, unknown>>;
   const common = { tokenizer_class: 'PreTrainedTokenizerFast', model_max_length: contextLength };
-  await folder.file('tokenizer_config.json', json({ ...common, ...named }));
-  const { source: chatTemplate } = chatTemplateText(source.tokenizerConfig ?? {}, source.chatTemplate);
-  if (chatTemplate !== undefined) await folder.file('chat_template.jinja', chatTemplate);
+  await folder.file(
+    'tokenizer_config.json',
+    json({ ...common, ...named, ...(Array.isArray(stored) && { chat_template: stored }) }),
+  );
+  if (sources['default'] !== undefined) await folder.file('chat_template.jinja', sources['default']);
 }
 
 function json(value: unknown): string {

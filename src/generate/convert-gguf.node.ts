@@ -8,7 +8,7 @@ import { pair, toGguf } from '../models/index.ts';
 import type { GgufExport } from '../models/index.ts';
 import { ggufTokenizer } from '../text/tokenizer-gguf-write.ts';
 import { readTokenizerJson } from '../text/tokenizer-json.ts';
-import { chatTemplateText } from './chat.ts';
+import { chatTemplateTexts } from './chat.ts';
 import type { ConvertOptions } from './convert.ts';
 import { checkedModel, floatTypeOf, requireHalf } from './convert.ts';
 import { readGenerationSettings } from './settings.ts';
@@ -85,7 +85,7 @@ function commonest(types: readonly GgufWriteType[]): GgufWriteType {
 function tokenizerOf(source: ModelSource, { metadata, tensors }: GgufExport): Record<string, GgufWriteValue> {
   if (source.tokenizer === undefined) return {};
   const tokenizer = readTokenizerJson(source.tokenizer);
-  const { source: chatTemplate, names } = chatTemplateText(source.tokenizerConfig ?? {}, source.chatTemplate);
+  const { sources, names } = chatTemplateTexts(source.tokenizerConfig ?? {}, source.chatTemplate);
   const ids = source.config as Readonly<Record<string, unknown>>;
   const idOf = (key: string): number | undefined => {
     const id = ids[key];
@@ -99,7 +99,7 @@ function tokenizerOf(source: ModelSource, { metadata, tensors }: GgufExport): Re
     bosId: named ?? idOf('bos_token_id'),
     endIds: stopIds,
     padId: idOf('pad_token_id'),
-    chatTemplate,
+    chatTemplate: sources['default'],
     ...(typeof architecture === 'string' && { architecture }),
   });
 }

@@ -12,7 +12,7 @@ import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
 import { LanguageModel, requireFit } from './model.ts';
 import { readGenerationSettings } from './settings.ts';
-import type { ModelSource, StoredWeights } from './source.ts';
+import type { FetchOptions, ModelSource, StoredWeights } from './source.ts';
 import { disposeBuffers } from './state.ts';
 
 export interface LoadProgress {
@@ -27,17 +27,19 @@ export interface LoadOptions {
   /** Operators that the model names and lfm does not have, as `operator(name, define)` answers them. */
   readonly operators?: readonly OperatorConstructor[] | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Told of a model that comes from the hub, before it is read. */
+  readonly onDownload?: FetchOptions['onDownload'];
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Loads a model by the name of a shipped one, by its folder or by a GGUF file (in a browser, by the folder's URL). Dispose it,
- * or hold it with `await using`. Weights of any floating-point type are computed in float32.
+ * Loads a model by the name of a shipped one, by its folder, by a GGUF file (in a browser, by the folder's URL), or by its name
+ * on the hub, OWNER/NAME, from where it is downloaded once: `lfm pull` asks first. Dispose it, or hold it with `await using`. Weights of any floating-point type are computed in float32.
  * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`,
  * `vocabulary-mismatch` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const source = await openSource(name);
+  const source = await openSource(name, options);
   try {
     options.signal?.throwIfAborted();
     return await loadSource(source, options);

@@ -3,7 +3,7 @@ import type { Engine } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { LfmError } from '../tensor/index.ts';
-import type { ChatMessage, ChatTemplate } from './chat.ts';
+import type { ChatMessage, ChatOptions, ChatTemplate } from './chat.ts';
 import type { FinishReason, Generator } from './generator.ts';
 import type { TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
@@ -15,6 +15,8 @@ export interface TextOptions extends SamplingOptions {
   readonly maxTokens?: number | undefined;
   /** The text ends before any of these, even where one lies across tokens. */
   readonly stop?: string | readonly string[] | undefined;
+  /** Control tokens that the model writes stand in the text, as `parseToolCalls` needs them. Default false. */
+  readonly keepSpecialTokens?: boolean | undefined;
   /** Ends the generation with the signal's reason as error. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -76,11 +78,11 @@ export class LanguageModel implements AsyncDisposable {
    * `model-closed`, the signal's reason.
    */
   generate(text: string, options: TextOptions = {}): Reply {
-    return this.#reply(Array.from(this.tokenizer.encode(text)), options);
+    return this.#reply(Array.from(this.tokenizer.encode(text)), options, true);
   }
 
   /** Answers the last message. Errors: `no-chat-template` for a base model, `bad-messages`, and those of `generate`. */
-  chat(messages: readonly ChatMessage[], options: TextOptions = {}): Reply {
+  chat(messages: readonly ChatMessage[], options: TextOptions & ChatOptions = {}): Reply {
     const { chatTemplate } = this.#parts;
     if (!chatTemplate) {
       throw new LfmError(
@@ -88,21 +90,22 @@ export class LanguageModel implements AsyncDisposable {
         `${this.name} is a base model: it has no chat template and was not trained to answer. Use generate, which continues a text.`,
       );
     }
-    return this.#reply(chatTemplate.encode(messages), options);
+    return this.#reply(chatTemplate.encode(messages, options), options, options.continueFinalMessage ?? false);
   }
 
-  #reply(prompt: readonly number[], options: TextOptions): Reply {
+  /** `continues`: the answer goes on where the prompt's text ends. */
+  #reply(prompt: readonly number[], options: TextOptions, continues: boolean): Reply {
     const usage = { promptTokens: prompt.length, completionTokens: 0 };
     return new Reply(
-      this.#stream(prompt, options, () => usage.completionTokens++),
+      this.#stream(prompt, options, continues, () => usage.completionTokens++),
       () => ({ ...usage }),
     );
   }
 
-  async *#stream(prompt: readonly number[], options: TextOptions, onToken: () => void): TextStream {
+  async *#stream(prompt: readonly number[], options: TextOptions, continues: boolean, onToken: () => void): TextStream {
     const { sampling = {}, stopIds } = this.#parts;
-    const { stop = [], signal, maxTokens } = options;
-    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: true });
+    const { stop = [], signal, maxTokens, keepSpecialTokens = false } = options;
+    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: !keepSpecialTokens, continues });
     const stops = new StopFinder(typeof stop === 'string' ? [stop] : stop);
     const tokens = this.generator.generate(prompt, { ...merge(sampling, options), maxTokens, stopIds }, signal);
     try {

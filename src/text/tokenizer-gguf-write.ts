@@ -21,17 +21,18 @@ export interface GgufTokenizerOptions {
 
 /**
  * Metadata by key.
- * Errors: `tokenizer-unsupported` for what GGUF cannot say: splits that no name there stands for, several tokens before or
- * after a text.
+ * Errors: `tokenizer-unsupported` for what GGUF cannot say: splits that no name there stands for, words of characters,
+ * several tokens before or after a text.
  */
 export function ggufTokenizer(
   { definition }: Tokenizer,
   { vocabSize, bosId, endIds = [], padId, chatTemplate, architecture }: GgufTokenizerOptions,
 ): Record<string, GgufWriteValue> {
-  const { tokens, merges, addedTokens, prefix, suffix, preTokenizer, ignoreMerges } = definition;
+  const { tokens, merges, addedTokens, prefix, suffix, characters } = definition;
+  if (characters) throw unsupported('words of characters, as SentencePiece makes them, which are not written yet');
   if (prefix.length > 1 || suffix.length > 1)
     throw unsupported(`${prefix.length} tokens before a text and ${suffix.length} after it; at most one each`);
-  const pre = preTokenizerName(preTokenizer, ignoreMerges, architecture);
+  const pre = preTokenizerName(definition, architecture);
   if (pre === undefined) throw unsupported('splits that none of its names for pre-tokenizers stands for');
   const [bos = bosId] = prefix;
   const [eos = endIds[0]] = suffix;
