@@ -2,6 +2,7 @@
 import { benchCollectives } from './collectives.ts';
 import { benchDecode } from './decode.ts';
 import { benchMad } from './mad.ts';
+import { benchExports } from './exports.ts';
 import { benchGpu } from './gpu.ts';
 import { benchSequences } from './sequences.ts';
 import { benchMemory } from './memory.ts';
@@ -21,6 +22,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   operators: benchOperators,
   'operator-table': benchOperatorTable,
   parity: benchParity,
+  exports: benchExports,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

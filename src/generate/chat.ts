@@ -176,6 +176,18 @@ export class ChatTemplate {
  * Errors: `bad-tokenizer-config`, `bad-chat-template`.
  */
 export function readChatTemplate(tokenizer: Tokenizer, config: unknown = {}, file?: string): ChatTemplate | undefined {
+  const { sources, names } = chatTemplateTexts(config, file);
+  return Object.keys(sources).length === 0 ? undefined : new ChatTemplate(tokenizer, sources, names);
+}
+
+/** Templates as text by name (`default` is the usual one), and the tokens that they may name. Errors: `bad-tokenizer-config`. */
+export function chatTemplateTexts(
+  config: unknown = {},
+  file?: string,
+): {
+  readonly sources: Readonly<Record<string, string>>;
+  readonly names: Readonly<Record<'bos_token' | 'eos_token', string>>;
+} {
   const parsed = configSchema.safeParse(config);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
@@ -188,8 +200,7 @@ export function readChatTemplate(tokenizer: Tokenizer, config: unknown = {}, fil
   const listed = typeof stored === 'string' ? [{ name: 'default', template: stored }] : (stored ?? []);
   const sources = Object.fromEntries(listed.map(({ name, template }) => [name, template]));
   if (file !== undefined) sources['default'] = file;
-  if (Object.keys(sources).length === 0) return undefined;
-  return new ChatTemplate(tokenizer, sources, { bos_token: bos_token ?? '', eos_token: eos_token ?? '' });
+  return { sources, names: { bos_token: bos_token ?? '', eos_token: eos_token ?? '' } };
 }
 
 /** A message as templates know it. Thoughts stand under each of the names that are in use. */

@@ -5,7 +5,12 @@ import { requireFinite } from '../files/quantized.ts';
 import type { GgufTensorSource } from '../models/index.ts';
 import { openedGguf, unpair } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
-import { endIdsFromGguf, tokenizerConfigFromGguf, tokenizerJsonFromGguf } from '../text/tokenizer-gguf.ts';
+import {
+  endIdsFromGguf,
+  tokenIdsFromGguf,
+  tokenizerConfigFromGguf,
+  tokenizerJsonFromGguf,
+} from '../text/tokenizer-gguf.ts';
 import type { ModelSource, StoredTensor, StoredWeights } from './source.ts';
 
 interface GgufFile extends GgufHeader {
@@ -27,7 +32,7 @@ export async function openGgufSource(name: string, file: GgufFile): Promise<Mode
     const ends = endIdsFromGguf(file.metadata);
     return {
       name,
-      config,
+      config: { ...config, ...tokenIdsFromGguf(file.metadata) },
       generationConfig: ends.length > 0 ? { eos_token_id: ends } : undefined,
       tokenizer: tokenizerJsonFromGguf(file.metadata),
       tokenizerConfig: tokenizerConfigFromGguf(file.metadata),
@@ -53,7 +58,10 @@ function weightsIn(name: string, file: GgufFile, tensors: ReadonlyMap<string, Gg
     tensors: new Map(
       [...tensors].map(([key, tensor]): [string, StoredTensor] => {
         const form = formOf(tensor);
-        return [key, { shape: tensor.shape, byteLength: tensor.byteLength, ...(form && { quantized: form }) }];
+        return [
+          key,
+          { shape: tensor.shape, byteLength: tensor.byteLength, dtype: tensor.dtype, ...(form && { quantized: form }) },
+        ];
       }),
     ),
     async readFloat32(key) {

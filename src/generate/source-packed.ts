@@ -108,6 +108,7 @@ function matrixOf(
   return {
     shape: [rows, blocks * block],
     byteLength: [packed, scales, minimums].reduce((sum, part) => sum + (part?.byteLength ?? 0), 0),
+    dtype: `int${bits}`,
     quantized: { bits, block, affine: minimums !== undefined },
   };
 }

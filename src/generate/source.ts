@@ -9,6 +9,8 @@ export interface StoredTensor {
   readonly shape: readonly number[];
   /** As stored: of a packed matrix, all its parts. */
   readonly byteLength: number;
+  /** As the format spells it: `bfloat16`, or GGUF's `Q4_1`. */
+  readonly dtype: string;
   /** Of a matrix that is stored packed. */
   readonly quantized?: QuantizedForm;
 }

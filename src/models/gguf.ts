@@ -10,14 +10,16 @@ export interface GgufTensorSource {
   readonly from: string;
   readonly shape: readonly number[];
   readonly byteLength: number;
+  /** As GGUF spells it. */
+  readonly dtype: string;
   /** Set where each head's rows stand in pairs (i, i + half) and must be put back in halves: how many heads. */
   readonly pairedHeads?: number;
   /** Set where the file holds one more than the checkpoint that it was made of: Gemma's norms. */
   readonly plusOne?: boolean;
 }
 
-export interface GgufArchitecture {
-  readonly config: (read: Reader, tensors: GgufHeader['tensors']) => JsonObject;
+/** How GGUF names the tensors of an architecture, and which it stores in another order. */
+export interface GgufNames {
   /** GGUF's name -> Hugging Face's, of tensors of the whole model and of those of a layer. */
   readonly model: Readonly<Record<string, string>>;
   readonly layer: Readonly<Record<string, string>>;
@@ -27,11 +29,16 @@ export interface GgufArchitecture {
   readonly plusOne?: RegExp;
 }
 
+export interface GgufArchitecture extends GgufNames {
+  readonly config: (read: Reader, tensors: GgufHeader['tensors']) => JsonObject;
+}
+
 const llama: GgufArchitecture = {
   config: (read, tensors) => {
     const experts = read.number('expert_count', 0);
     const heads = read.count('attention.head_count');
     return {
+      architectures: [experts > 0 ? 'MixtralForCausalLM' : 'LlamaForCausalLM'],
       model_type: experts > 0 ? 'mixtral' : 'llama',
       ...(experts > 0 && { num_local_experts: experts, num_experts_per_tok: read.count('expert_used_count') }),
       vocab_size: tensors.get('token_embd.weight')?.shape[0],
@@ -73,6 +80,7 @@ const lfm2: GgufArchitecture = {
     if (widths.length > 1) throw read.unsupported('attention.head_count_kv', keyValueHeads.join(', '));
     const heads = read.list('attention.head_count', depth).filter((count) => count > 0);
     return {
+      architectures: ['Lfm2ForCausalLM'],
       model_type: 'lfm2',
       vocab_size: tensors.get('token_embd.weight')?.shape[0],
       hidden_size: read.count('embedding_length'),
@@ -148,7 +156,7 @@ export function openedGguf({ metadata, tensors }: GgufHeader): {
   const config = architecture.config(new Reader(metadata, name), tensors);
   const found = new Map<string, GgufTensorSource>();
   const factors: [RotaryKey, string][] = [];
-  for (const { name: from, shape, byteLength } of tensors.values()) {
+  for (const { name: from, shape, byteLength, type } of tensors.values()) {
     const keys = Object.hasOwn(rotaryFactors, from) ? rotaryFactors[from] : undefined;
     if (keys && config.rope_scaling) {
       factors.push(...keys.map((key): [RotaryKey, string] => [key, from]));
@@ -164,6 +172,7 @@ export function openedGguf({ metadata, tensors }: GgufHeader): {
       from,
       shape: placed,
       byteLength,
+      dtype: type.name,
       ...(heads && { pairedHeads: Number(config[heads]) }),
       ...(architecture.plusOne?.test(part) && { plusOne: true }),
     });
@@ -199,6 +208,24 @@ export function unpair<T extends Float32Array | Uint8Array>(x: T, heads: number,
     }
   }
   return out;
+}
+
+/** The other way: rows of each head's halves in pairs (i, i + half), as GGUF has them. @param x as `unpair` takes it */
+export function pair(x: Float32Array, heads: number, columns: number): Float32Array {
+  const out = new Float32Array(x.length);
+  const rows = x.length / columns / heads;
+  for (let head = 0; head < heads; head++) {
+    for (let row = 0; row < rows; row++) {
+      const from = (head * rows + (row % 2) * (rows / 2) + Math.floor(row / 2)) * columns;
+      out.set(x.subarray(from, from + columns), (head * rows + row) * columns);
+    }
+  }
+  return out;
+}
+
+/** The names of an architecture's tensors; undefined where it has no place in GGUF that is known here. */
+export function ggufNames(architecture: unknown): GgufNames | undefined {
+  return typeof architecture === 'string' ? architectures.get(architecture) : undefined;
 }
 
 /** Reads the metadata of one architecture. */

@@ -94,7 +94,9 @@ export function parametersOf(model: Model, json: unknown, stored: Tensors, name:
 }
 
 export type { ParameterReader } from './checkpoint.ts';
-export { openedGguf, unpair } from './gguf.ts';
+export { openedGguf, pair, unpair } from './gguf.ts';
+export { toGguf } from './gguf-export.ts';
+export type { GgufExport } from './gguf-export.ts';
 export type { GgufTensorSource } from './gguf.ts';
 export { fromHuggingFace, lfm2, toHuggingFace } from './lfm2.ts';
 export type { Lfm2Config, Shapes } from './lfm2.ts';

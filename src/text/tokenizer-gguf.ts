@@ -5,6 +5,8 @@ import type { JsonObject } from '../files/json.ts';
 import type { GgufValue } from '../files/gguf.ts';
 import { LfmError } from '../tensor/error.ts';
 import { LFM2_PATTERN } from './scan.ts';
+import { parseNormalizer, parsePreTokenizer } from './tokenizer-json-parts.ts';
+import type { TokenizerDefinition } from './tokenizer.ts';
 import { SPM_MARK, spmMerges } from './spm.ts';
 
 type Metadata = ReadonlyMap<string, GgufValue>;
@@ -17,7 +19,12 @@ const split = (pattern: string) => ({
   behavior: 'Isolated',
   invert: false,
 });
-const bytes = (useRegex: boolean) => ({ type: 'ByteLevel', add_prefix_space: false, use_regex: useRegex });
+const bytes = (useRegex: boolean) => ({
+  type: 'ByteLevel',
+  add_prefix_space: false,
+  trim_offsets: true,
+  use_regex: useRegex,
+});
 const steps = (...pretokenizers: JsonObject[]): JsonObject => ({ type: 'Sequence', pretokenizers });
 
 const GPT2 = steps(bytes(true));
@@ -59,11 +66,31 @@ function named(names: readonly string[], kind: Kind): [string, Kind][] {
   return names.map((name) => [name, kind]);
 }
 
+/**
+ * The name that GGUF has for such splits; among several, one that takes words whole as told, and the architecture's own.
+ * undefined: none has them.
+ */
+export function preTokenizerName(
+  { preTokenizer, normalizer = [], ignoreMerges }: TokenizerDefinition,
+  architecture?: string,
+): string | undefined {
+  const wanted = JSON.stringify([normalizer, preTokenizer, ignoreMerges]);
+  const names = [...kinds].flatMap(([name, kind]) => {
+    const of = [
+      parseNormalizer(kind.normalizer),
+      parsePreTokenizer(kind.preTokenizer, true),
+      kind.ignoreMerges ?? false,
+    ];
+    return typeof name === 'string' && JSON.stringify(of) === wanted ? name : [];
+  });
+  return names.find((name) => name === architecture) ?? names[0];
+}
+
 /** Kinds of token (llama.cpp, llama_token_type). */
-const NORMAL = 1;
-const CONTROL = 3;
-const USER_DEFINED = 4;
-const UNUSED = 5;
+export const NORMAL = 1;
+export const CONTROL = 3;
+export const USER_DEFINED = 4;
+export const UNUSED = 5;
 
 /**
  * A tokenizer.json of the same tokens, merges and splits; undefined when the file has no tokenizer.
@@ -89,7 +116,7 @@ export function tokenizerJsonFromGguf(metadata: Metadata): JsonObject | undefine
     if (ids.has(content)) throw invalid(`tokenizer.ggml.tokens[${id}]`, 'a token of its own', content);
     ids.set(content, id);
     if (type === CONTROL || type === USER_DEFINED)
-      addedTokens.push({ id, content, special: type === CONTROL, normalized: false });
+      addedTokens.push({ id, content, ...plainToken, special: type === CONTROL });
   }
   const spell = (key: string): string[] => {
     const id = tokenId(metadata, key, tokens.length);
@@ -101,6 +128,8 @@ export function tokenizerJsonFromGguf(metadata: Metadata): JsonObject | undefine
   const after = flag(metadata, 'tokenizer.ggml.add_eos_token', false);
   return {
     version: '1.0',
+    truncation: null,
+    padding: null,
     added_tokens: addedTokens,
     normalizer: isSpm ? spmNormalizer(leads) : kind.normalizer,
     pre_tokenizer: kind.preTokenizer,
@@ -129,7 +158,18 @@ export function tokenizerConfigFromGguf(metadata: Metadata): JsonObject {
     throw invalid('tokenizer.chat_template', 'a text', chatTemplate);
   const tokens = metadata.has('tokenizer.ggml.tokens') ? strings(metadata, 'tokenizer.ggml.tokens') : [];
   const token = (name: string) => tokens[tokenId(metadata, `tokenizer.ggml.${name}_token_id`, tokens.length) ?? -1];
-  return { bos_token: token('bos'), eos_token: token('eos'), chat_template: chatTemplate };
+  return {
+    bos_token: token('bos'),
+    eos_token: token('eos'),
+    pad_token: token('padding'),
+    chat_template: chatTemplate,
+  };
+}
+
+/** What config.json says of single tokens. Errors: `tokenizer-invalid`. */
+export function tokenIdsFromGguf(metadata: Metadata): JsonObject {
+  const id = (name: string) => tokenId(metadata, `tokenizer.ggml.${name}_token_id`, Infinity) ?? null;
+  return { bos_token_id: id('bos'), eos_token_id: id('eos'), pad_token_id: id('padding') };
 }
 
 /** The ids that end a text: of a sentence, and of a turn where the file tells it apart. Errors: `tokenizer-invalid`. */
@@ -138,6 +178,8 @@ export function endIdsFromGguf(metadata: Metadata): number[] {
   return [...new Set(ids.filter((id) => id !== undefined))];
 }
 
+/** What the `tokenizers` library wants said of every added token. */
+const plainToken = { single_word: false, lstrip: false, rstrip: false, normalized: false };
 /** Spaces as marks, and one before each stretch of text where the file says so. */
 function spmNormalizer(leads: boolean): JsonObject {
   const replace = { type: 'Replace', pattern: { String: ' ' }, content: SPM_MARK };
@@ -155,11 +197,14 @@ function spmDecoder(leads: boolean): JsonObject {
 }
 
 function template(before: readonly string[], after: readonly string[], ids: ReadonlyMap<string, number>): JsonObject {
-  const special = (content: string) => ({ SpecialToken: { id: content, type_id: 0 } });
+  const around = (sequence: string, type: number) => {
+    const special = (content: string) => ({ SpecialToken: { id: content, type_id: type } });
+    return [...before.map(special), { Sequence: { id: sequence, type_id: type } }, ...after.map(special)];
+  };
   return {
     type: 'TemplateProcessing',
-    single: [...before.map(special), { Sequence: { id: 'A', type_id: 0 } }, ...after.map(special)],
-    pair: [],
+    single: around('A', 0),
+    pair: [...around('A', 0), ...around('B', 1)],
     special_tokens: Object.fromEntries(
       [...new Set([...before, ...after])].map((content) => [
         content,
