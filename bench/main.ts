@@ -4,6 +4,7 @@ import { benchDecode } from './decode.ts';
 import { benchMad } from './mad.ts';
 import { benchGpu } from './gpu.ts';
 import { benchSequences } from './sequences.ts';
+import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
 import { benchTrain } from './train.ts';
 
@@ -13,6 +14,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   mad: benchMad,
   sequences: benchSequences,
   gpu: benchGpu,
+  memory: benchMemory,
   collectives: benchCollectives,
   operators: benchOperators,
 };

@@ -9,6 +9,8 @@ import {
   flopsOfProgram,
   gatedDelta,
   linearAttention,
+  liv,
+  livClasses,
   mamba2,
   moe,
   shortConv,
@@ -27,6 +29,12 @@ const operators = (d: number): Readonly<Record<string, Operator>> => ({
   mamba2: mamba2({ headDim: 64, stateSize: 64 }),
   swiglu: swiglu({ intermediateSize: 3 * d }),
   moe: moe({ experts: 8, activeExperts: 2, intermediateSize: d }),
+  // Classes of the design space that equal none of these.
+  ...Object.fromEntries(
+    livClasses
+      .filter(({ name }) => ['SA-2', 'Rec-1', 'Rec-2', 'GConv-2'].includes(name))
+      .map(({ name, parts }) => [name, liv(parts)]),
+  ),
 });
 
 /** The operator's gradients with respect to its input and its parameters, of a weighted sum of its output. */

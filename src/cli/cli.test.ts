@@ -197,6 +197,26 @@ describe('inspect', () => {
     expect(out).toMatch(/parameters +\d/);
     expect(out).toMatch(/1 +attention, swiglu/);
   });
+
+  it('draws a table of a genome, and says which gene is wrong', async () => {
+    const { code, out } = await run(['inspect', 'genome:31122-91111-31122,hiddenSize=256,vocabSize=100']);
+    expect(code).toBe(0);
+    expect(out).toMatch(/genome +31122-91111-31122\n/);
+    expect(out).toMatch(/0 +SA-3 +[\d.K]+ +liv.keys: rows \[1, 64\]; liv.values: rows \[1, 64\]\n/);
+    expect(out).toMatch(/2 +SA-3 +[\d.K]+ +SA-3: b, v of layer 0\n/);
+    const random = ['inspect', 'genome:random,seed=5,livs=3,hiddenSize=256', '--json'];
+    expect((await run(random)).out).toBe((await run(random)).out);
+    for (const [name, message] of [
+      ['genome:31122-99111', /gene 2 of LIV 2 \(featurizer-sharing group of GMemless\) is 9; expected 1 to 2/],
+      ['genome:31111,hiddenSize=100', /hidden size of 100 .* 256 can/],
+      ['genome:31111,width=100', /expected sizes as hiddenSize=512, .*; found "width=100"/],
+      ['genome:31111-', /LIV 2: expected 5 numbers/],
+    ] as const) {
+      const wrong = await run(['inspect', name]);
+      expect(wrong.code).toBe(2);
+      expect(wrong.err).toMatch(message);
+    }
+  });
 });
 
 describe('the rest', () => {

@@ -6,16 +6,19 @@ import type { Device, Link, Memory, Model, RunType, Speed } from '../liquid/inde
 import {
   decodeFlops,
   formatLength,
+  genomeOf,
   layerStack,
   memoryAt,
+  nameOf,
   operatorsOf,
   parameterCounts,
   prefillFlops,
+  printGenome,
   speedOn,
   stateBytes,
 } from '../liquid/index.ts';
 import { modelFromConfig } from '../models/index.ts';
-import { countOf } from '../tensor/index.ts';
+import { countOf, LfmError } from '../tensor/index.ts';
 import { deviceOption, dtypeOption } from './costs.node.ts';
 import { formatBytes, formatCount, formatDuration, formatTable } from './format.node.ts';
 import type { Io } from './io.node.ts';
@@ -26,6 +29,8 @@ const LENGTHS = [1, 1024, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
 export interface Inspection {
   readonly name: string;
   readonly architecture: unknown;
+  /** Where a genome says all that its layers are. */
+  readonly genome?: string;
   readonly vocabulary: number;
   readonly hiddenSize: number;
   readonly contextLength: number;
@@ -60,14 +65,14 @@ export function registerInspect(program: Command, io: Io): void {
   program
     .command('inspect')
     .description('show the layers, parameters and state of a model')
-    .argument('<model>', 'a shipped name, a folder, a GGUF file, or a definition such as lfm2-350m')
+    .argument('<model>', 'a shipped name, a folder, a GGUF file, a definition such as lfm2-350m, or genome:GENES')
     .addOption(deviceOption())
     .addOption(dtypeOption())
     .option('--svg <file>', 'draw the layers into a file')
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
-      '\nExamples:\n  lfm inspect lfm2-1.2b\n  lfm inspect lfm2-1.2b --device raspberry-pi-5\n  lfm inspect ./mine --json',
+      '\nExamples:\n  lfm inspect lfm2-1.2b\n  lfm inspect lfm2-1.2b --device raspberry-pi-5\n  lfm inspect ./mine --json\n  lfm inspect genome:71111-91111-31111-91111,hiddenSize=512',
     )
     .action(async (name: string, flags: Flags) => {
       const found = await openDefinition(name);
@@ -94,12 +99,14 @@ export async function openDefinition(name: string): Promise<{ name: string; mode
 
 export function inspect(name: string, model: Model, { device, dtype }: Flags): Inspection {
   const { total, active } = parameterCounts(model);
+  const genome = genomeTextOf(model);
   const lengths = [...LENGTHS.filter((length) => length < model.contextLength), model.contextLength];
   const at = <T>(cost: (length: number) => T): Readonly<Record<string, T>> =>
     Object.fromEntries(lengths.map((length) => [length, cost(length)]));
   return {
     name,
     architecture: model.config?.['model_type'] ?? null,
+    ...(genome !== undefined && { genome }),
     vocabulary: model.head.classes,
     hiddenSize: model.hiddenSize,
     contextLength: model.contextLength,
@@ -114,7 +121,7 @@ export function inspect(name: string, model: Model, { device, dtype }: Flags): I
       const shapes = Object.entries(model.parameters).filter(([key]) => within(key));
       const states = Object.entries(model.states).filter(([key]) => key.startsWith(`layers.${depth}.`));
       return {
-        operators: operatorsOf(layer).map(({ name: operator }) => operator),
+        operators: operatorsOf(layer).map(nameOf),
         links: model.links.filter((link) => link.depth === depth).map(describeLink),
         parameters: shapes.reduce((sum, [, { shape }]) => sum + countOf(shape), 0),
         states: states.map(
@@ -125,6 +132,15 @@ export function inspect(name: string, model: Model, { device, dtype }: Flags): I
   };
 }
 
+function genomeTextOf(model: Model): string | undefined {
+  try {
+    return printGenome(genomeOf(model).genome);
+  } catch (error) {
+    if (error instanceof LfmError && error.code === 'no-genome') return undefined;
+    throw error;
+  }
+}
+
 function describeLink({ kind, operator, leader, names }: Link): string {
   return `${operator}: ${kind === 'weights' ? 'weights' : names.join(', ')} of layer ${leader}`;
 }
@@ -133,6 +149,7 @@ function describe(found: Inspection, dtype: RunType): string {
   const { name, architecture, parameters, activeParameters, contextLength, hiddenSize, vocabulary, layers } = found;
   const facts = [
     ['architecture', String(architecture ?? 'of its own')],
+    ...(found.genome === undefined ? [] : [['genome', found.genome]]),
     ['parameters', `${formatCount(parameters)} (${parameters})`],
     ['active for a token', `${formatCount(activeParameters)} (${activeParameters})`],
     ['hidden size', String(hiddenSize)],

@@ -12,6 +12,7 @@ import { importOperators } from './import.node.ts';
 import { registerInspect } from './inspect.node.ts';
 import type { Io } from './io.node.ts';
 import { Interrupted } from './io.node.ts';
+import { registerPull } from './pull.node.ts';
 import { registerPlot } from './plot.node.ts';
 import { registerTrain } from './train.node.ts';
 
@@ -50,6 +51,7 @@ async function createProgram(io: Io): Promise<Command> {
   registerInspect(program, io);
   registerCatalog(program, io);
   registerCompare(program, io);
+  registerPull(program, io);
   registerConvert(program, io);
   registerBenchmark(program, io);
   registerEngines(program, io);

@@ -86,21 +86,34 @@ async function run(io: Io, name: string, recipe: Recipe, flags: Flags): Promise<
         ...(data && { data }),
         ...(out !== undefined && { out }),
         ...(resume && { resume }),
+        resumeCommand: (mesh) => resumeCommand(name, mesh ? { ...flags, mesh } : flags),
       });
     } finally {
       teller.clear();
     }
   });
-  teller.end(result, nextCommand(recipe, name, result, out));
+  teller.end(result, nextCommand(recipe, name, result, flags));
   if (result.stopped) throw new Interrupted('interrupted');
 }
 
 /** What to type next: to hear the model, or to go on. */
-function nextCommand(recipe: Recipe, name: string, { final }: RunResult, out: string | undefined): string {
-  const lfm = process.env['npm_command'] === 'exec' ? 'npx lfm' : 'lfm';
-  if (final === undefined)
-    return `${lfm} train ${quote(name)}${out === undefined ? '' : ` --out ${quote(out)}`} --resume`;
-  return `${lfm} generate ${quote(final)} "${recipe.sample.prompt.replaceAll(/["\\$`]/g, '\\$&')}"`;
+function nextCommand(recipe: Recipe, name: string, { final }: RunResult, flags: Flags): string {
+  if (final === undefined) return resumeCommand(name, flags);
+  return `${program()} generate ${quote(final)} "${recipe.sample.prompt.replaceAll(/["\\$`]/g, '\\$&')}"`;
+}
+
+/** What to type to go on as the run was begun; the text is the one of before. */
+function resumeCommand(name: string, { out, engine, threads, plugin, mesh, steps }: Flags): string {
+  const axes = mesh && Object.entries(mesh).map(([axis, size]) => `${axis}=${size}`);
+  const options = { out, engine, threads, plugin, mesh: axes?.join(), steps };
+  const words = Object.entries(options).flatMap(([option, value]) =>
+    value === undefined ? [] : [`--${option}`, option === 'mesh' ? String(value) : quote(String(value))],
+  );
+  return [program(), 'train', quote(name), ...words, '--resume'].join(' ');
+}
+
+function program(): string {
+  return process.env['npm_command'] === 'exec' ? 'npx lfm' : 'lfm';
 }
 
 /** A word as a shell reads it. */

@@ -1,5 +1,6 @@
 // The one interface of all engines: compile a program, run it over buffers that the engine owns.
 import type { DType, HostArray, Program } from '../tensor/index.ts';
+import type { Part } from '../tensor/part.ts';
 
 /**
  * An array in an engine's memory. Whoever holds it disposes it; a donated buffer is disposed by the run that takes it.
@@ -23,6 +24,14 @@ export interface Sharding {
   readonly axes: readonly (readonly string[])[];
   /** What a compiler hears first when shardings disagree; 0, the default, comes before 1. */
   readonly priority?: number;
+}
+
+/** A block of an array, which some of the mesh's devices hold, each all of it. */
+export interface BufferPart extends Part {
+  /** Their places in the mesh, ascending; those of other processes among them. */
+  readonly devices: readonly number[];
+  /** Copies the block out of one of them, into `into` where given. Errors: `not-addressable` for another process's device. */
+  read(device: number, into?: HostArray): Promise<HostArray>;
 }
 
 export interface CompileOptions {
@@ -73,6 +82,15 @@ export interface Engine {
   upload(dtype: DType, shape: readonly number[], data: HostArray, sharding?: Sharding): Promise<Buffer>;
   /** Copies a buffer's elements out. */
   download(buffer: Buffer): Promise<HostArray>;
+  /** The blocks that make up a buffer, each once. There where there is a mesh, as `uploadParts` is. */
+  parts?(buffer: Buffer): readonly BufferPart[];
+  /** As `upload`, of blocks that `read` is asked for one by one: the whole array is never on the host. */
+  uploadParts?(
+    dtype: DType,
+    shape: readonly number[],
+    sharding: Sharding,
+    read: (part: Part) => Promise<HostArray>,
+  ): Promise<Buffer>;
   /** A buffer of zeros. */
   zeros(dtype: DType, shape: readonly number[], sharding?: Sharding): Promise<Buffer>;
   /**

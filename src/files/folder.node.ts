@@ -7,11 +7,13 @@ import { LfmError } from '../tensor/error.ts';
 import { currentFolder } from './atomic.node.ts';
 import type { JsonObject } from './json.ts';
 import { readJsonIfPresent, readTextIfPresent } from './json.node.ts';
+import { openParts, partsIndexName } from './parts.node.ts';
 import { openSafetensors } from './safetensors.node.ts';
 import type { TensorReader } from './safetensors.node.ts';
 
 const WEIGHTS = 'model.safetensors';
 const WEIGHTS_INDEX = 'model.safetensors.index.json';
+const WEIGHTS_PARTS = partsIndexName('model');
 
 /** What a model folder holds. JSON files are parsed but not interpreted. Close `weights` when done. */
 export interface ModelFolder {
@@ -28,8 +30,8 @@ export interface ModelFolder {
 }
 
 /**
- * Open a model folder: config.json and weights are required.
- * Errors: `folder-missing`, `model-file-missing`, `json-file-…`, `safetensors-…`, `index-…`.
+ * Open a model folder: config.json and weights are required; those may be a checkpoint's, in parts.
+ * Errors: `folder-missing`, `model-file-missing`, `json-file-…`, `safetensors-…`, `index-…`, `parts-…`.
  */
 export async function openModelFolder(path: string): Promise<ModelFolder> {
   const folder = await currentFolder(path);
@@ -44,9 +46,9 @@ export async function openModelFolder(path: string): Promise<ModelFolder> {
     readTextIfPresent(join(folder, 'chat_template.jinja')),
   ]);
   const names = await readdir(folder);
-  const file = names.includes(WEIGHTS_INDEX) && !names.includes(WEIGHTS) ? WEIGHTS_INDEX : WEIGHTS;
-  if (!names.includes(file)) await missing(folder, WEIGHTS);
-  const weights = await openSafetensors(join(folder, file));
+  const file = [WEIGHTS, WEIGHTS_INDEX, WEIGHTS_PARTS].find((name) => names.includes(name));
+  if (file === undefined) return missing(folder, WEIGHTS);
+  const weights = await (file === WEIGHTS_PARTS ? openParts : openSafetensors)(join(folder, file));
   return { path: folder, config, weights, generationConfig, tokenizer, tokenizerConfig, chatTemplate };
 }
 

@@ -1,8 +1,13 @@
 // Read safetensors files tensor by tensor, without ever holding a whole file: one file, or shards behind an index.
 
+import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
+import { byteLength } from '../tensor/dtype.ts';
 import { LfmError } from '../tensor/error.ts';
+import type { Part } from '../tensor/part.ts';
+import { partRuns } from '../tensor/part.ts';
+import { countOf } from '../tensor/shape.ts';
 import { bfloat16ToFloat32, float16ToFloat32 } from './floats.ts';
 import { isJsonObject } from './json.ts';
 import { readJsonIfPresent } from './json.node.ts';
@@ -11,17 +16,20 @@ import { parseHeader, readHeaderLength } from './safetensors.ts';
 import type { SafetensorsHeader, TensorInfo } from './safetensors.ts';
 
 /** More than any published model has; a bound on open files. */
-const MAX_SHARDS = 4096;
+export const MAX_SHARDS = 4096;
+
+/** Bytes between two runs of a part that are read over rather than skipped, and bytes of a read that does so. */
+const [READ_OVER_BYTES, READ_BYTES] = [2 ** 16, 2 ** 22];
 
 /** Named tensors on disk. Close it, or hold it with `await using`. */
 export interface TensorReader extends SafetensorsHeader, AsyncDisposable {
   /**
-   * The little-endian bytes of a tensor, into `into` (of exactly its length) or new memory.
-   * Errors: `tensor-missing`, `tensor-wrong-length`, `file-cut-short` (the file changed since it was opened).
+   * The little-endian bytes of a tensor or of a block of it, into `into` (of exactly their length) or new memory.
+   * Errors: `tensor-missing`, `tensor-part`, `tensor-wrong-length`, `file-cut-short` (the file changed since it was opened).
    */
-  read(name: string, into?: Uint8Array): Promise<Uint8Array>;
-  /** A floating-point tensor as float32 (float64 is rounded). Errors: as read, and `tensor-not-float`. */
-  readFloat32(name: string): Promise<Float32Array>;
+  read(name: string, into?: Uint8Array, part?: Part): Promise<Uint8Array>;
+  /** A floating-point tensor, or a block of it, as float32 (float64 is rounded). Errors: as read, and `tensor-not-float`. */
+  readFloat32(name: string, part?: Part): Promise<Float32Array>;
   close(): Promise<void>;
 }
 
@@ -48,7 +56,7 @@ async function openFile(path: string): Promise<TensorReader> {
     return makeReader(
       tensors,
       metadata,
-      (info, into) => readFully(file, into, info.byteOffset, path),
+      (info, part, into) => readRuns(file, info, part, into, path),
       () => file.close(),
     );
   } catch (error) {
@@ -94,8 +102,8 @@ async function openShards(indexPath: string): Promise<TensorReader> {
       places.set(info, shard);
     }
     const tensors = new Map([...places.keys()].map((info) => [info.name, info]));
-    const read = async (info: TensorInfo, into: Uint8Array): Promise<void> => {
-      await places.get(info)?.read(info.name, into);
+    const read: Fill = async (info, part, into) => {
+      await places.get(info)?.read(info.name, into, part);
     };
     return makeReader(tensors, metadata, read, close);
   } catch (error) {
@@ -104,10 +112,44 @@ async function openShards(indexPath: string): Promise<TensorReader> {
   }
 }
 
-function makeReader(
+/** Reads a block of a tensor into memory of its size. */
+export type Fill = (info: TensorInfo, part: Part, into: Uint8Array) => Promise<void>;
+
+/** The unbroken runs of a block; short ones that stand close together in one read. */
+async function readRuns(
+  file: FileHandle,
+  { dtype, shape, byteOffset }: TensorInfo,
+  part: Part,
+  into: Uint8Array,
+  path: string,
+): Promise<void> {
+  let near: { readonly from: number; readonly to: number; readonly bytes: number }[] = [];
+  let [begin, end] = [0, 0];
+  const flush = async (): Promise<void> => {
+    const [first] = near;
+    if (!first) return;
+    if (near.length === 1)
+      await readFully(file, into.subarray(first.to, first.to + first.bytes), byteOffset + begin, path);
+    else {
+      const span = new Uint8Array(end - begin);
+      await readFully(file, span, byteOffset + begin, path);
+      for (const { from, to, bytes } of near) into.set(span.subarray(from - begin, from - begin + bytes), to);
+    }
+    near = [];
+  };
+  for (const run of partRuns(shape, part, byteLength(dtype, 1))) {
+    if (run.from - end > READ_OVER_BYTES || run.from + run.bytes - begin > READ_BYTES) await flush();
+    if (near.length === 0) begin = run.from;
+    near.push(run);
+    end = run.from + run.bytes;
+  }
+  await flush();
+}
+
+export function makeReader(
   tensors: ReadonlyMap<string, TensorInfo>,
   metadata: ReadonlyMap<string, string>,
-  fill: (info: TensorInfo, into: Uint8Array) => Promise<void>,
+  fill: Fill,
   close: () => Promise<void>,
 ): TensorReader {
   const find = (name: string): TensorInfo => {
@@ -118,27 +160,38 @@ function makeReader(
       `there is no tensor ${JSON.stringify(name)} among the ${tensors.size} in the file`,
     );
   };
-  const read = async (name: string, into?: Uint8Array): Promise<Uint8Array> => {
+  const read = async (name: string, into?: Uint8Array, part?: Part): Promise<Uint8Array> => {
     const info = find(name);
-    const target = into ?? new Uint8Array(info.byteLength);
-    if (target.byteLength !== info.byteLength) {
+    const { dtype, shape } = info;
+    const wanted = part ?? { starts: shape.map(() => 0), sizes: shape };
+    if (
+      wanted.starts.length !== shape.length ||
+      !wanted.sizes.every((size, i) => isInside(size, wanted.starts[i], shape[i]))
+    )
       throw new LfmError(
-        'tensor-wrong-length',
-        `tensor ${name} has ${info.byteLength} bytes, the target ${target.byteLength}`,
+        'tensor-part',
+        `tensor ${name} is [${shape.join(', ')}]; it has no part [${wanted.sizes.join(', ')}] at [${wanted.starts.join(', ')}]`,
       );
-    }
-    await fill(info, target);
+    const bytes = byteLength(dtype, countOf(wanted.sizes));
+    const target = into ?? new Uint8Array(bytes);
+    if (target.byteLength !== bytes)
+      throw new LfmError('tensor-wrong-length', `tensor ${name} has ${bytes} bytes, the target ${target.byteLength}`);
+    await fill(info, wanted, target);
     return target;
   };
-  const readFloat32 = async (name: string): Promise<Float32Array> => {
+  const readFloat32 = async (name: string, part?: Part): Promise<Float32Array> => {
     const { dtype } = find(name);
     if (dtype !== 'float32' && dtype !== 'float64' && dtype !== 'float16' && dtype !== 'bfloat16') {
       throw new LfmError('tensor-not-float', `tensor ${name} is ${dtype}; expected a floating-point type`);
     }
-    const { buffer } = await read(name);
+    const { buffer } = await read(name, undefined, part);
     if (dtype === 'float32') return new Float32Array(buffer);
     if (dtype === 'float64') return Float32Array.from(new Float64Array(buffer));
     return dtype === 'float16' ? float16ToFloat32(new Uint16Array(buffer)) : bfloat16ToFloat32(new Uint16Array(buffer));
   };
   return { tensors, metadata, read, readFloat32, close, [Symbol.asyncDispose]: close };
+}
+
+function isInside(size: number, start = 0, whole = 0): boolean {
+  return start >= 0 && size >= 0 && start + size <= whole;
 }

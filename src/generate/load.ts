@@ -14,7 +14,7 @@ import { LanguageModel, requireFit } from './model.ts';
 import type { SchedulerOptions } from './scheduler.ts';
 import { Scheduler } from './scheduler.ts';
 import { readGenerationSettings } from './settings.ts';
-import type { ModelSource, StoredWeights } from './source.ts';
+import type { FetchOptions, ModelSource, StoredWeights } from './source.ts';
 import { disposeBuffers } from './state.ts';
 
 export interface LoadProgress {
@@ -32,17 +32,19 @@ export interface LoadOptions extends SchedulerOptions {
   /** Tokens that a text may have, where it is not to be what the model was made for: fewer, or more at one's own risk. */
   readonly contextLength?: number | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Told of a model that comes from the hub, before it is read. */
+  readonly onDownload?: FetchOptions['onDownload'];
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Loads a model by the name of a shipped one, by its folder or by a GGUF file (in a browser, by the folder's URL). Dispose it,
- * or hold it with `await using`. Weights of any floating-point type are computed in float32.
+ * Loads a model by the name of a shipped one, by its folder, by a GGUF file (in a browser, by the folder's URL), or by its name
+ * on the hub, OWNER/NAME, from where it is downloaded once: `lfm pull` asks first. Dispose it, or hold it with `await using`. Weights of any floating-point type are computed in float32.
  * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`,
  * `vocabulary-mismatch` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const source = await openSource(name);
+  const source = await openSource(name, options);
   try {
     options.signal?.throwIfAborted();
     return await loadSource(source, options);

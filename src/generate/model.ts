@@ -3,10 +3,15 @@ import type { Engine } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { LfmError } from '../tensor/index.ts';
+<<<<<<< HEAD
 import type { ChatMessage, ChatTemplate } from './chat.ts';
 import type { ConversationOptions } from './conversation.ts';
 import { Conversation } from './conversation.ts';
 import type { Generator } from './generator.ts';
+=======
+import type { ChatMessage, ChatOptions, ChatTemplate } from './chat.ts';
+import type { FinishReason, Generator } from './generator.ts';
+>>>>>>> main
 import type { TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
 import type { Choice, SamplingOptions } from './sampler.ts';
@@ -18,6 +23,8 @@ import type { FinishReason, TokenStream } from './stream.ts';
 export interface TextOptions extends Omit<GenerateOptions, 'n' | 'stopIds'> {
   /** The text ends before any of these, even where one lies across tokens. */
   readonly stop?: string | readonly string[] | undefined;
+  /** Control tokens that the model writes stand in the text, as `parseToolCalls` needs them. Default false. */
+  readonly keepSpecialTokens?: boolean | undefined;
   /** Ends the generation with the signal's reason as error. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -89,6 +96,7 @@ export class LanguageModel implements AsyncDisposable {
    * `empty-prompt`, `bad-limit`, `bad-sampling`, `queue-full`, `model-closed`, the signal's reason.
    */
   generate(text: string, options: TextOptions = {}): Reply {
+<<<<<<< HEAD
     return this.continue(this.encode(text), options);
   }
 
@@ -186,6 +194,36 @@ export class LanguageModel implements AsyncDisposable {
 
   async *#stream(begin: () => TokenStream | undefined, { stop = [] }: TextOptions, seen: Choice[]): TextStream {
     const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: true });
+=======
+    return this.#reply(Array.from(this.tokenizer.encode(text)), options, true);
+  }
+
+  /** Answers the last message. Errors: `no-chat-template` for a base model, `bad-messages`, and those of `generate`. */
+  chat(messages: readonly ChatMessage[], options: TextOptions & ChatOptions = {}): Reply {
+    const { chatTemplate } = this.#parts;
+    if (!chatTemplate) {
+      throw new LfmError(
+        'no-chat-template',
+        `${this.name} is a base model: it has no chat template and was not trained to answer. Use generate, which continues a text.`,
+      );
+    }
+    return this.#reply(chatTemplate.encode(messages, options), options, options.continueFinalMessage ?? false);
+  }
+
+  /** `continues`: the answer goes on where the prompt's text ends. */
+  #reply(prompt: readonly number[], options: TextOptions, continues: boolean): Reply {
+    const usage = { promptTokens: prompt.length, completionTokens: 0 };
+    return new Reply(
+      this.#stream(prompt, options, continues, () => usage.completionTokens++),
+      () => ({ ...usage }),
+    );
+  }
+
+  async *#stream(prompt: readonly number[], options: TextOptions, continues: boolean, onToken: () => void): TextStream {
+    const { sampling = {}, stopIds } = this.#parts;
+    const { stop = [], signal, maxTokens, keepSpecialTokens = false } = options;
+    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: !keepSpecialTokens, continues });
+>>>>>>> main
     const stops = new StopFinder(typeof stop === 'string' ? [stop] : stop);
     const tokens = begin();
     if (!tokens) throw new LfmError('no-result', 'A request gave no stream.');

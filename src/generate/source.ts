@@ -22,3 +22,9 @@ export interface ModelSource {
   readonly chatTemplate: string | undefined;
   readonly weights: StoredWeights;
 }
+
+/** For a model that must be downloaded first. */
+export interface FetchOptions {
+  readonly onDownload?: ((progress: { doneBytes: number; totalBytes: number }) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}

@@ -111,6 +111,24 @@ function windowedAttention(
   return { out, keys: trim(grown.keys), values: trim(grown.values) };
 }
 
+type Rows = Readonly<Record<'keys' | 'values', Tensor | undefined>>;
+
+/** Causal softmax attention of whole sequences, or over the rows kept so far where there are any; and the rows to keep next. */
+export function attendWithState(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  { keys, values, starts, lengths, segments }: Rows & Pick<Context, 'starts' | 'lengths' | 'segments'>,
+  { scale, window }: { scale: number; window: number | undefined },
+): Rows & { readonly out: Tensor } {
+  if (!keys || !values || !starts || !lengths)
+    return { out: attend(q, k, v, { scale, window: window ?? null, segments }), keys, values };
+  const held = { keys, values, starts, lengths };
+  return window === undefined
+    ? cachedAttention(q, k, v, held, { scale })
+    : windowedAttention(q, k, v, held, { scale, window });
+}
+
 /** How positions turn queries and keys. Errors: `bad-rotary`. */
 function turning(
   width: number,
@@ -185,14 +203,7 @@ export const attention = operator('attention', (options: AttentionOptions) => {
         const y = linear(reshape(gated, [q.dim(0), q.dim(1), p['out_proj.weight'].dim(1)]), p['out_proj.weight']);
         return p['out_proj.bias'] ? add(y, p['out_proj.bias']) : y;
       };
-      if (!keys || !values || !starts || !lengths) {
-        return [project(attend(q, k, v, { scale, window: window ?? null, segments })), { keys, values }];
-      }
-      const held = { keys, values, starts, lengths };
-      const { out, ...next } =
-        window === undefined
-          ? cachedAttention(q, k, v, held, { scale })
-          : windowedAttention(q, k, v, held, { scale, window });
+      const { out, ...next } = attendWithState(q, k, v, { keys, values, starts, lengths, segments }, { scale, window });
       return [project(out), next];
     },
   };

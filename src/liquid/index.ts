@@ -13,6 +13,12 @@ export type { GatedDeltaOptions } from './gated-delta.ts';
 export { linearAttention } from './linear-attention.ts';
 export { mamba2 } from './mamba2.ts';
 export type { Mamba2Options } from './mamba2.ts';
+export { canonicalGenome, geneNames, hashGenome, parseGenome, printGenome } from './genome/genome.ts';
+export type { Genome, LivGenes } from './genome/genome.ts';
+export { genomeOf, layersFromGenome, modelFromGenome } from './genome/model.ts';
+export type { GenomeSizes, LivSizes } from './genome/model.ts';
+export { genomeProblems, randomGenome, repairGenome, validateGenome } from './genome/validate.ts';
+export type { GenomeProblem } from './genome/validate.ts';
 export { initialise } from './initialise.ts';
 export { block, depthGroup, layer, operatorsOf, stack } from './layer.ts';
 export type { BlockDefinition, Layer } from './layer.ts';
@@ -24,7 +30,7 @@ export { defineModel } from './model.ts';
 export type { Model, ModelOptions } from './model.ts';
 export { layerNormed, rms } from './norm.ts';
 export type { Norm } from './norm.ts';
-export { isOperatorConstructor, operator, shared } from './operator.ts';
+export { isOperatorConstructor, nameOf, operator, shared } from './operator.ts';
 export type { Definition, Operator, OperatorConstructor, Sharing, Sizes } from './operator.ts';
 export { findOperator, operatorNames, registerOperators } from './operators.ts';
 export { bias, gain, weight } from './parameter.ts';
@@ -45,6 +51,18 @@ export { outputProgram } from './output-program.ts';
 export { meanSquaredError, regressionHead, valueEncoder } from './series-ends.ts';
 export type { ValueEncoderOptions } from './series-ends.ts';
 export { shortConv } from './short-conv.ts';
+export { livClasses } from './space/classes.ts';
+export type { LivClass } from './space/classes.ts';
+export { featurizers } from './space/featurizers.ts';
+export { liv } from './space/liv.ts';
+export { partsOf } from './space/named-points.ts';
+export type { FeatureGroup, Featurizer, LivOptions } from './space/parts.ts';
+export {
+  operatorGenome,
+  parseFeaturizerGenome,
+  parseOperatorGenome,
+  printFeaturizerGenome,
+} from './space/operator-genome.ts';
 export { fixed, rows, window } from './state.ts';
 export type { StateDeclaration } from './state.ts';
 export { swiglu } from './swiglu.ts';

@@ -21,6 +21,8 @@ type StateOf<S> = { readonly [K in keyof S]: Tensor | undefined };
 export interface Definition<P, S, F> {
   /** What its parameters and state stand under in a layer, as checkpoints name it: `self_attn`, `conv`. */
   readonly scope: string;
+  /** What people call it, where its options make more of it than its name tells: in tables and pictures. */
+  readonly label?: string;
   readonly parameters: (sizes: Sizes) => P;
   /** Absent: it remembers nothing. */
   readonly state?: (sizes: Sizes) => S;
@@ -46,6 +48,7 @@ export interface Operator {
   readonly options: unknown;
   readonly sharing?: Sharing;
   readonly scope: string;
+  readonly label?: string;
   readonly parameters: (sizes: Sizes) => Declarations;
   readonly state: (sizes: Sizes) => Readonly<Record<string, StateDeclaration>>;
   readonly featurize: (
@@ -60,6 +63,11 @@ export interface Operator {
     state: StateTensors,
     context: Context,
   ) => readonly [Tensor, StateTensors];
+}
+
+/** What people call it: the name of its kind, where its options make no more of it. */
+export function nameOf({ label, name }: Operator): string {
+  return label ?? name;
 }
 
 /** Options may be left out where all of them have defaults. */
@@ -89,11 +97,12 @@ export function operator<
       Record<string, StateDeclaration>,
       Tensors
     >;
-    const { scope, parameters, state, mix } = definition;
+    const { scope, label, parameters, state, mix } = definition;
     return {
       name,
       options,
       scope,
+      ...(label !== undefined && { label }),
       parameters,
       state: state ?? (() => ({})),
       featurize: (p, x, before, context) => {

@@ -9,12 +9,14 @@ import { moe } from './moe.ts';
 import type { Operator, OperatorConstructor } from './operator.ts';
 import { isOperatorConstructor } from './operator.ts';
 import { shortConv } from './short-conv.ts';
+import { liv } from './space/liv.ts';
 import { swiglu } from './swiglu.ts';
 
 const library: readonly OperatorConstructor[] = [
   attention,
   gatedDelta,
   linearAttention,
+  liv,
   mamba2,
   mlp,
   moe,

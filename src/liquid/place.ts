@@ -3,6 +3,7 @@ import { LfmError } from '../tensor/error.ts';
 import type { Dependence } from './dependence.ts';
 import { dependenceOf } from './dependence.ts';
 import type { Operator, Sizes } from './operator.ts';
+import { nameOf } from './operator.ts';
 import type { ParameterDeclaration } from './parameter.ts';
 import type { StateDeclaration } from './state.ts';
 
@@ -168,20 +169,20 @@ export class Placer {
   private link(
     kind: Link['kind'],
     group: string,
-    { name }: Operator,
+    operator: Operator,
     depth: number,
     leader: PlacedOperator,
     names: readonly string[],
     states: readonly string[],
   ): void {
-    this.links.push({ kind, group, operator: name, depth, leader: leader.depth, names, states });
+    this.links.push({ kind, group, operator: nameOf(operator), depth, leader: leader.depth, names, states });
   }
 }
 
 function refuse(operator: Operator, depth: number, leader: PlacedOperator, why: string): LfmError {
   return new LfmError(
     'bad-sharing',
-    `${operator.name} at depth ${depth} cannot share with ${leader.operator.name} at depth ${leader.depth}: ${why}.`,
+    `${nameOf(operator)} at depth ${depth} cannot share with ${nameOf(leader.operator)} at depth ${leader.depth}: ${why}.`,
   );
 }
 

@@ -1,18 +1,25 @@
 // Memory that a program's intermediate values need at once, as an engine with a kernel for each composite holds them.
-import type { Program, Value } from '../tensor/index.ts';
+import type { Operation, Program, Value } from '../tensor/index.ts';
 import { bytesOf } from './program-traffic.ts';
 
 /** Other views of the same memory. */
 const views: ReadonlySet<string> = new Set(['reshape', 'broadcast_in_dim', 'slice']);
+
+export interface PeakOptions {
+  /** Bytes of a value, where a device holds but a part of it. */
+  readonly sizeOf?: (value: Value) => number;
+  /** Bytes that an operation holds besides its operands and results while it runs. */
+  readonly within?: (operation: Operation) => number;
+}
 
 /**
  * Most bytes of intermediate values that are alive together, operation after operation; each lives from the operation that
  * makes it to the last that reads it. Inputs are not counted, nor outputs that take over a donated input's memory. A composite
  * holds only its operands and results: what its decomposition would make on the way (attention's scores) a fused kernel never
  * stores. What is recomputed or repeated in a body of its own (checkpoint, scan) is alive while that runs. The program has no
- * symbols. `sizeOf`: the bytes of a value, where a device holds but a part of it.
+ * symbols.
  */
-export function peakBytes(program: Program, sizeOf: (value: Value) => number = bytesOf): number {
+export function peakBytes(program: Program, { sizeOf = bytesOf, within = () => 0 }: PeakOptions = {}): number {
   const owner = new Map<Value, Value>();
   const own = (value: Value): Value => owner.get(value) ?? value;
   const lastRead = new Map<Value, number>();
@@ -31,9 +38,10 @@ export function peakBytes(program: Program, sizeOf: (value: Value) => number = b
   const endings = new Map<number, Value[]>();
   for (const [value, index] of lastRead) endings.set(index, [...(endings.get(index) ?? []), value]);
   const counted = new Set<Value>();
-  program.operations.forEach(({ results, regions }, index) => {
-    const within = Math.max(0, ...regions.map((body) => peakBytes(body, sizeOf)));
-    peak = Math.max(peak, alive + within);
+  program.operations.forEach((operation, index) => {
+    const { results, regions } = operation;
+    const inside = Math.max(within(operation), ...regions.map((body) => peakBytes(body, { sizeOf, within })));
+    peak = Math.max(peak, alive + inside);
     for (const result of results) {
       // A result that nobody reads is not stored.
       if (own(result) !== result || elsewhere.has(result) || !lastRead.has(result)) continue;

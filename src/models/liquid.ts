@@ -1,9 +1,22 @@
 // Models of any operators as a config.json: `model_type` "liquid", layers by name, each operator by name with its options.
 import { z } from 'zod';
 import type { Layer, Model, Operator, OperatorConstructor } from '../liquid/index.ts';
-import { block, defineModel, findOperator, layer, operatorsOf, rms, shared, stack } from '../liquid/index.ts';
+import {
+  block,
+  defineModel,
+  findOperator,
+  layer,
+  layersFromGenome,
+  nameOf,
+  operatorsOf,
+  parseGenome,
+  rms,
+  shared,
+  stack,
+} from '../liquid/index.ts';
 import { countOf, LfmError } from '../tensor/index.ts';
 import { parseConfig, wholeNumber } from './config.ts';
+import type { Json } from './plain-json.ts';
 import { plainJson } from './plain-json.ts';
 
 /** What this code writes and reads. */
@@ -87,7 +100,7 @@ type StoredLayer = z.input<typeof layerSchema>;
  * Errors: `bad-config`, naming the key or the operator; `unknown-operator`; what an operator says of sizes.
  */
 export function liquid(json: unknown, operators: readonly OperatorConstructor[] = []): Model {
-  const { dtype: _, ...config } = parseConfig(schema, plainJson(json, 'config.json', 'bad-config'));
+  const { dtype: _, ...config } = parseConfig(schema, withLayers(plainJson(json, 'config.json', 'bad-config')));
   const definitions = new Map(Object.entries(config.layers));
   const placed = config.layer_types.map((name, depth) => {
     const found = definitions.get(name);
@@ -123,6 +136,31 @@ export function liquid(json: unknown, operators: readonly OperatorConstructor[] 
   const total = Object.values(model.parameters).reduce((sum, { shape }) => sum + countOf(shape), 0);
   if (total > MOST_ELEMENTS) throw badConfig(`it has ${total} parameters; expected at most ${MOST_ELEMENTS}`);
   return model;
+}
+
+/** What a configuration may say instead of `layers`: a backbone genome, and the sizes it leaves open. */
+const genomeSchema = z.looseObject({
+  genome: z.string().max(8192),
+  layers: z.undefined('a genome says what the layers are: give one of the two').optional(),
+  layer_types: z.undefined('a genome says what the layers are: give one of the two').optional(),
+  head_dim: wholeNumber(1, 2 ** 18).exactOptional(),
+  intermediate_size: wholeNumber(1, 2 ** 20).exactOptional(),
+  rope_theta: z.number().positive().max(1e12).exactOptional(),
+});
+
+/** With the layers of its genome written out, where it has one. */
+function withLayers(json: Json): unknown {
+  if (typeof json !== 'object' || json === null || !('genome' in json)) return json;
+  const parsed = parseConfig(genomeSchema, json);
+  const { genome, layers: _, layer_types: __, head_dim, intermediate_size, rope_theta, ...rest } = parsed;
+  const sizes = {
+    ...(head_dim !== undefined && { headDim: head_dim }),
+    ...(intermediate_size !== undefined && { intermediateSize: intermediate_size }),
+    ...(rope_theta !== undefined && { theta: rope_theta }),
+  };
+  const made = guarded('', () => layersFromGenome(parseGenome(genome), sizes));
+  const { layers, layerTypes } = storedLayers(made);
+  return { ...rest, layers, layer_types: layerTypes };
 }
 
 interface Place {
@@ -194,16 +232,7 @@ export interface ConfigIds {
  * caller compares. Errors: `not-json` where an operator has options that JSON does not hold.
  */
 export function toLiquid(model: Model, { pad, endOfText }: ConfigIds): LiquidConfig {
-  const byText = new Map<string, string>();
-  const layers: Record<string, StoredLayer> = {};
-  const layerTypes = model.layers.map((one, depth) => {
-    const stored = storedLayer(one, depth);
-    const text = JSON.stringify(stored);
-    const name = byText.get(text) ?? freeName(operatorsOf(one)[0]?.name ?? 'layer', layers);
-    byText.set(text, name);
-    layers[name] = stored;
-    return name;
-  });
+  const { layers, layerTypes } = storedLayers(model.layers);
   return parseConfig(schema, {
     model_type: 'liquid',
     liquid_version: VERSION,
@@ -221,6 +250,22 @@ export function toLiquid(model: Model, { pad, endOfText }: ConfigIds): LiquidCon
     bos_token_id: endOfText,
     eos_token_id: endOfText,
   });
+}
+
+/** Each definition once, under the name of its first operator. */
+function storedLayers(all: readonly Layer[]): { layers: Record<string, StoredLayer>; layerTypes: string[] } {
+  const byText = new Map<string, string>();
+  const layers: Record<string, StoredLayer> = {};
+  const layerTypes = all.map((one, depth) => {
+    const stored = storedLayer(one, depth);
+    const text = JSON.stringify(stored);
+    const [first] = operatorsOf(one);
+    const name = byText.get(text) ?? freeName(first ? nameOf(first) : 'layer', layers);
+    byText.set(text, name);
+    layers[name] = stored;
+    return name;
+  });
+  return { layers, layerTypes };
 }
 
 function freeName(wanted: string, taken: object): string {

@@ -27,5 +27,5 @@ export { silu } from './composites/silu.ts';
 export { softplus } from './composites/softplus.ts';
 export { unitLowerInverse } from './composites/unit-lower-inverse.ts';
 export { expanded, withoutIdleHistory } from './passes.ts';
-export { hashProgram, parseProgram, printProgram } from './text.ts';
+export { hashProgram, hashText, parseProgram, printProgram } from './text.ts';
 export { Random, randomUniform, streamOf, threefry } from './random.ts';

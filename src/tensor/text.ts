@@ -53,7 +53,11 @@ export function printProgram(program: Program): string {
 
 /** 64 hexadecimal digits of the program's text without its name: equal programs hash equally in every run. */
 export async function hashProgram(program: Program): Promise<string> {
-  const text = printProgram(renumbered({ ...program, name: '' }));
+  return hashText(printProgram(renumbered({ ...program, name: '' })));
+}
+
+/** SHA-256 of a text, in hexadecimal digits. */
+export async function hashText(text: string): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

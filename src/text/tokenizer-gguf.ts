@@ -5,6 +5,7 @@ import type { JsonObject } from '../files/json.ts';
 import type { GgufValue } from '../files/gguf.ts';
 import { LfmError } from '../tensor/error.ts';
 import { LFM2_PATTERN } from './scan.ts';
+import { SPM_MARK, spmMerges } from './spm.ts';
 
 type Metadata = ReadonlyMap<string, GgufValue>;
 
@@ -33,7 +34,8 @@ const UNNAMED = steps(
 );
 
 interface Kind {
-  readonly preTokenizer: JsonObject;
+  readonly preTokenizer: JsonObject | null;
+  readonly normalizer?: JsonObject;
   /** Whether a word that is a token is taken whole. */
   readonly ignoreMerges?: boolean;
   /** Where the file does not say. */
@@ -48,14 +50,17 @@ const kinds: ReadonlyMap<GgufValue | undefined, Kind> = new Map<GgufValue | unde
   ...named(['smollm', 'starcoder', 'refact', 'command-r', 'codeshell', 'exaone'], { preTokenizer: SINGLE_DIGITS }),
   ...named(['llama3', 'llama-v3', 'llama-bpe', 'falcon3', 'pixtral', 'lfm2'], llama3),
   ...named(['dbrx', 'smaug-bpe'], { preTokenizer: LLAMA3 }),
-  ...named(['qwen2', 'stablelm2', 'deepseek-r1-qwen'], { preTokenizer: QWEN2 }),
+  ...named(['qwen2', 'stablelm2', 'deepseek-r1-qwen'], { preTokenizer: QWEN2, normalizer: { type: 'NFC' } }),
 ]);
+
+const spm: Kind = { preTokenizer: null, addBos: true };
 
 function named(names: readonly string[], kind: Kind): [string, Kind][] {
   return names.map((name) => [name, kind]);
 }
 
 /** Kinds of token (llama.cpp, llama_token_type). */
+const NORMAL = 1;
 const CONTROL = 3;
 const USER_DEFINED = 4;
 const UNUSED = 5;
@@ -67,9 +72,11 @@ const UNUSED = 5;
 export function tokenizerJsonFromGguf(metadata: Metadata): JsonObject | undefined {
   const model = metadata.get('tokenizer.ggml.model');
   if (model === undefined) return undefined;
-  if (model !== 'gpt2') throw unsupported('tokenizer.ggml.model', model, 'gpt2 (byte-level BPE)');
+  if (model !== 'gpt2' && model !== 'llama')
+    throw unsupported('tokenizer.ggml.model', model, 'gpt2 (byte-level BPE) and llama (SentencePiece BPE)');
+  const isSpm = model === 'llama';
   const pre = metadata.get('tokenizer.ggml.pre');
-  const kind = kinds.get(pre);
+  const kind = isSpm ? spm : kinds.get(pre);
   if (!kind)
     throw unsupported('tokenizer.ggml.pre', pre, [...kinds.keys()].filter((name) => name !== undefined).join(', '));
   const tokens = strings(metadata, 'tokenizer.ggml.tokens');
@@ -89,24 +96,28 @@ export function tokenizerJsonFromGguf(metadata: Metadata): JsonObject | undefine
     if (id === undefined) throw invalid(key, 'given, since it is put with every text', id);
     return [tokens[id] ?? ''];
   };
+  const leads = flag(metadata, 'tokenizer.ggml.add_space_prefix', true);
   const before = flag(metadata, 'tokenizer.ggml.add_bos_token', kind.addBos ?? false);
   const after = flag(metadata, 'tokenizer.ggml.add_eos_token', false);
   return {
     version: '1.0',
     added_tokens: addedTokens,
-    normalizer: null,
+    normalizer: isSpm ? spmNormalizer(leads) : kind.normalizer,
     pre_tokenizer: kind.preTokenizer,
     post_processor: template(
       before ? spell('tokenizer.ggml.bos_token_id') : [],
       after ? spell('tokenizer.ggml.eos_token_id') : [],
       ids,
     ),
-    decoder: bytes(true),
+    decoder: isSpm ? spmDecoder(leads) : bytes(true),
     model: {
       type: 'BPE',
+      byte_fallback: isSpm,
       ignore_merges: kind.ignoreMerges ?? false,
       vocab: Object.fromEntries(ids),
-      merges: strings(metadata, 'tokenizer.ggml.merges'),
+      merges: isSpm
+        ? spmMerges(ids, (id) => types[id] === NORMAL, scoresOf(metadata, tokens.length))
+        : strings(metadata, 'tokenizer.ggml.merges'),
     },
   };
 }
@@ -125,6 +136,22 @@ export function tokenizerConfigFromGguf(metadata: Metadata): JsonObject {
 export function endIdsFromGguf(metadata: Metadata): number[] {
   const ids = ['eos', 'eot'].map((name) => tokenId(metadata, `tokenizer.ggml.${name}_token_id`, Infinity));
   return [...new Set(ids.filter((id) => id !== undefined))];
+}
+
+/** Spaces as marks, and one before each stretch of text where the file says so. */
+function spmNormalizer(leads: boolean): JsonObject {
+  const replace = { type: 'Replace', pattern: { String: ' ' }, content: SPM_MARK };
+  return { type: 'Sequence', normalizers: leads ? [{ type: 'Prepend', prepend: SPM_MARK }, replace] : [replace] };
+}
+
+function spmDecoder(leads: boolean): JsonObject {
+  const steps = [
+    { type: 'Replace', pattern: { String: SPM_MARK }, content: ' ' },
+    { type: 'ByteFallback' },
+    { type: 'Fuse' },
+  ];
+  const strip = { type: 'Strip', content: ' ', start: 1, stop: 0 };
+  return { type: 'Sequence', decoders: leads ? [...steps, strip] : steps };
 }
 
 function template(before: readonly string[], after: readonly string[], ids: ReadonlyMap<string, number>): JsonObject {
@@ -152,6 +179,12 @@ function typesOf(metadata: Metadata, count: number): ArrayLike<number> {
   const types = metadata.get('tokenizer.ggml.token_type') ?? new Int32Array(count);
   if ((types instanceof Int32Array || types instanceof Uint32Array) && types.length === count) return types;
   throw invalid('tokenizer.ggml.token_type', `a list of ${count} numbers, one a token`, types);
+}
+
+function scoresOf(metadata: Metadata, count: number): ArrayLike<number> {
+  const scores = metadata.get('tokenizer.ggml.scores');
+  if (scores instanceof Float32Array && scores.length === count) return scores;
+  throw invalid('tokenizer.ggml.scores', `a list of ${count} numbers, one a token`, scores);
 }
 
 function tokenId(metadata: Metadata, key: string, count: number): number | undefined {

@@ -4,6 +4,7 @@ import { readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { BufferPart } from '../engines/engine.ts';
 import type { WriteFs } from '../files/atomic.node.ts';
 import { openModelFolder } from '../files/folder.node.ts';
 import { defineModel, initialise, layer, shortConv, swiglu } from '../liquid/index.ts';
@@ -44,6 +45,12 @@ function partsAt(step: number, changes: Partial<CheckpointParts> = {}): Checkpoi
   };
 }
 
+/** Two devices that hold copies, and so each write some of the tensors. */
+function parts(key: string): BufferPart[] {
+  const shape = model.parameters[key.replace(/^(first|second)\./, '')]?.shape ?? [];
+  return [{ starts: shape.map(() => 0), sizes: shape, devices: [0, 1], read: () => read(key) }];
+}
+
 const noNews = (path: string): void => expect.fail(`${path} was passed over`);
 
 describe('checkpoints', () => {
@@ -65,9 +72,9 @@ describe('checkpoints', () => {
     expect(checkpoint).toMatchObject({ path, recipe: tinyRecipe(), state: { step: 5, metricsBytes: 50, best: null } });
     for (const name of Object.keys(model.parameters)) {
       for (const key of [name, `first.${name}`, `second.${name}`])
-        expect(await checkpoint?.read(key)).toEqual(await read(key));
+        expect(await checkpoint?.reader(key)?.()).toEqual(await read(key));
     }
-    expect(checkpoint?.read('other')).toBeUndefined();
+    expect(checkpoint?.reader('other')).toBeUndefined();
     checkpoint?.check(model);
     const wider = defineModel({ vocabSize: 261, hiddenSize: 8, layers: model.layers });
     expect(() => checkpoint?.check(wider)).toThrow(expect.objectContaining({ code: 'checkpoint-model' }));
@@ -111,7 +118,7 @@ describe('checkpoints', () => {
     const run = await temporaryFolder();
     const path = await writeCheckpoint(run, partsAt(1), 1);
     const file = join(path, 'trainer.json');
-    const newer = (await readFile(file, 'utf8')).replace('"version": 1,\n  "step"', '"version": 2,\n  "step"');
+    const newer = (await readFile(file, 'utf8')).replace('"version": 1,\n  "step"', '"version": 3,\n  "step"');
     await writeFile(file, newer);
     const { hashing } = await import('../files/manifest.node.ts');
     const manifest = JSON.parse(await readFile(join(path, 'manifest.json'), 'utf8')) as {
@@ -124,13 +131,37 @@ describe('checkpoints', () => {
     await expect(newestCheckpoint(run, noNews)).rejects.toMatchObject({ code: 'trainer-version' });
   });
 
-  it('are not lost to a full disk, wherever it fills up', async () => {
+  it('in parts come back as they were written, and say so by their version', async () => {
     const run = await temporaryFolder();
-    await writeCheckpoint(run, partsAt(1), 1);
+    const path = await writeCheckpoint(run, partsAt(5, { parts }), 2);
+    expect((await readdir(path)).filter((name) => /^(model|optimizer)/.test(name))).toEqual(
+      ['model', 'optimizer'].flatMap((stem) => [
+        `${stem}-part-00000.safetensors`,
+        `${stem}-part-00001.safetensors`,
+        `${stem}.parts.json`,
+      ]),
+    );
+    expect(await readFile(join(path, 'trainer.json'), 'utf8')).toContain('"version": 2');
+    await using checkpoint = await newestCheckpoint(run, noNews);
+    checkpoint?.check(model);
+    for (const name of Object.keys(model.parameters)) {
+      for (const key of [name, `first.${name}`, `second.${name}`])
+        expect(await checkpoint?.reader(key)?.()).toEqual(await read(key));
+    }
+    const bad = (key: string) =>
+      parts(key).map((part) => ({ ...part, read: async () => (await read(key)).fill(Infinity) }));
+    await expect(writeCheckpoint(run, partsAt(6, { parts: bad }), 1)).rejects.toMatchObject({ code: 'not-finite' });
+    expect(await readdir(run)).toEqual(['step-5']);
+  });
+
+  it.each(['whole', 'in parts'])('%s are not lost to a full disk, wherever it fills up', async (how) => {
+    const run = await temporaryFolder();
+    const changes = how === 'whole' ? {} : { parts };
+    await writeCheckpoint(run, partsAt(1, changes), 1);
     const before = await contentsOf(join(run, 'step-1'));
     let failures = 0;
     for (let allowed = 0; ; allowed++) {
-      const error: unknown = await writeCheckpoint(run, partsAt(2), 1, fillingFs(allowed)).catch(
+      const error: unknown = await writeCheckpoint(run, partsAt(2, changes), 1, fillingFs(allowed)).catch(
         (reason: unknown) => reason,
       );
       if (typeof error === 'string') break;

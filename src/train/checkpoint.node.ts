@@ -1,5 +1,5 @@
 // Checkpoints of a run: RUN/step-N, each a model folder with the optimizer's moments and the trainer's place, written whole
-// or not at all; the newest whole one is where a run goes on.
+// or not at all; the newest whole one is where a run goes on. Devices of a mesh each write and read their parts.
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -9,23 +9,29 @@ import { writeFolderAtomic } from '../files/atomic.node.ts';
 import type { ModelFolder } from '../files/folder.node.ts';
 import { openModelFolder } from '../files/folder.node.ts';
 import { readJsonIfPresent, readTextIfPresent } from '../files/json.node.ts';
-import { MANIFEST_NAME, verifyManifest } from '../files/manifest.node.ts';
+import { hashing, MANIFEST_NAME, verifyManifest } from '../files/manifest.node.ts';
+import { openParts, partsIndexName } from '../files/parts.node.ts';
 import { openSafetensors } from '../files/safetensors.node.ts';
 import type { TensorReader } from '../files/safetensors.node.ts';
 import type { Model } from '../liquid/index.ts';
+import { checkpointNames } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
-import type { TrainedParts } from './model-folder.node.ts';
+import type { Part } from '../tensor/part.ts';
+import type { Division, TrainedParts } from './model-folder.node.ts';
 import { addModelFiles, addMoments } from './model-folder.node.ts';
 import type { Recipe } from './recipe.ts';
 import { parseRecipe } from './recipe.ts';
 
-export const TRAINER_VERSION = 1;
+/** 1: whole arrays. 2: also in parts, as a mesh's devices hold them. */
+const TRAINER_VERSION = 2;
+/** Newer than this program: nothing to pass over for an older checkpoint. */
+const newerCodes: readonly string[] = ['trainer-version', 'parts-version', 'manifest-version'];
 
 const count = z.number().int().min(0);
 
 const trainerSchema = z.object({
   format: z.literal('lfm-trainer'),
-  version: z.literal(TRAINER_VERSION),
+  version: z.literal([1, TRAINER_VERSION]),
   step: count,
   /** Length of metrics.jsonl up to this step, in bytes. */
   metricsBytes: count,
@@ -59,6 +65,8 @@ export interface TrainerState {
 export interface CheckpointParts extends TrainedParts {
   readonly recipe: Recipe;
   readonly state: TrainerState;
+  /** What a tensor is made up of, by key; given where devices share the tensors, which then are written in parts. */
+  readonly parts?: Division['parts'] | undefined;
 }
 
 export interface Checkpoint extends AsyncDisposable {
@@ -66,8 +74,8 @@ export interface Checkpoint extends AsyncDisposable {
   readonly recipe: Recipe;
   readonly state: TrainerState;
   readonly tokenizerJson: string;
-  /** A parameter or moment by key; undefined where the checkpoint has no such tensor. */
-  read(key: string): Promise<Float32Array> | undefined;
+  /** Reads a parameter or moment by key, or a block of it; undefined where the checkpoint has no such tensor. */
+  reader(key: string): ((part?: Part) => Promise<Float32Array>) | undefined;
   /** Errors: `checkpoint-model` where the model's tensors are not the checkpoint's. */
   check(model: Model): void;
   close(): Promise<void>;
@@ -81,20 +89,28 @@ export async function writeCheckpoint(
   fs?: WriteFs,
 ): Promise<string> {
   const { state, recipe } = parts;
+  const division = parts.parts && { parts: parts.parts, id: identityOf(parts) };
   const path = join(run, `step-${state.step}`);
   await writeFolderAtomic(
     path,
     async (folder) => {
-      await addModelFiles(folder, parts, 'float32');
-      await addMoments(folder, parts);
+      await addModelFiles(folder, parts, 'float32', { division });
+      await addMoments(folder, parts, division);
       await folder.file('recipe.json', `${JSON.stringify(recipe, undefined, 2)}\n`);
-      const trainer = { format: 'lfm-trainer', version: TRAINER_VERSION, ...state };
+      const trainer = { format: 'lfm-trainer', version: division ? TRAINER_VERSION : 1, ...state };
       await folder.file('trainer.json', `${JSON.stringify(trainer, undefined, 2)}\n`);
     },
     fs,
   );
   for (const step of (await checkpointSteps(run)).slice(keep)) await removeCheckpoint(join(run, `step-${step}`));
   return path;
+}
+
+/** Of a run at a step: the same for all who write a part of it. */
+function identityOf({ recipe, vocabulary, state: { step, cursor } }: CheckpointParts): string {
+  return hashing()
+    .update(JSON.stringify([recipe, vocabulary.hash, step, cursor]))
+    .digest('hex');
 }
 
 /** Steps that RUN has a folder for, the newest first; whether each is whole is not known yet. */
@@ -115,7 +131,8 @@ async function removeCheckpoint(path: string): Promise<void> {
 
 /**
  * The newest checkpoint whose files are all what its manifest says, or undefined where the run has none at all; `onDamaged`
- * hears of those passed over. Errors: `no-whole-checkpoint` where there are some, and every one is damaged.
+ * hears of those passed over. Errors: `no-whole-checkpoint` where there are some, and every one is damaged; `…-version` where
+ * the newest is a newer program's.
  */
 export async function newestCheckpoint(
   run: string,
@@ -128,7 +145,7 @@ export async function newestCheckpoint(
     try {
       return await openCheckpoint(path);
     } catch (error) {
-      if (!(error instanceof LfmError) || error.code === 'trainer-version') throw error;
+      if (!(error instanceof LfmError) || newerCodes.includes(error.code)) throw error;
       last = error.message;
       onDamaged(path, error.message);
     }
@@ -142,12 +159,16 @@ export async function newestCheckpoint(
 
 /** Errors: `manifest-…` for files that are missing, cut short or changed; `trainer-invalid`, `trainer-version`; those of openModelFolder. */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
-  await verifyManifest(path);
+  const names = new Set((await verifyManifest(path)).map(({ name }) => name));
+  const state = parseState(await readJsonIfPresent(join(path, 'trainer.json')), path);
   const folder = await openModelFolder(path);
   try {
-    const moments = await openSafetensors(join(path, 'optimizer.safetensors'));
+    const index = partsIndexName('optimizer');
+    const moments = names.has(index)
+      ? await openParts(join(path, index))
+      : await openSafetensors(join(path, 'optimizer.safetensors'));
     try {
-      return await readCheckpoint(path, folder, moments);
+      return await readCheckpoint(path, folder, moments, state);
     } catch (error) {
       await moments.close();
       throw error;
@@ -158,14 +179,22 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   }
 }
 
-async function readCheckpoint(path: string, folder: ModelFolder, moments: TensorReader): Promise<Checkpoint> {
-  const state = parseState(await readJsonIfPresent(join(path, 'trainer.json')), path);
+async function readCheckpoint(
+  path: string,
+  folder: ModelFolder,
+  moments: TensorReader,
+  state: TrainerState,
+): Promise<Checkpoint> {
   const recipePath = join(path, 'recipe.json');
   const recipe = parseRecipe(await readJsonIfPresent(recipePath), recipePath);
   const tokenizerJson = await readTextIfPresent(join(path, 'tokenizer.json'));
   if (tokenizerJson === undefined) throw new LfmError('trainer-invalid', `${path} has no tokenizer.json.`);
-  const holding = (key: string): TensorReader | undefined =>
-    [folder.weights, moments].find(({ tensors }) => tensors.has(key));
+  const nameOf = checkpointNames(folder.config);
+  // Under its own name too: so the weights stood before a checkpoint's names were its model's.
+  const holding = (key: string): { readonly file: TensorReader; readonly name: string } | undefined =>
+    [nameOf(key), key]
+      .flatMap((name) => [folder.weights, moments].map((file) => ({ file, name })))
+      .find(({ file, name }) => file.tensors.has(name));
   const close = async (): Promise<void> => {
     await Promise.all([folder.weights.close(), moments.close()]);
   };
@@ -174,11 +203,15 @@ async function readCheckpoint(path: string, folder: ModelFolder, moments: Tensor
     recipe,
     state,
     tokenizerJson,
-    read: (key) => holding(key)?.readFloat32(key),
+    reader(key) {
+      const held = holding(key);
+      return held && ((part) => held.file.readFloat32(held.name, part));
+    },
     check(model) {
       for (const [name, { shape }] of Object.entries(model.parameters)) {
         for (const key of [name, `first.${name}`, `second.${name}`]) {
-          const found = holding(key)?.tensors.get(key)?.shape;
+          const held = holding(key);
+          const found = held?.file.tensors.get(held.name)?.shape;
           if (found?.join() === shape.join()) continue;
           throw new LfmError(
             'checkpoint-model',

@@ -15,6 +15,7 @@ function lateTrainer(resultOf: (step: number) => StepResult = (step) => ({ loss:
       if (batch instanceof Int32Array) issued.push(Number(batch[0]));
       return { result: new Promise((resolve) => waiting.push({ step, resolve })) };
     },
+    parts: () => [],
     read: async () => new Float32Array(0),
     dispose: () => {},
   };

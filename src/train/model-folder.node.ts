@@ -1,10 +1,17 @@
 // The files of a trained model, as transformers and the hub lay them out, and what a checkpoint adds to them.
+import type { BufferPart } from '../engines/engine.ts';
 import type { FolderWriter } from '../files/atomic.node.ts';
 import { float32ToBfloat16 } from '../files/floats.ts';
+import type { TensorInParts } from '../files/parts.node.ts';
+import { writeParts } from '../files/parts.node.ts';
 import { writeSafetensors } from '../files/safetensors-write.ts';
 import type { TensorToWrite } from '../files/safetensors-write.ts';
 import type { Model } from '../liquid/index.ts';
+import { checkpointNames } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
+import type { HostArray } from '../tensor/dtype.ts';
+import { byteLength } from '../tensor/dtype.ts';
+import { countOf } from '../tensor/shape.ts';
 import { configOf } from './model-config.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
 
@@ -15,23 +22,42 @@ export interface TrainedParts {
   readonly read: (key: string) => Promise<Float32Array>;
 }
 
+/** Where devices share the tensors. */
+export interface Division {
+  /** What a tensor is made up of, by key. */
+  readonly parts: (key: string) => readonly BufferPart[];
+  /** Of this writing and no other. */
+  readonly id: string;
+}
+
+/** Weights beyond this go into several files, in bytes: what the hub likes. */
+const MOST_FILE_BYTES = 5e9;
+
 function json(value: unknown): string {
   return `${JSON.stringify(value, undefined, 2)}\n`;
 }
 
-/** Adds config.json, model.safetensors, tokenizer.json and their companions. Errors: `not-finite`, `no-config`. */
+/**
+ * Adds config.json, tokenizer.json and their companions, and the weights under the names that such checkpoints have:
+ * model.safetensors; where they would pass `mostBytes`, model-0000x-of-0000y.safetensors and an index; with a division, in
+ * parts as float32. Errors: `not-finite`, `no-config`.
+ */
 export async function addModelFiles(
   folder: FolderWriter,
   parts: TrainedParts,
   dtype: 'float32' | 'bfloat16',
+  {
+    division,
+    mostBytes = MOST_FILE_BYTES,
+  }: { readonly division?: Division | undefined; readonly mostBytes?: number } = {},
 ): Promise<void> {
   const { model, vocabulary } = parts;
   const { tokenizer, endOfText, pad } = vocabulary;
   const config = configOf(model, { pad, endOfText });
   await folder.file('config.json', json({ ...config, dtype }));
-  await folder.file('model.safetensors', (sink) =>
-    writeSafetensors(sink, tensorsOf(parts, [''], dtype), { format: 'pt' }),
-  );
+  const nameOf = checkpointNames(config);
+  if (division) await writeParts(folder, 'model', division.id, inParts(parts, division, [''], nameOf));
+  else await addWeights(folder, tensorsOf(parts, [''], dtype, nameOf), mostBytes);
   await folder.file('tokenizer.json', vocabulary.json);
   const spelt = (id: number | null): string | null => (id === null ? null : tokenizer.decode([id]));
   const [prefix = null] = tokenizer.definition.prefix;
@@ -55,33 +81,92 @@ export async function addModelFiles(
   await folder.file('generation_config.json', json(generation));
 }
 
-/** Adds optimizer.safetensors: `first.NAME` and `second.NAME` for each parameter, float32. Errors: `not-finite`. */
-export async function addMoments(folder: FolderWriter, parts: TrainedParts): Promise<void> {
-  await folder.file('optimizer.safetensors', (sink) =>
-    writeSafetensors(sink, tensorsOf(parts, ['first.', 'second.'], 'float32')),
+async function addWeights(folder: FolderWriter, tensors: readonly TensorToWrite[], mostBytes: number): Promise<void> {
+  const bytesOf = ({ dtype, shape }: TensorToWrite): number => byteLength(dtype, countOf(shape));
+  const files: TensorToWrite[][] = [];
+  let room = 0;
+  for (const tensor of tensors) {
+    const bytes = bytesOf(tensor);
+    if (files.length === 0 || bytes > room) {
+      files.push([]);
+      room = mostBytes;
+    }
+    files.at(-1)?.push(tensor);
+    room -= bytes;
+  }
+  const five = (number: number): string => String(number).padStart(5, '0');
+  const fileName = (at: number): string =>
+    files.length === 1 ? 'model.safetensors' : `model-${five(at + 1)}-of-${five(files.length)}.safetensors`;
+  for (const [at, list] of files.entries())
+    await folder.file(fileName(at), (sink) => writeSafetensors(sink, list, { format: 'pt' }));
+  if (files.length === 1) return;
+  const places = files.flatMap((list, at) => list.map(({ name }) => [name, fileName(at)] as const));
+  await folder.file(
+    'model.safetensors.index.json',
+    json({
+      metadata: { total_size: tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0) },
+      weight_map: Object.fromEntries(places),
+    }),
   );
 }
+
+const moments = ['first.', 'second.'];
+
+/** Adds optimizer.safetensors, or its parts: `first.NAME` and `second.NAME` for each parameter, float32. Errors: `not-finite`. */
+export async function addMoments(folder: FolderWriter, parts: TrainedParts, division?: Division): Promise<void> {
+  if (division) return writeParts(folder, 'optimizer', division.id, inParts(parts, division, moments));
+  return folder.file('optimizer.safetensors', (sink) => writeSafetensors(sink, tensorsOf(parts, moments, 'float32')));
+}
+
+const itself = (name: string): string => name;
 
 function tensorsOf(
   { model, read }: TrainedParts,
   prefixes: readonly string[],
   dtype: 'float32' | 'bfloat16',
+  nameOf = itself,
 ): TensorToWrite[] {
-  return Object.entries(model.parameters).flatMap(([name, { shape }]) =>
-    prefixes.map((prefix) => ({
-      name: `${prefix}${name}`,
-      dtype,
-      shape,
-      data: async () => {
-        const values = await read(`${prefix}${name}`);
-        if (!values.every(Number.isFinite)) {
-          throw new LfmError(
-            'not-finite',
-            `${prefix}${name} holds values that are not numbers, so it was not written.`,
-          );
-        }
-        return dtype === 'bfloat16' ? float32ToBfloat16(values) : values;
-      },
+  return keysOf(model, prefixes).map(({ key, shape }) => ({
+    name: nameOf(key),
+    dtype,
+    shape,
+    data: async () => {
+      const values = requireFinite(await read(key), key);
+      return dtype === 'bfloat16' ? float32ToBfloat16(values) : values;
+    },
+  }));
+}
+
+function inParts(
+  { model }: TrainedParts,
+  { parts }: Division,
+  prefixes: readonly string[],
+  nameOf = itself,
+): TensorInParts[] {
+  return keysOf(model, prefixes).map(({ key, shape }) => ({
+    name: nameOf(key),
+    dtype: 'float32',
+    shape,
+    parts: parts(key).map((part) => ({
+      ...part,
+      read: async (device: number) => requireFinite(await part.read(device), key),
     })),
+  }));
+}
+
+function keysOf({ parameters }: Model, prefixes: readonly string[]): { key: string; shape: readonly number[] }[] {
+  return Object.entries(parameters).flatMap(([name, { shape }]) =>
+    prefixes.map((prefix) => ({ key: `${prefix}${name}`, shape })),
   );
+}
+
+function requireFinite(values: HostArray, key: string): Float32Array {
+  if (!(values instanceof Float32Array))
+    throw new LfmError('bad-input', `The engine gave "${key}" in another type than float32.`);
+  // Not `every`: this runs over each value of a checkpoint, ten times as fast.
+  for (let at = 0; at < values.length; at++) {
+    if (!Number.isFinite(values[at]))
+      throw new LfmError('not-finite', `${key} holds values that are not numbers, so it was not written.`);
+  }
+  return values;
 }

@@ -44,7 +44,7 @@ describe('planTraining', () => {
     const [one, data, fsdp] = [{ data: 1 }, { data: 2 }, { fsdp: 2 }].map((mesh) => planTraining({ ...request, mesh }));
     expect(data?.memory.state).toBe(one?.memory.state);
     expect(fsdp?.memory.state).toBeLessThan(0.6 * (one?.memory.state ?? 0));
-    expect(fsdp?.memory.pass).toBeLessThan(data?.memory.pass ?? 0);
+    expect(fsdp?.memory.pass).toBeLessThanOrEqual(data?.memory.pass ?? 0);
     // Twice half of the gradients to sum them; as much to gather weights twice, and half of it for gradients.
     expect(data?.collectives).toEqual({ 'summing gradients (data)': 4 * parameters });
     const [gathered, scattered] = Object.values(fsdp?.collectives ?? {});

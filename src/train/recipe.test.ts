@@ -125,7 +125,7 @@ describe('files of the sources', () => {
 
 describe('recipe files', () => {
   it('ship with the package, and are valid', async () => {
-    expect(await shippedRecipes()).toEqual(['brook-7m', 'hello']);
+    expect(await shippedRecipes()).toEqual(['brook-7m', 'hello', 'lfm2-350m', 'liquid-6b']);
     const sizes: Record<string, number> = {};
     for (const name of await shippedRecipes()) {
       const { model, tokenizer, batch } = await readRecipe(name);
@@ -134,7 +134,12 @@ describe('recipe files', () => {
       sizes[name] = Object.values(parameters).reduce((sum, { shape }) => sum + countOf(shape), 0);
     }
     // brook-7m in bfloat16 must stay below 15 MB with its tokenizer.
-    expect(sizes).toEqual({ 'brook-7m': 7_202_432, hello: 969_024 });
+    expect(sizes).toEqual({
+      'brook-7m': 7_202_432,
+      hello: 969_024,
+      'lfm2-350m': 354_483_968,
+      'liquid-6b': 5_931_157_248,
+    });
   });
 
   it('are read from modules too', async () => {

@@ -16,6 +16,7 @@ import { learnedVocabulary, openCorpora, scanSources } from './corpora.node.ts';
 import { lockFolder } from './lock.node.ts';
 import type { StepReport } from './loop.ts';
 import { MetricsLog, stepLine } from './metrics.node.ts';
+import type { TrainedParts } from './model-folder.node.ts';
 import { addModelFiles } from './model-folder.node.ts';
 import { peakFlops } from './peak-flops.ts';
 import type { PlanReport, PlannedDevice } from './plan-report.ts';
@@ -67,6 +68,8 @@ export interface RunRecipeOptions {
   /** Stops after the present step, with a checkpoint; before the first step, with the signal's reason as error. */
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: RunEvent) => void;
+  /** What the user types to go on, on another mesh where one is given: errors tell it. Default: a call of this function. */
+  readonly resumeCommand?: (mesh?: Readonly<Record<string, number>>) => string;
 }
 
 export interface RunResult {
@@ -86,7 +89,8 @@ export interface RunResult {
  * and, at the end, final/, a model folder that transformers reads too.
  *
  * Killed at any moment and resumed, the losses are those of an uninterrupted run to the last bit, on the same machine with
- * the same engine and threads. Errors: `run-exists`, `run-locked`, `no-data`, `vocabulary-mismatch`, `not-finite` (naming the
+ * the same engine and threads; a mesh's checkpoints go on on any other mesh and without one. Whatever ends a run on the way
+ * says which checkpoint is left and how to go on from it; an error that is no LfmError becomes `run-failed`. Errors: `run-exists`, `run-locked`, `no-data`, `vocabulary-mismatch`, `not-finite` (naming the
  * step; earlier checkpoints stay), `disk-full`, and those of what it reads. Mistakes in the input are found before the folder
  * is made.
  */
@@ -118,7 +122,9 @@ export async function runRecipe(given: Recipe, options: RunRecipeOptions = {}): 
       const lock = await lockFolder(folder);
       try {
         if (!resume) await refuseExisting(folder);
-        return await new Run({ folder, recipe, sources, start, checkpoint, engine, context, signal, tell }).go();
+        const { resumeCommand = (mesh) => callOf(folder, mesh) } = options;
+        const parts = { folder, recipe, sources, start, checkpoint, engine, context, signal, tell, resumeCommand };
+        return await new Run(parts).go();
       } finally {
         await lock.release();
       }
@@ -128,6 +134,11 @@ export async function runRecipe(given: Recipe, options: RunRecipeOptions = {}): 
   } finally {
     await checkpoint?.close();
   }
+}
+
+function callOf(folder: string, mesh: Engine['mesh']): string {
+  const changed = mesh ? `{ ...recipe, engine: { ...recipe.engine, mesh: ${JSON.stringify(mesh)} } }` : 'recipe';
+  return `runRecipe(${changed}, { out: ${JSON.stringify(folder)}, resume: true })`;
 }
 
 async function refuseExisting(folder: string): Promise<void> {
@@ -178,6 +189,7 @@ interface RunParts {
   readonly engine: Engine;
   readonly signal: AbortSignal | undefined;
   readonly tell: (event: RunEvent) => void;
+  readonly resumeCommand: NonNullable<RunRecipeOptions['resumeCommand']>;
 }
 
 /** One run in its locked folder. */
@@ -220,7 +232,7 @@ class Run {
   }
 
   async #train(model: Model, vocabulary: Vocabulary, corpora: readonly Corpus[]): Promise<RunResult> {
-    const { folder, recipe, start, checkpoint, engine, signal, tell } = this.#parts;
+    const { folder, recipe, start, checkpoint, engine, tell } = this.#parts;
     const sources = corpora.map(({ info, fingerprint, train, heldOut }, index) => {
       const { name = '', weight = 1 } = recipe.data.sources[index] ?? {};
       return { name, weight, fingerprint, train, heldOut, textBytes: info.train.textBytes + info.heldOut.textBytes };
@@ -236,10 +248,18 @@ class Run {
       sources,
       endOfText: vocabulary.endOfText,
       bytesOf: vocabulary.bytesOf,
-      start: (key) => (checkpoint ?? start).read(key),
+      start: (key, sharding) => {
+        const read = (checkpoint ?? start).reader(key);
+        const { shape } = model.parameters[key.replace(/^(first|second)\./, '')] ?? {};
+        // Each device of a mesh reads its own part.
+        return read && sharding && shape && engine.uploadParts
+          ? engine.uploadParts('float32', shape, sharding, read)
+          : read?.();
+      },
       ...(checkpoint && { from: checkpoint.state }),
     });
     const log = new MetricsLog(join(folder, 'metrics.jsonl'), checkpoint?.state.metricsBytes ?? 0);
+    let result: RunResult;
     try {
       tell({
         kind: 'begin',
@@ -254,34 +274,46 @@ class Run {
         step: session.step,
         steps: recipe.steps,
       });
-      const parts = { model, vocabulary, read: (key: string) => session.trainer.read(key) };
-      const { stopped } = await session.run({
-        signal,
-        checkpointEvery: recipe.checkpoint.everySteps,
-        onStep: (report) => {
-          log.append(stepLine(report));
-          tell({ kind: 'step', ...report });
-        },
-        onHeldOut: (report) => this.#heldOut(report, log),
-        onCheckpoint: async (step, cursor) => {
-          const state = { step, cursor, best: this.#best, metricsBytes: log.flush() };
-          this.#lastGood = await writeCheckpoint(folder, { ...parts, recipe, state }, recipe.checkpoint.keep);
-          tell({ kind: 'checkpoint', step, path: this.#lastGood });
-          await this.#plot();
-        },
-      });
-      if (stopped) return { folder, step: session.step, stopped };
-      return await this.#finish(session, parts, log);
+      result = await this.#steps(session, { model, vocabulary, read: (key) => session.trainer.read(key) }, log);
     } catch (error) {
-      throw this.#explain(error);
+      try {
+        session.dispose();
+      } catch {
+        // A device that failed may fail again in giving up what it holds: the first error tells more.
+      }
+      throw this.#explain(error, session.step);
     } finally {
       log.close();
-      session.dispose();
     }
+    session.dispose();
+    return result;
+  }
+
+  async #steps(session: Session, parts: TrainedParts, log: MetricsLog): Promise<RunResult> {
+    const { folder, recipe, engine, signal, tell } = this.#parts;
+    const divided = engine.mesh && engine.parts && { parts: (key: string) => session.trainer.parts(key) };
+    const { stopped } = await session.run({
+      signal,
+      checkpointEvery: recipe.checkpoint.everySteps,
+      onStep: (report) => {
+        log.append(stepLine(report));
+        tell({ kind: 'step', ...report });
+      },
+      onHeldOut: (report) => this.#heldOut(report, log),
+      onCheckpoint: async (step, cursor) => {
+        const state = { step, cursor, best: this.#best, metricsBytes: log.flush() };
+        const all = { ...parts, ...divided, recipe, state };
+        this.#lastGood = await writeCheckpoint(folder, all, recipe.checkpoint.keep);
+        tell({ kind: 'checkpoint', step, path: this.#lastGood });
+        await this.#plot();
+      },
+    });
+    if (stopped) return { folder, step: session.step, stopped };
+    return this.#finish(session, parts, log);
   }
 
   /** The whole held-out text measured, the model written, and read back to say something. */
-  async #finish(session: Session, parts: Parameters<typeof addModelFiles>[1], log: MetricsLog): Promise<RunResult> {
+  async #finish(session: Session, parts: TrainedParts, log: MetricsLog): Promise<RunResult> {
     const { folder, recipe, engine, signal, tell } = this.#parts;
     const heldOut = await session.measure();
     if (heldOut) this.#heldOut(heldOut, log);
@@ -320,15 +352,31 @@ class Run {
     );
   }
 
-  /** A run that diverged says what is left of it. */
-  #explain(error: unknown): unknown {
-    if (!(error instanceof LfmError) || error.code !== 'not-finite') return error;
-    const kept =
-      this.#lastGood === undefined
-        ? 'There is no checkpoint from before.'
-        : `The last good checkpoint is ${this.#lastGood}.`;
-    return new LfmError('not-finite', `${error.message} ${kept} Try a lower learning rate or a longer warm-up.`, {
-      cause: error,
-    });
+  /** A run that broke off says what is left of it, and how to go on. */
+  #explain(error: unknown, step: number): unknown {
+    const { signal, engine, resumeCommand } = this.#parts;
+    if (signal?.aborted) return error;
+    const code = error instanceof LfmError ? error.code : 'run-failed';
+    const message = error instanceof Error ? error.message : String(error);
+    const kept = this.#lastGood;
+    if (code === 'not-finite') {
+      const left = kept === undefined ? 'There is no checkpoint from before.' : `The last good checkpoint is ${kept}.`;
+      return new LfmError(code, `${message} ${left} Try a lower learning rate or a longer warm-up.`, { cause: error });
+    }
+    const fewer = kept !== undefined && engine.mesh && fewerDevices(engine.mesh);
+    const left =
+      kept === undefined
+        ? 'There is no checkpoint yet: begin again.'
+        : `The last checkpoint is ${kept}; go on from it with: ${resumeCommand()}${fewer ? `; or on fewer devices: ${resumeCommand(fewer)}` : ''}`;
+    const stop = /[.!?]$/.test(message) ? '' : '.';
+    return new LfmError(code, `${message}${stop} The run ended after step ${step}. ${left}`, { cause: error });
   }
+}
+
+/** The mesh with its first axis cut to a part; none of one device. */
+function fewerDevices(mesh: Readonly<Record<string, number>>): Record<string, number> | undefined {
+  const [axis, size] = Object.entries(mesh).find(([, devices]) => devices > 1) ?? [];
+  if (axis === undefined || size === undefined) return undefined;
+  const least = [2, 3, 5, 7].find((factor) => size % factor === 0) ?? size;
+  return { ...mesh, [axis]: size / least };
 }

@@ -2,7 +2,7 @@
 import type { LoaderCursor } from '../data/loader.ts';
 import { createLoader } from '../data/loader.ts';
 import type { TokenReader } from '../data/packed.ts';
-import type { Engine } from '../engines/engine.ts';
+import type { Engine, Sharding } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { initialise } from '../liquid/index.ts';
 import type { HeldOutResult } from './held-out.ts';
@@ -11,7 +11,7 @@ import type { StepReport } from './loop.ts';
 import { runSteps } from './loop.ts';
 import type { Recipe } from './recipe.ts';
 import { learningRateAt } from './schedule.ts';
-import type { Trainer } from './trainer.ts';
+import type { Start, Trainer } from './trainer.ts';
 import { createTrainer } from './trainer.ts';
 
 /** What of a recipe decides the numbers, once model, vocabulary and data are at hand. */
@@ -39,7 +39,7 @@ export interface SessionOptions {
   /** Bytes of text that each token id stands for; 0 for special tokens. */
   readonly bytesOf: ArrayLike<number>;
   /** Parameters by name, and moments as `first.NAME` and `second.NAME`; what it has not got starts fresh. */
-  readonly start?: (key: string) => Promise<Float32Array> | undefined;
+  readonly start?: (key: string, sharding: Sharding | undefined) => Promise<Start> | undefined;
   /** Steps that were done before, and where the loader stood after them. */
   readonly from?: { readonly step: number; readonly cursor: LoaderCursor };
 }
@@ -88,9 +88,9 @@ export async function createSession(options: SessionOptions): Promise<Session> {
     optimizer: settings.optimizer,
     dtype: settings.engine.dtype,
     recompute: settings.engine.recompute,
-    start: (key) => {
+    start: (key, sharding) => {
       const parameter = model.parameters[key];
-      return start?.(key) ?? (parameter && initialise({ parameters: { [key]: parameter } }, seed)[key]);
+      return start?.(key, sharding) ?? (parameter && initialise({ parameters: { [key]: parameter } }, seed)[key]);
     },
   });
   const measured = sources.filter((source) => source.heldOut.length > 0);

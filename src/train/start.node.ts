@@ -1,11 +1,12 @@
-// Where a run starts: a fresh model of the recipe's sizes, or the weights and vocabulary of a folder.
+// Where a run starts: a fresh model of the recipe's sizes, or the weights and vocabulary of a folder, under its own names.
 import { join } from 'node:path';
 import { openModelFolder } from '../files/folder.node.ts';
 import type { ModelFolder } from '../files/folder.node.ts';
 import { readTextIfPresent } from '../files/json.node.ts';
 import type { Model } from '../liquid/index.ts';
-import { modelFromConfig } from '../models/index.ts';
+import { checkpointNames, modelFromConfig } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
+import type { Part } from '../tensor/part.ts';
 import type { Recipe } from './recipe.ts';
 import { isFolderModel, modelOf } from './recipe-model.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
@@ -16,8 +17,8 @@ export interface StartingPoint extends AsyncDisposable {
   readonly vocabulary: Vocabulary | undefined;
   /** Errors: `vocabulary-mismatch`, `bad-recipe`. */
   model(vocabulary: Vocabulary): Model;
-  /** A parameter's first values; undefined where it starts fresh, as moments always do. */
-  read(key: string): Promise<Float32Array> | undefined;
+  /** Reads a parameter's first values, or a block of them; undefined where it starts fresh, as moments always do. */
+  reader(key: string): ((part?: Part) => Promise<Float32Array>) | undefined;
 }
 
 /** Errors: those of openModelFolder and of a damaged tokenizer, `vocabulary-mismatch`, `weights-mismatch`, `bad-recipe`. */
@@ -35,7 +36,7 @@ export async function openStart(recipe: Recipe): Promise<StartingPoint> {
       return requireVocabulary(made, known);
     };
     if (vocabulary) model(vocabulary); // a mismatch is found before anything is written
-    return { vocabulary, model, read: () => undefined, [Symbol.asyncDispose]: async () => {} };
+    return { vocabulary, model, reader: () => undefined, [Symbol.asyncDispose]: async () => {} };
   }
   const folder = await openModelFolder(spec.folder);
   try {
@@ -50,10 +51,11 @@ export async function openStart(recipe: Recipe): Promise<StartingPoint> {
     const model = readModel(folder, spec.folder);
     requireVocabulary(model, vocabulary);
     const { weights } = folder;
+    const nameOf = checkpointNames(folder.config);
     return {
       vocabulary,
       model: () => model,
-      read: (key) => (weights.tensors.has(key) ? weights.readFloat32(key) : undefined),
+      reader: (key) => model.parameters[key] && ((part) => weights.readFloat32(nameOf(key), part)),
       [Symbol.asyncDispose]: () => weights.close(),
     };
   } catch (error) {
@@ -68,7 +70,9 @@ function readModel({ config, weights }: ModelFolder, shown: string): Model {
     config,
     Object.fromEntries([...weights.tensors].map(([name, { shape }]) => [name, shape])),
   );
-  for (const [name, { shape }] of Object.entries(model.parameters)) {
+  const nameOf = checkpointNames(config);
+  for (const [parameter, { shape }] of Object.entries(model.parameters)) {
+    const name = nameOf(parameter);
     const found = weights.tensors.get(name)?.shape;
     if (found?.join() === shape.join()) continue;
     throw new LfmError(

@@ -6,14 +6,18 @@ import { load } from '../generate/load.ts';
 import {
   attention,
   block,
+  canonicalGenome,
   defineModel,
   depthGroup,
   gatedDelta,
+  genomeOf,
   layer,
   layerNormed,
   linearAttention,
   mamba2,
+  modelFromGenome,
   operator,
+  parseGenome,
   rms,
   shortConv,
   stack,
@@ -72,6 +76,29 @@ describe('train [onnx]', () => {
       layer_types: ['conv', 'full_attention'],
       rope_parameters: { rope_theta: 10_000 },
     });
+  });
+
+  it('trains, saves and loads a model of the design space, by its genome', async () => {
+    const folder = await temporaryFolder();
+    const file = join(folder, 'text.txt');
+    await writeFile(file, grammarText(5000));
+    // Two of the classes have a second member that shares with the first.
+    const low = '11111-21111-31122-41111-51211-61111-71111-81111-91111';
+    const differences = [10, 14].map((id) => `${id}.1.1.1.1`);
+    const genome = parseGenome([low, ...differences, '31122', '51211'].join('-'));
+    const sizes = { vocabSize: 280, hiddenSize: 16, headDim: 4, intermediateSize: 16, contextLength: 64 };
+    const trained = await train(modelFromGenome(genome, sizes), {
+      data: text(file),
+      tokenizer: bpe(),
+      steps: 2,
+      learningRate: 0.01,
+      batch: { size: 2, length: 8 },
+    });
+    await trained.save(join(folder, 'genome'));
+    const config: unknown = JSON.parse(await readFile(join(folder, 'genome', 'config.json'), 'utf8'));
+    expect(genomeOf(modelFromConfig(config)).genome).toEqual(canonicalGenome(genome));
+    await using model = await load(join(folder, 'genome'));
+    expect((await model.generate('The', { maxTokens: 3 })).usage.completionTokens).toBeGreaterThan(0);
   });
 
   it('comes back early with what it has when the signal says so', async () => {

@@ -1,6 +1,6 @@
 // Training steps of one model on one engine: parameters and moments stay in the engine's memory. Knows no files.
 // Shapes: B rows of a pass, T tokens a row.
-import type { Buffer, Buffers, Engine, Executable, Sharding } from '../engines/engine.ts';
+import type { Buffer, BufferPart, Buffers, Engine, Executable, Sharding } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { gradientProgram } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
@@ -54,6 +54,8 @@ export interface Trainer {
   ): Promise<{ readonly result: Promise<StepResult> }>;
   /** A copy of a tensor by key: NAME, `first.NAME` or `second.NAME`. */
   read(key: string): Promise<Float32Array>;
+  /** What a tensor is made up of on the engine's devices, good until the next step. Errors: `no-parts` without a mesh. */
+  parts(key: string): readonly BufferPart[];
   dispose(): void;
 }
 
@@ -123,15 +125,20 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   /** `given`: what the program takes besides the pass's rows. */
   async function pass(executable: Executable, rows: Batch, given: Buffers): Promise<Record<string, Buffer>> {
     const uploaded: Record<string, Buffer> = {};
-    for (const { name, value } of perPass) {
-      const values = rows[name];
-      if (values) uploaded[name] = await engine.upload(value.dtype, value.shape.map(Number), values, shardings[name]);
-      else if (name !== 'weights')
-        throw new LfmError('bad-input', `The batch has no "${name}": the model takes ${value.dtype} [${value.shape}].`);
+    try {
+      for (const { name, value } of perPass) {
+        const values = rows[name];
+        if (values) uploaded[name] = await engine.upload(value.dtype, value.shape.map(Number), values, shardings[name]);
+        else if (name !== 'weights')
+          throw new LfmError(
+            'bad-input',
+            `The batch has no "${name}": the model takes ${value.dtype} [${value.shape}].`,
+          );
+      }
+      return await executable.run({ ...given, weights, ...uploaded });
+    } finally {
+      for (const buffer of Object.values(uploaded)) buffer.dispose();
     }
-    const outputs = await executable.run({ ...given, weights, ...uploaded });
-    for (const buffer of Object.values(uploaded)) buffer.dispose();
-    return outputs;
   }
 
   /** Rows of one pass, by the names of the program's inputs. */
@@ -146,10 +153,19 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     return { tokens: inputs, labels };
   }
 
+  function held(key: string): Buffer {
+    const buffer = state[key];
+    if (buffer) return buffer;
+    throw new LfmError('missing-parameter', `The trainer holds no tensor "${key}".`);
+  }
+
   async function download(buffer: Buffer): Promise<number> {
-    const [value] = await engine.download(buffer);
-    buffer.dispose();
-    return Number(value);
+    try {
+      const [value] = await engine.download(buffer);
+      return Number(value);
+    } finally {
+      buffer.dispose();
+    }
   }
 
   /** Gradients in one program or several, then the update. */
@@ -184,12 +200,17 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     },
     async step(batch, step, learningRate) {
       const scalars: Record<string, Buffer> = {};
-      for (const [name, value] of Object.entries(updateScalars(optimizer, step, learningRate))) {
-        scalars[name] = await engine.upload('float32', [], Float32Array.of(value));
+      let stepped: Stepped;
+      try {
+        for (const [name, value] of Object.entries(updateScalars(optimizer, step, learningRate))) {
+          scalars[name] = await engine.upload('float32', [], Float32Array.of(value));
+        }
+        stepped = await (fused ? together(fused, batch, scalars) : separately(batch, scalars));
+      } finally {
+        for (const buffer of Object.values(scalars)) buffer.dispose();
       }
-      const { losses, norm, after } = await (fused ? together(fused, batch, scalars) : separately(batch, scalars));
+      const { losses, norm, after } = stepped;
       Object.assign(state, after);
-      for (const buffer of Object.values(scalars)) buffer.dispose();
       if (!norm) throw new LfmError('no-result', 'The update gave no norm.');
       const collect = async (): Promise<StepResult> => {
         const [found, ...parts] = await Promise.all([norm, ...losses].map(download));
@@ -197,10 +218,12 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
       };
       return { result: collect() };
     },
+    parts(key) {
+      if (engine.parts) return engine.parts(held(key));
+      throw new LfmError('no-parts', `The engine ${engine.name} has no mesh: read "${key}" whole.`);
+    },
     async read(key) {
-      const buffer = state[key];
-      if (!buffer) throw new LfmError('missing-parameter', `The trainer holds no tensor "${key}".`);
-      const values = await engine.download(buffer);
+      const values = await engine.download(held(key));
       if (values instanceof Float32Array) return values;
       throw new LfmError('bad-input', `The engine gave "${key}" in another type than float32.`);
     },

@@ -117,6 +117,8 @@ function clientOptions({ path, name }: FoundPlugin, { memoryFraction, mesh, ...g
   return memoryFraction === undefined ? {} : { memory_fraction: memoryFraction, preallocate: true };
 }
 
+type ReadPart = Parameters<NonNullable<Engine['uploadParts']>>[3];
+
 function isSymbolic(program: Program): boolean {
   return program.inputs.some(({ value }) => value.shape.some((dim) => symbolsOf(dim).length > 0));
 }
@@ -254,6 +256,13 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
     async download(buffer: Buffer): Promise<HostArray> {
       return placement.read(arrayOf(buffer, 'download'));
     },
+    ...(mesh && {
+      parts: (buffer: Buffer) => placement.parts(arrayOf(buffer, 'parts')),
+      async uploadParts(dtype: DType, shape: readonly number[], sharding: Sharding, read: ReadPart) {
+        const memories = await placement.putParts(dtype, shape, sharding, read);
+        return new DeviceArray(live, memories, dtype, [...shape], sharding);
+      },
+    }),
     async zeros(dtype: DType, shape: readonly number[], sharding?: Sharding) {
       const count = countOf(shape);
       if (byteLength(dtype, count) <= ZEROS_SENT_BYTES)

@@ -1,5 +1,6 @@
-// A mesh of devices: its axes and sizes, which part of an array each device holds, and cutting and joining those parts.
+// A mesh of devices: its axes and sizes, and which part of an array each device holds.
 import { countOf, LfmError } from '../../tensor/index.ts';
+import type { Part } from '../../tensor/part.ts';
 import type { Sharding } from '../engine.ts';
 
 /**
@@ -7,12 +8,6 @@ import type { Sharding } from '../engine.ts';
  * sizes as digits, says; devices are counted over all processes.
  */
 export type Mesh = Readonly<Record<string, number>>;
-
-/** The block of an array that a device holds. */
-export interface Part {
-  readonly starts: readonly number[];
-  readonly sizes: readonly number[];
-}
 
 export function deviceCountOf(mesh: Mesh): number {
   return countOf(Object.values(mesh));
@@ -79,56 +74,4 @@ export function partOf(mesh: Mesh, { axes }: Sharding, shape: readonly number[],
     return digit * size;
   });
   return { starts, sizes };
-}
-
-export function samePart(a: Part, b: Part): boolean {
-  return a.starts.every((start, i) => start === b.starts[i]) && a.sizes.every((size, i) => size === b.sizes[i]);
-}
-
-/** Copies a part's elements out of a whole array: bytes in row-major order, `width` an element. */
-export function cutPart(
-  whole: Uint8Array,
-  shape: readonly number[],
-  part: Part,
-  width: number,
-): Uint8Array<ArrayBuffer> {
-  const cut = new Uint8Array(countOf(part.sizes) * width);
-  for (const { from, to, bytes } of runs(shape, part, width)) cut.set(whole.subarray(from, from + bytes), to);
-  return cut;
-}
-
-/** Copies a part's elements into their places in a whole array. */
-export function joinPart(
-  whole: Uint8Array,
-  shape: readonly number[],
-  part: Part,
-  width: number,
-  cut: Uint8Array,
-): void {
-  for (const { from, to, bytes } of runs(shape, part, width)) whole.set(cut.subarray(to, to + bytes), from);
-}
-
-/** The unbroken runs of a part: where each begins in the whole (`from`) and in the part (`to`). */
-function* runs(shape: readonly number[], { starts, sizes }: Part, width: number) {
-  // Dimensions after the last one that is cut belong to a run.
-  let inner = shape.length;
-  while (inner > 0 && sizes[inner - 1] === shape[inner - 1]) inner--;
-  const split = Math.max(0, inner - 1);
-  const bytes = countOf(sizes.slice(split)) * width;
-  const count = bytes === 0 ? 0 : countOf(sizes.slice(0, split));
-  for (let run = 0; run < count; run++) {
-    let rest = run;
-    let [from, stride] = [0, width];
-    for (let dimension = shape.length - 1; dimension >= 0; dimension--) {
-      const size = sizes[dimension] ?? 1;
-      let at = starts[dimension] ?? 0;
-      if (dimension < split) {
-        at += rest % size;
-        rest = Math.floor(rest / size);
-      }
-      from += at * stride;
-      stride *= shape[dimension] ?? 1;
-    }
-    yield { from, to: run * bytes, bytes };
-  }
 }

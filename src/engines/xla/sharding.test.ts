@@ -1,7 +1,8 @@
 // Rules, plans and parts, without a plug-in.
 import { describe, expect, it } from 'vitest';
 import { add, trace } from '../../tensor/index.ts';
-import { checkMesh, cutPart, joinPart, partOf, sameDivision } from './mesh.ts';
+import { cutPart, joinPart } from '../../tensor/part.ts';
+import { checkMesh, partOf, sameDivision } from './mesh.ts';
 import { describePlan, planSharding } from './sharding.ts';
 import { toStableHlo } from './stablehlo.ts';
 

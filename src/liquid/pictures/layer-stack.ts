@@ -1,6 +1,7 @@
 // A model's layers in order, what they are made of and what they share: figure 3 of the announcement.
 import { operatorsOf } from '../layer.ts';
 import type { Model } from '../model.ts';
+import { nameOf } from '../operator.ts';
 import { operatorNames } from './operators.ts';
 import type { SvgElement } from './svg.ts';
 import { colourOf, element, svgPage, words } from './svg.ts';
@@ -79,7 +80,7 @@ export function layerStack(name: string, model: Model): string {
         rx: 3,
         fill: colourOf(names.indexOf(operator)),
       });
-    children.push(...operators.map(({ name: operator }, row) => draw(operator, top + row * (box.height + box.gap))));
+    children.push(...operators.map((operator, row) => draw(nameOf(operator), top + row * (box.height + box.gap))));
     const each = pitch < 20 ? 4 : 1;
     if (depth % each === 0)
       children.push(words(String(depth), middle(depth), floor + 13, { anchor: 'middle', class: 'faint small' }));
@@ -131,5 +132,5 @@ export function layerStack(name: string, model: Model): string {
 }
 
 function countOf({ layers }: Model, operator: string): number {
-  return layers.flatMap(operatorsOf).filter(({ name }) => name === operator).length;
+  return layers.flatMap(operatorsOf).filter((one) => nameOf(one) === operator).length;
 }

@@ -1,6 +1,11 @@
 // The map of operators: token mixing by channel mixing, each with its featurizer. Figure 4 of the announcement.
+import type { Classification } from '../classification.ts';
 import { channelMixings, classifications, tokenMixings } from '../classification.ts';
+import { operatorsOf } from '../layer.ts';
 import type { Model } from '../model.ts';
+import { nameOf } from '../operator.ts';
+import { partsOf } from '../space/named-points.ts';
+import { printFeaturizerGenome } from '../space/operator-genome.ts';
 import { operatorNames } from './operators.ts';
 import type { SvgElement } from './svg.ts';
 import { colourOf, element, svgPage, words } from './svg.ts';
@@ -21,11 +26,26 @@ const rows: Readonly<Record<string, string>> = {
   'low rank': 'by content, all pairs',
 };
 
-/** Every known operator in its place; with a model, those that it uses are filled. */
+/** Operators that a model has made of parts, by what they are called. */
+function madeOfParts(model: Model): Record<string, Classification> {
+  const made = model.layers.flatMap(operatorsOf).filter(({ name }) => name === 'liv');
+  return Object.fromEntries(
+    made.flatMap((operator) => {
+      const parts = partsOf(operator, model);
+      if (!parts) return [];
+      const { tokenMixing, channelMixing, featurizer } = parts;
+      const featured = typeof featurizer === 'string' ? featurizer : printFeaturizerGenome(featurizer);
+      return [[nameOf(operator), { tokenMixing, channelMixing, featurizer: featured }]];
+    }),
+  );
+}
+
+/** Every known operator in its place; with a model, those that it uses are filled, and what it made of parts stands with them. */
 export function operatorMap(model?: Model): string {
   const used = new Set(model && operatorNames(model));
+  const known = { ...classifications, ...(model && madeOfParts(model)) };
   const inCell = (token: string, channel: string) =>
-    Object.entries(classifications).filter(
+    Object.entries(known).filter(
       ([, { tokenMixing, channelMixing }]) => tokenMixing === token && channelMixing === channel,
     );
   const heights = tokenMixings.map((token) => {

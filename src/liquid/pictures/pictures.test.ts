@@ -2,7 +2,17 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { classifications } from '../classification.ts';
-import { attention, defineModel, depthGroup, layer, shared, shortConv, swiglu } from '../index.ts';
+import {
+  attention,
+  defineModel,
+  depthGroup,
+  layer,
+  modelFromGenome,
+  parseGenome,
+  shared,
+  shortConv,
+  swiglu,
+} from '../index.ts';
 import { layerStack } from './layer-stack.ts';
 import { formatLength, memoryCurves } from './memory-curves.ts';
 import { operatorMap } from './operator-map.ts';
@@ -104,6 +114,10 @@ describe('operatorMap', () => {
     expect(filled(operatorMap())).toEqual(Object.keys(classifications).toSorted());
     const more = defineModel({ vocabSize: 8, hiddenSize: 8, layers: [layer(attention({ heads: 2 }), mlp)] });
     expect(filled(operatorMap(more))).toEqual(['attention', 'swiglu']);
+    const made = modelFromGenome(parseGenome('31111-91111'), { vocabSize: 8, hiddenSize: 16, headDim: 4 });
+    const drawn = operatorMap(made);
+    expect([...drawn.matchAll(/class="on">([\w-]+)</g)].map(([, name]) => name)).toEqual(['GMemless', 'SA-3']);
+    expect(parse(drawn).words).toContain('repeat 4');
   });
 });
 
