@@ -69,11 +69,8 @@ const configSchema = z.object({
   chat_template: z.union([z.string(), z.array(z.object({ name: z.string(), template: z.string() }))]).nullish(),
 });
 
-/** A function that a model may call, as transformers' templates take it: a JSON schema under a name. */
-export type ToolDefinition = Readonly<Record<string, unknown>>;
-
-/** A conversation as the template writes it, with a mark in what people wrote that would read as control tokens. */
-export interface RenderedChat {
+/** A text in which `mark` stands inside every control token that is none. */
+export interface MarkedText {
   readonly text: string;
   readonly mark: string;
 }
@@ -102,16 +99,18 @@ export class ChatTemplate {
    * spells out stays ordinary text. Errors: `bad-messages`, `no-chat-template` with the names there are;
    * `chat-template-failed` with what the template says of the messages.
    */
-<<<<<<< HEAD
-  encode(messages: readonly ChatMessage[], tools?: readonly ToolDefinition[]): number[] {
-    return this.tokensOf(this.render(messages, tools));
+  encode(messages: readonly ChatMessage[], options: ChatOptions = {}): number[] {
+    return this.tokensOf(this.renderMarked(messages, options));
   }
 
-  /** The text of a conversation up to where the model's answer begins. Errors: those of `encode`. */
-  render(messages: readonly ChatMessage[], tools?: readonly ToolDefinition[]): RenderedChat {
-=======
-  encode(messages: readonly ChatMessage[], options: ChatOptions = {}): number[] {
-    const { text, mark } = this.#render(messages, options);
+  /** The text of that prompt, where forged control tokens can no longer be told from real ones. Errors: as `encode`. */
+  render(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
+    const { text, mark } = this.renderMarked(messages, options);
+    return text.replaceAll(mark, '');
+  }
+
+  /** The tokens of such a text, or of a part of it that begins and ends at control tokens. */
+  tokensOf({ text, mark }: MarkedText): number[] {
     const ids: number[] = [];
     const encode = (piece: string) => {
       for (const id of this.#tokenizer.encode(piece.replaceAll(mark, ''), { addSpecialTokens: false })) ids.push(id);
@@ -120,15 +119,8 @@ export class ChatTemplate {
     return ids;
   }
 
-  /** The text of that prompt, where forged control tokens can no longer be told from real ones. Errors: as `encode`. */
-  render(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
-    const { text, mark } = this.#render(messages, options);
-    return text.replaceAll(mark, '');
-  }
-
-  /** `mark` stands inside every control token that is none. */
-  #render(messages: readonly ChatMessage[], options: ChatOptions): { text: string; mark: string } {
->>>>>>> main
+  /** The text of that prompt, in which forged control tokens are none. Errors: as `encode`. */
+  renderMarked(messages: readonly ChatMessage[], options: ChatOptions = {}): MarkedText {
     const checked = messagesSchema.safeParse(messages);
     if (!checked.success) {
       const [issue] = checked.error.issues;
@@ -137,14 +129,6 @@ export class ChatTemplate {
         `messages${issue?.path.map((key) => `[${String(key)}]`).join('') ?? ''}: ${issue?.message ?? 'not a chat'}`,
       );
     }
-<<<<<<< HEAD
-    const mark = unusedCharacter(messages);
-    const defused = messages.map(({ role, content }) => ({ role, content: this.#defuse(content, mark) }));
-    const given = { ...this.#names, messages: defused, add_generation_prompt: true, ...(tools && { tools }) };
-    try {
-      return { text: this.#template.render(given), mark };
-    } catch (cause) {
-=======
     const { tools, documents, variables, continueFinalMessage: continues = false, now = new Date() } = options;
     const template = this.#pick(options);
     const written = checked.data.map(toTemplate);
@@ -166,24 +150,11 @@ export class ChatTemplate {
     if (!continues) return { text, mark };
     const at = text.lastIndexOf(end);
     if (at < 0) {
->>>>>>> main
       throw new LfmError(
         'chat-template-failed',
         "The model's chat template leaves out the last message, so it cannot be continued: ask without continueFinalMessage.",
       );
     }
-<<<<<<< HEAD
-  }
-
-  /** The tokens of such a text, or of a part of it that begins and ends at control tokens. */
-  tokensOf({ text, mark }: RenderedChat): number[] {
-    const ids: number[] = [];
-    const encode = (piece: string) => {
-      for (const id of this.#tokenizer.encode(piece.replaceAll(mark, ''), { addSpecialTokens: false })) ids.push(id);
-    };
-    this.#special.split(text, encode, ({ id }) => ids.push(id));
-    return ids;
-=======
     const continued = text.slice(0, at);
     return { text: text.charAt(at + 1) === ' ' ? continued : continued.trimEnd(), mark };
   }
@@ -196,7 +167,6 @@ export class ChatTemplate {
       'no-chat-template',
       `The model has no chat template ${JSON.stringify(wanted)}; it has ${[...this.#templates.keys()].join(', ')}: name one.`,
     );
->>>>>>> main
   }
 
   /** Puts `mark` inside each control token that the text spells, so that it is not one. */

@@ -3,15 +3,10 @@ import type { Engine } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { LfmError } from '../tensor/index.ts';
-<<<<<<< HEAD
-import type { ChatMessage, ChatTemplate } from './chat.ts';
+import type { ChatMessage, ChatOptions, ChatTemplate } from './chat.ts';
 import type { ConversationOptions } from './conversation.ts';
 import { Conversation } from './conversation.ts';
 import type { Generator } from './generator.ts';
-=======
-import type { ChatMessage, ChatOptions, ChatTemplate } from './chat.ts';
-import type { FinishReason, Generator } from './generator.ts';
->>>>>>> main
 import type { TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
 import type { Choice, SamplingOptions } from './sampler.ts';
@@ -96,13 +91,12 @@ export class LanguageModel implements AsyncDisposable {
    * `empty-prompt`, `bad-limit`, `bad-sampling`, `queue-full`, `model-closed`, the signal's reason.
    */
   generate(text: string, options: TextOptions = {}): Reply {
-<<<<<<< HEAD
     return this.continue(this.encode(text), options);
   }
 
   /** Answers the last message. Errors: `no-chat-template` for a base model, `bad-messages`, and those of `generate`. */
-  chat(messages: readonly ChatMessage[], options: TextOptions = {}): Reply {
-    return this.continue(this.chatTemplate.encode(messages), options);
+  chat(messages: readonly ChatMessage[], options: TextOptions & ChatOptions = {}): Reply {
+    return this.continue(this.chatTemplate.encode(messages, options), options, options.continueFinalMessage ?? false);
   }
 
   /** A chat that remembers what was said, and the state that goes with it. Errors: `no-chat-template`. */
@@ -116,12 +110,14 @@ export class LanguageModel implements AsyncDisposable {
     let streams: readonly TokenStream[] | undefined;
     const open = () =>
       (streams ??= this.scheduler.generateAll(prompt, { ...this.#settings(options), n }, options.signal));
-    return Array.from({ length: n }, (_, i) => this.#reply(prompt, options, () => open()[i]));
+    return Array.from({ length: n }, (_, i) => this.#reply(prompt, options, true, () => open()[i]));
   }
 
-  /** Continues a text given as tokens. Errors: those of `generate`. */
-  continue(prompt: readonly number[], options: TextOptions = {}): Reply {
-    return this.#reply(prompt, options, () => this.scheduler.generate(prompt, this.#settings(options), options.signal));
+  /** Continues tokens; `goesOn`: as text that goes on where theirs ends. Errors: those of `generate`. */
+  continue(prompt: readonly number[], options: TextOptions = {}, goesOn = true): Reply {
+    return this.#reply(prompt, options, goesOn, () =>
+      this.scheduler.generate(prompt, this.#settings(options), options.signal),
+    );
   }
 
   /**
@@ -177,11 +173,11 @@ export class LanguageModel implements AsyncDisposable {
     return { ...sampling, ...Object.fromEntries(given), stopIds };
   }
 
-  #reply(prompt: readonly number[], options: TextOptions, open: () => TokenStream | undefined): Reply {
+  #reply(prompt: readonly number[], options: TextOptions, goesOn: boolean, open: () => TokenStream | undefined): Reply {
     const tokens: Choice[] = [];
     let stream: TokenStream | undefined;
     const begin = () => (stream = open());
-    return new Reply(this.#stream(begin, options, tokens), () => ({
+    return new Reply(this.#stream(begin, options, goesOn, tokens), () => ({
       usage: {
         promptTokens: prompt.length,
         completionTokens: tokens.length,
@@ -192,38 +188,13 @@ export class LanguageModel implements AsyncDisposable {
     }));
   }
 
-  async *#stream(begin: () => TokenStream | undefined, { stop = [] }: TextOptions, seen: Choice[]): TextStream {
-    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: true });
-=======
-    return this.#reply(Array.from(this.tokenizer.encode(text)), options, true);
-  }
-
-  /** Answers the last message. Errors: `no-chat-template` for a base model, `bad-messages`, and those of `generate`. */
-  chat(messages: readonly ChatMessage[], options: TextOptions & ChatOptions = {}): Reply {
-    const { chatTemplate } = this.#parts;
-    if (!chatTemplate) {
-      throw new LfmError(
-        'no-chat-template',
-        `${this.name} is a base model: it has no chat template and was not trained to answer. Use generate, which continues a text.`,
-      );
-    }
-    return this.#reply(chatTemplate.encode(messages, options), options, options.continueFinalMessage ?? false);
-  }
-
-  /** `continues`: the answer goes on where the prompt's text ends. */
-  #reply(prompt: readonly number[], options: TextOptions, continues: boolean): Reply {
-    const usage = { promptTokens: prompt.length, completionTokens: 0 };
-    return new Reply(
-      this.#stream(prompt, options, continues, () => usage.completionTokens++),
-      () => ({ ...usage }),
-    );
-  }
-
-  async *#stream(prompt: readonly number[], options: TextOptions, continues: boolean, onToken: () => void): TextStream {
-    const { sampling = {}, stopIds } = this.#parts;
-    const { stop = [], signal, maxTokens, keepSpecialTokens = false } = options;
-    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: !keepSpecialTokens, continues });
->>>>>>> main
+  async *#stream(
+    begin: () => TokenStream | undefined,
+    { stop = [], keepSpecialTokens = false }: TextOptions,
+    goesOn: boolean,
+    seen: Choice[],
+  ): TextStream {
+    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: !keepSpecialTokens, continues: goesOn });
     const stops = new StopFinder(typeof stop === 'string' ? [stop] : stop);
     const tokens = begin();
     if (!tokens) throw new LfmError('no-result', 'A request gave no stream.');
