@@ -6,6 +6,8 @@ import { benchGpu } from './gpu.ts';
 import { benchSequences } from './sequences.ts';
 import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
+import { benchOperatorTable } from './operator-table.ts';
+import { benchParity } from './parity.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
@@ -17,6 +19,8 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   memory: benchMemory,
   collectives: benchCollectives,
   operators: benchOperators,
+  'operator-table': benchOperatorTable,
+  parity: benchParity,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

@@ -5,12 +5,17 @@ import { openEngine } from '../src/engines/default.node.ts';
 import type { Buffer, Engine } from '../src/engines/engine.ts';
 import {
   attention,
+  cfc,
   createContext,
   flopsOfProgram,
   gatedDelta,
+  latentAttention,
   linearAttention,
   liv,
   livClasses,
+  longConv,
+  ltc,
+  mamba,
   mamba2,
   moe,
   shortConv,
@@ -24,10 +29,21 @@ import { cast, countOf, gradients, matmul, mul, Random, sum, trace } from '../sr
 
 const operators = (d: number): Readonly<Record<string, Operator>> => ({
   attention: attention({ heads: d / 64, keyValueHeads: d / 128 }),
+  latent_attention: latentAttention({
+    heads: d / 64,
+    kvLoraRank: d / 4,
+    qkNopeHeadDim: 48,
+    qkRopeHeadDim: 16,
+    vHeadDim: 64,
+  }),
   short_conv: shortConv({}),
+  long_conv: longConv({}),
   linear_attention: linearAttention({ heads: d / 64 }),
   gated_delta: gatedDelta({ keyHeads: d / 64, keyHeadDim: 64, valueHeadDim: 64 }),
+  mamba: mamba({}),
   mamba2: mamba2({ headDim: 64, stateSize: 64 }),
+  ltc: ltc({}),
+  cfc: cfc({}),
   swiglu: swiglu({ intermediateSize: 3 * d }),
   moe: moe({ experts: 8, activeExperts: 2, intermediateSize: d }),
   // Classes of the design space that equal none of these.

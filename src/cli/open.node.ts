@@ -26,6 +26,7 @@ export async function withModel<T>(
         ...options,
         engine: engineChoice(flags),
         signal,
+        onNotice: (line) => io.stderr.write(`${line}\n`),
         onProgress: ({ loadedBytes, totalBytes }) => progress.update(loadedBytes / totalBytes),
       });
     } finally {

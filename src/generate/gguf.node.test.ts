@@ -1,4 +1,4 @@
-// GGUF models as a whole against transformers: tiny ones (tools/oracles/gguf_models.py) and the real one (real_model.py).
+// GGUF models as a whole against transformers: tiny ones (tools/oracles/gguf_models.py, gguf_architectures.py) and the real one (real_model.py).
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -49,6 +49,18 @@ describe.each(['lfm2', 'llama'])('%s', (name) => {
     const range = Math.max(...logits.flat()) - Math.min(...logits.flat());
     expect(largestDifference(await logitsOf(model, ids), logits)).toBeLessThan(1e-4 * range);
     expect([...model.tokenizer.encode(' he')].length).toBe(2);
+  });
+});
+
+const others = z
+  .record(z.string(), z.object({ ids: z.array(z.number()), range: z.number(), stride: z.number(), logits: rows }))
+  .parse(json('architectures.json'));
+
+describe.each(Object.entries(others))('%s', (name, { ids, range, stride, logits }) => {
+  it('gives the logits of transformers from its GGUF', async () => {
+    await using model = await load(new URL(`${name}.gguf`, fixtures).pathname, { engine: 'reference' });
+    const found = (await logitsOf(model, ids)).map((row) => row.filter((_, i) => i % stride === 0));
+    expect(largestDifference(found, logits)).toBeLessThan(1e-4 * range);
   });
 });
 

@@ -4,7 +4,8 @@ import { openEngine } from '#engine';
 import { openSource } from '#source';
 import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
 import type { Model, OperatorConstructor } from '../liquid/index.ts';
-import { checkpointNames, modelFromConfig } from '../models/index.ts';
+import type { ParameterReader } from '../models/index.ts';
+import { modelFromConfig, parametersOf } from '../models/index.ts';
 import { LfmError } from '../tensor/index.ts';
 import { readTokenizerJson } from '../text/tokenizer-json.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
@@ -14,7 +15,7 @@ import { LanguageModel, requireFit } from './model.ts';
 import type { SchedulerOptions } from './scheduler.ts';
 import { Scheduler } from './scheduler.ts';
 import { readGenerationSettings } from './settings.ts';
-import type { FetchOptions, ModelSource, StoredWeights } from './source.ts';
+import type { FetchOptions, ModelSource } from './source.ts';
 import { disposeBuffers } from './state.ts';
 
 export interface LoadProgress {
@@ -32,6 +33,8 @@ export interface LoadOptions extends SchedulerOptions {
   /** Tokens that a text may have, where it is not to be what the model was made for: fewer, or more at one's own risk. */
   readonly contextLength?: number | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Hears, in a line, of what the model's files hold and the model leaves out. */
+  readonly onNotice?: ((line: string) => void) | undefined;
   /** Told of a model that comes from the hub, before it is read. */
   readonly onDownload?: FetchOptions['onDownload'];
   readonly signal?: AbortSignal | undefined;
@@ -55,7 +58,7 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
 
 async function loadSource(
   source: ModelSource,
-  { engine: wanted = {}, operators = [], contextLength, onProgress, signal, ...scheduling }: LoadOptions,
+  { engine: wanted = {}, operators = [], contextLength, onProgress, onNotice, signal, ...scheduling }: LoadOptions,
 ): Promise<LanguageModel> {
   const defined = modelFromConfig(
     source.config,
@@ -63,8 +66,8 @@ async function loadSource(
     operators,
   );
   const model = contextLength === undefined ? defined : { ...defined, contextLength };
-  const nameOf = checkpointNames(source.config);
-  requireWeights(model, source.weights, nameOf, source.name);
+  const parameters = parametersOf(model, source.config, source.weights, source.name);
+  if (parameters.notice !== undefined) onNotice?.(parameters.notice);
   const tokenizer = readTokenizer(source);
   requireFit(tokenizer, model);
   const chatTemplate = readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate);
@@ -72,7 +75,7 @@ async function loadSource(
   const given = typeof wanted === 'object' && 'compile' in wanted ? wanted : undefined;
   const engine = given ?? (await openEngine(typeof wanted === 'string' ? { name: wanted } : wanted));
   try {
-    const weights = await uploadWeights(engine, model, source.weights, nameOf, onProgress, signal);
+    const weights = await uploadWeights(engine, model, parameters, onProgress, signal);
     const generator = new Generator(engine, model, weights);
     let scheduler: Scheduler;
     try {
@@ -106,38 +109,23 @@ function readTokenizer({ tokenizer, name }: ModelSource): Tokenizer {
   );
 }
 
-/** Every parameter must be there in its shape, before memory is asked for. */
-function requireWeights(model: Model, { tensors }: StoredWeights, nameOf: (key: string) => string, name: string): void {
-  for (const [parameter, { shape }] of Object.entries(model.parameters)) {
-    const key = nameOf(parameter);
-    const found = tensors.get(key)?.shape;
-    if (found?.length === shape.length && shape.every((size, axis) => size === found[axis])) continue;
-    const what = found ? `[${found.join(', ')}]` : 'none';
-    throw new LfmError(
-      'weights-mismatch',
-      `${name}: config.json asks for the tensor ${key} of [${shape.join(', ')}]; found ${what} in the checkpoint.`,
-    );
-  }
-}
-
 /** Reads a tensor at a time, so that only one is held twice. */
 async function uploadWeights(
   engine: Engine,
   model: Model,
-  stored: StoredWeights,
-  nameOf: (key: string) => string,
+  parameters: ParameterReader,
   onProgress: LoadOptions['onProgress'],
   signal: AbortSignal | undefined,
 ): Promise<Buffers> {
   const names = Object.keys(model.parameters);
-  const bytesOf = (key: string) => stored.tensors.get(nameOf(key))?.byteLength ?? 0;
+  const bytesOf = (key: string) => parameters.tensors.get(key)?.byteLength ?? 0;
   const totalBytes = names.reduce((sum, key) => sum + bytesOf(key), 0);
   let loadedBytes = 0;
   const buffers: Record<string, Buffer> = {};
   try {
     for (const [key, { shape }] of Object.entries(model.parameters)) {
       signal?.throwIfAborted();
-      buffers[key] = await engine.upload('float32', shape, await stored.readFloat32(nameOf(key)));
+      buffers[key] = await engine.upload('float32', shape, await parameters.readFloat32(key));
       loadedBytes += bytesOf(key);
       onProgress?.({ loadedBytes, totalBytes });
     }

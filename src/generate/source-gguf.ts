@@ -13,7 +13,13 @@ interface GgufFile extends GgufHeader {
 /** Takes the file over: it is closed with the weights, and when this fails. Errors: as `openedGguf`; `tokenizer-…`. */
 export async function openGgufSource(name: string, file: GgufFile): Promise<ModelSource> {
   try {
-    const { config, tensors } = openedGguf(file);
+    const opened = openedGguf(file);
+    const { tensors, rotaryFactors } = opened;
+    const factors: Record<string, number[]> = {};
+    for (const [key, tensor] of rotaryFactors) factors[key] = Array.from(await file.readFloat32(tensor));
+    const { rope_scaling: rotary, ...rest } = opened.config;
+    const config =
+      rotaryFactors.length === 0 ? opened.config : { ...rest, rope_scaling: { ...Object(rotary), ...factors } };
     const ends = endIdsFromGguf(file.metadata);
     return {
       name,
@@ -28,6 +34,7 @@ export async function openGgufSource(name: string, file: GgufFile): Promise<Mode
           const tensor = tensors.get(key);
           if (!tensor) throw new LfmError('tensor-missing', `${name} has no tensor for ${key}.`);
           const x = await file.readFloat32(tensor.from);
+          if (tensor.plusOne) return x.map((value) => value - 1);
           return tensor.pairedHeads === undefined ? x : unpair(x, tensor.pairedHeads, tensor.shape.at(-1) ?? 1);
         },
         close: () => file.close(),

@@ -2,7 +2,7 @@
 import { LfmError } from '../tensor/error.ts';
 import type { Tensor } from '../tensor/index.ts';
 
-/** Normal numbers of standard deviation `std` around 0, one value everywhere, or these values in row-major order. */
+/** Normal numbers of standard deviation `std` around 0, one value everywhere, or these in row-major order, over and over. */
 export type Init = { readonly std: number } | { readonly value: number } | { readonly values: readonly number[] };
 
 export interface ParameterDeclaration {
@@ -36,9 +36,13 @@ export function bias(shape: readonly number[], axes: readonly string[]): Paramet
   return { shape, axes, init: { value: 0 }, decay: false };
 }
 
-/** Numbers that start where they are told, and do not decay: rates and their like. */
-export function set(values: readonly number[], axes: readonly string[]): ParameterDeclaration {
-  return { shape: [values.length], axes, init: { values }, decay: false };
+/** Numbers that start where they are told, and do not decay: rates and their like. A larger shape repeats them. */
+export function set(
+  values: readonly number[],
+  axes: readonly string[],
+  shape: readonly number[] = [values.length],
+): ParameterDeclaration {
+  return { shape, axes, init: { values }, decay: false };
 }
 
 /** The tensor of that name. Errors: `missing-parameter`. */

@@ -176,7 +176,7 @@ export function stepProgram(model: Model, options: StepOptions): Program {
     ...prefixed('state.', stateTypes(model, options)),
   };
   const body = (inputs: Tensors) => {
-    const span = { starts: take(inputs, 'starts'), lengths: take(inputs, 'lengths') };
+    const span = { starts: take(inputs, 'starts'), lengths: take(inputs, 'lengths'), capacity: options.capacity };
     const context = createContext({ batch, length, normEps: model.normEps, span, timeSteps: inputs.time_steps });
     const { hidden_BTD, states } = model.forward(inputs, inputs, context, selected(inputs, 'state.', model.states));
     const hidden = inputs.positions

@@ -65,6 +65,7 @@ const cachedAttention: Mapping = {
         num_heads: { int: Number(heads) },
         kv_num_heads: { int: Number(groups) },
         scale: { float: Number(attributes.scale) },
+        ...(attributes.softCap !== undefined && { softcap: { float: Number(attributes.softCap) } }),
       },
     });
     lowering.define(out, 'Reshape', lowering.reshapeInputs(lowering.name(raw), shape, out.shape));

@@ -33,8 +33,8 @@ function attentionDivision(mesh: Mesh, batch: number, groups: number): Division 
  * a mesh every axis must divide the batch or the heads: along another the devices would all do the same.
  */
 function fitsCudnn({ operands: [q, k], attributes }: Operation, bindings: Bindings, mesh: Mesh | undefined): boolean {
-  const { causal, window, segments } = attributes as unknown as AttentionAttributes;
-  if (!q || !k || q.dtype !== 'bfloat16' || window !== null || segments) return false;
+  const { causal, window, segments, softCap } = attributes as unknown as AttentionAttributes;
+  if (!q || !k || q.dtype !== 'bfloat16' || window !== null || segments || softCap !== undefined) return false;
   const [batch = 0, length = 0, heads = 0, width = 0] = evaluateShape(q.shape, bindings);
   const [, keys = 0, groups = 1] = evaluateShape(k.shape, bindings);
   if (mesh && partsOf(mesh, attentionDivision(mesh, batch, groups).flat()) !== deviceCountOf(mesh)) return false;
