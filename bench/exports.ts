@@ -169,9 +169,9 @@ async function checkModel(title: string, name: string, { llama, python }: Record
   }
 }
 
-async function greedy({ generator }: LanguageModel, prompt: readonly number[]): Promise<number[]> {
+async function greedy({ scheduler }: LanguageModel, prompt: readonly number[]): Promise<number[]> {
   const found: number[] = [];
-  for await (const { id } of generator.generate(prompt, { maxTokens: TOKENS, temperature: 0 })) found.push(id);
+  for await (const { id } of scheduler.generate(prompt, { maxTokens: TOKENS, temperature: 0 })) found.push(id);
   return found;
 }
 

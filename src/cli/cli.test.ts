@@ -235,12 +235,19 @@ describe('inspect', () => {
 });
 
 describe('the rest', () => {
-  it('measures generation, of a folder [reference]', async () => {
-    const { code, out } = await run(['benchmark', 'generate', base, '--engine', 'reference', '--json']);
+  it('measures generation, of a folder [onnx]', async () => {
+    const { code, out } = await run(['benchmark', 'generate', base, '--engine', 'onnx', '--json']);
     expect(code).toBe(0);
-    const { measurements } = z
-      .object({ measurements: z.array(z.record(z.string(), z.number())) })
+    const { measurements, turns, batches } = z
+      .object({
+        measurements: z.array(z.record(z.string(), z.number())),
+        turns: z.object({ promptTokens: z.number(), cachedTokens: z.number(), isSame: z.boolean(), ratio: z.number() }),
+        batches: z.array(z.object({ batch: z.number(), tokensPerSecond: z.number(), ratio: z.number() })),
+      })
       .parse(JSON.parse(out));
+    expect(turns).toMatchObject({ promptTokens: 64, isSame: true });
+    expect(turns.cachedTokens).toBeGreaterThanOrEqual(64);
+    expect(batches.map(({ batch }) => batch)).toEqual([1, 2, 4, 8, 16]);
     // The context of 128 has room for one length and the tokens decoded after it.
     expect(measurements.map(({ context }) => context)).toEqual([64]);
     expect(Object.values(measurements[0] ?? {}).every((value) => value > 0)).toBe(true);

@@ -1,4 +1,5 @@
 // Loading a model for a command: with progress, under Ctrl-C, and given back whatever happens.
+import type { LoadOptions } from '../generate/load.ts';
 import { load } from '../generate/load.ts';
 import type { LanguageModel } from '../generate/model.ts';
 import { missingFromHub } from '../generate/source.node.ts';
@@ -14,6 +15,7 @@ export async function withModel<T>(
   name: string,
   flags: LoadFlags,
   use: (model: LanguageModel, signal: AbortSignal) => Promise<T>,
+  options: Omit<LoadOptions, 'engine' | 'signal' | 'onProgress'> = {},
 ): Promise<T> {
   const missing = await missingFromHub(name);
   if (missing) await pullShown(io, missing, false);
@@ -21,6 +23,7 @@ export async function withModel<T>(
     const progress = new Progress(io.stderr, `Loading ${name}`);
     try {
       return await load(name, {
+        ...options,
         engine: engineChoice(flags),
         numerics: flags.numerics,
         signal,

@@ -27,7 +27,11 @@ export interface TextFlags extends LoadFlags {
   readonly topK?: number;
   readonly topP?: number;
   readonly minP?: number;
+  readonly typicalP?: number;
   readonly repetitionPenalty?: number;
+  readonly presencePenalty?: number;
+  readonly frequencyPenalty?: number;
+  readonly promptLookup?: number;
   readonly seed?: number;
   readonly json?: boolean;
 }
@@ -56,7 +60,11 @@ export function addTextOptions(command: Command): Command {
     .option('--top-k <k>', 'choose among the k likeliest tokens', number)
     .option('--top-p <p>', 'choose among the likeliest tokens that reach this probability', number)
     .option('--min-p <p>', "choose among tokens with this share of the likeliest one's probability", number)
+    .option('--typical-p <p>', 'choose among tokens about as surprising as expected, up to this probability', number)
     .option('--repetition-penalty <r>', 'above 1: tokens already in the text become less likely', number)
+    .option('--presence-penalty <p>', 'taken off the scores of tokens that were generated', number)
+    .option('--frequency-penalty <p>', 'the same, for each time', number)
+    .option('--prompt-lookup <n>', 'guess n tokens at once from the text itself: the same text, sooner', positive)
     .option('--seed <n>', 'the same seed gives the same text', number);
 }
 
@@ -92,6 +100,8 @@ export function engineChoice({ engine: name, threads, plugin, mesh }: EngineFlag
 }
 
 export function textOptions(flags: TextFlags, signal: AbortSignal): TextOptions {
-  const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed } = flags;
-  return { maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, signal };
+  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, promptLookup } = flags;
+  const { repetitionPenalty, presencePenalty, frequencyPenalty } = flags;
+  const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty };
+  return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, promptLookup, signal };
 }

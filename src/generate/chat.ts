@@ -69,6 +69,12 @@ const configSchema = z.object({
   chat_template: z.union([z.string(), z.array(z.object({ name: z.string(), template: z.string() }))]).nullish(),
 });
 
+/** A text in which `mark` stands inside every control token that is none. */
+export interface MarkedText {
+  readonly text: string;
+  readonly mark: string;
+}
+
 /** Turns messages into a prompt. */
 export class ChatTemplate {
   readonly #templates: ReadonlyMap<string, Template>;
@@ -94,7 +100,17 @@ export class ChatTemplate {
    * `chat-template-failed` with what the template says of the messages.
    */
   encode(messages: readonly ChatMessage[], options: ChatOptions = {}): number[] {
-    const { text, mark } = this.#render(messages, options);
+    return this.tokensOf(this.renderMarked(messages, options));
+  }
+
+  /** The text of that prompt, where forged control tokens can no longer be told from real ones. Errors: as `encode`. */
+  render(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
+    const { text, mark } = this.renderMarked(messages, options);
+    return text.replaceAll(mark, '');
+  }
+
+  /** The tokens of such a text, or of a part of it that begins and ends at control tokens. */
+  tokensOf({ text, mark }: MarkedText): number[] {
     const ids: number[] = [];
     const encode = (piece: string) => {
       for (const id of this.#tokenizer.encode(piece.replaceAll(mark, ''), { addSpecialTokens: false })) ids.push(id);
@@ -103,14 +119,8 @@ export class ChatTemplate {
     return ids;
   }
 
-  /** The text of that prompt, where forged control tokens can no longer be told from real ones. Errors: as `encode`. */
-  render(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
-    const { text, mark } = this.#render(messages, options);
-    return text.replaceAll(mark, '');
-  }
-
-  /** `mark` stands inside every control token that is none. */
-  #render(messages: readonly ChatMessage[], options: ChatOptions): { text: string; mark: string } {
+  /** The text of that prompt, in which forged control tokens are none. Errors: as `encode`. */
+  renderMarked(messages: readonly ChatMessage[], options: ChatOptions = {}): MarkedText {
     const checked = messagesSchema.safeParse(messages);
     if (!checked.success) {
       const [issue] = checked.error.issues;

@@ -92,7 +92,7 @@ describe.skipIf(!hasRealModel)(`the real GGUF${hasRealModel ? '' : without('tool
     const [{ prompt, tokens, gaps, range } = { prompt: [], tokens: [], gaps: [], range: [0, 0] }] = real.cases;
     const ours: number[] = [];
     const options = { maxTokens: 40, temperature: 0 };
-    for await (const { id } of model.generator.generate(prompt, options)) ours.push(id);
+    for await (const { id } of model.scheduler.generate(prompt, options)) ours.push(id);
     const at = ours.findIndex((id, i) => id !== tokens[i]);
     if (at >= 0) expect(gaps[at]).toBeLessThan(1e-4 * ((range[1] ?? 0) - (range[0] ?? 0)));
     expect(ours).toHaveLength(40);

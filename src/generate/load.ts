@@ -10,6 +10,8 @@ import type { Tokenizer } from '../text/tokenizer.ts';
 import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
 import { LanguageModel, requireFit } from './model.ts';
+import type { SchedulerOptions } from './scheduler.ts';
+import { Scheduler } from './scheduler.ts';
 import { readGenerationSettings } from './settings.ts';
 import type { FetchOptions, ModelSource } from './source.ts';
 import type { LoadProgress, Numerics } from './weights.ts';
@@ -17,13 +19,16 @@ import { heldModel, uploadWeights } from './weights.ts';
 
 export type { LoadProgress, Numerics } from './weights.ts';
 
-export interface LoadOptions {
+/** How requests share the model is the scheduler's: `maxBatch`, `maxQueue`, `chunk`, `cacheBytes`, `deterministic`. */
+export interface LoadOptions extends SchedulerOptions {
   /** An engine, which stays the caller's, or the name of one, with its settings if need be. Default: the best present. */
   readonly engine?: Engine | EngineChoice | string | undefined;
   /** Operators that the model names and lfm does not have, as `operator(name, define)` answers them. */
   readonly operators?: readonly OperatorConstructor[] | undefined;
   /** Default 'stable'. */
   readonly numerics?: Numerics | undefined;
+  /** Tokens that a text may have, where it is not to be what the model was made for: fewer, or more at one's own risk. */
+  readonly contextLength?: number | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
   /** Hears, in a line, of what the model's files hold and the model leaves out. */
   readonly onNotice?: ((line: string) => void) | undefined;
@@ -51,10 +56,19 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
 
 async function loadSource(
   source: ModelSource,
-  { engine: wanted = {}, operators = [], numerics = 'stable', onProgress, onNotice, signal }: LoadOptions,
+  {
+    engine: wanted = {},
+    operators = [],
+    numerics = 'stable',
+    contextLength,
+    onProgress,
+    onNotice,
+    signal,
+    ...scheduling
+  }: LoadOptions,
 ): Promise<LanguageModel> {
   const held = heldModel(source, numerics, operators);
-  const { model } = held;
+  const model = contextLength === undefined ? held.model : { ...held.model, contextLength };
   if (held.parameters.notice !== undefined) onNotice?.(held.parameters.notice);
   const tokenizer = readTokenizer(source);
   requireFit(tokenizer, model);
@@ -65,7 +79,9 @@ async function loadSource(
   try {
     const weights = await uploadWeights(engine, held, source.weights, onProgress, signal);
     const generator = new Generator(engine, model, weights);
+    let scheduler: Scheduler;
     try {
+      scheduler = new Scheduler(generator, scheduling);
       await generator.prepare();
       signal?.throwIfAborted();
     } catch (error) {
@@ -74,7 +90,7 @@ async function loadSource(
     }
     return new LanguageModel({
       name: source.name,
-      generator,
+      scheduler,
       tokenizer,
       chatTemplate,
       ...settings,

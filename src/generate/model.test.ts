@@ -51,7 +51,12 @@ describe.each(engines)('a language model [%s]', (_, open) => {
     const pieces = await piecesOf(model.generate(prompt, options));
     expect(pieces.length).toBeGreaterThan(1);
     expect(pieces.join('')).toBe(whole.text);
-    expect(whole.usage).toEqual({ promptTokens: model.tokenizer.encode(prompt).length, completionTokens: 24 });
+    expect(whole.usage).toEqual({
+      promptTokens: model.tokenizer.encode(prompt).length,
+      completionTokens: 24,
+      cachedTokens: 0,
+    });
+    expect(whole.tokens).toHaveLength(24);
     expect(whole.finishReason).toBe('length');
   });
 
@@ -87,9 +92,11 @@ describe.each(engines)('a language model [%s]', (_, open) => {
   });
 
   it('leaves nothing behind when a loop is left', async () => {
+    await model.scheduler.clearCache();
     const before = engine.live().buffers;
     const reply = model.generate(prompt, options);
     for await (const piece of reply) if (piece) break;
+    await model.scheduler.clearCache();
     expect(engine.live().buffers).toBe(before);
     const { finishReason, text } = await reply;
     expect(finishReason).toBe('cancelled');

@@ -13,6 +13,7 @@ const schema = z.object({
   top_k: z.number().int().nullish(),
   top_p: z.number().nullish(),
   min_p: z.number().nullish(),
+  typical_p: z.number().nullish(),
   repetition_penalty: z.number().nullish(),
 });
 
@@ -33,6 +34,7 @@ export function readGenerationSettings(generationConfig: unknown, config: unknow
     topK: given.top_k ?? undefined,
     topP: given.top_p ?? undefined,
     minP: given.min_p ?? undefined,
+    typicalP: given.typical_p ?? undefined,
     repetitionPenalty: given.repetition_penalty ?? undefined,
   };
   return { stopIds: typeof ends === 'number' ? [ends] : ends, sampling };

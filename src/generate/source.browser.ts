@@ -72,3 +72,8 @@ function weightsIn(file: Uint8Array, config: unknown, model: string): StoredWeig
   };
   return packedWeights({ tensors, read, readFloat32, close: async () => {} }, config, model);
 }
+
+/** Errors: `no-files`, always. */
+export async function saveBytes(path: string): Promise<void> {
+  throw new LfmError('no-files', `${path}: a browser has no files to write; keep what toBytes() gives where you like.`);
+}

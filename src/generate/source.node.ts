@@ -2,6 +2,7 @@
 // of the hub.
 import { access, readdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { writeFileAtomic } from '../files/atomic.node.ts';
 import { openModelFolder } from '../files/folder.node.ts';
 import { MANIFEST_NAME, readManifest } from '../files/manifest.node.ts';
 import { openGguf } from '../files/gguf.node.ts';
@@ -129,4 +130,9 @@ function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+/** Writes a file whole or not at all. */
+export async function saveBytes(path: string, bytes: Uint8Array): Promise<void> {
+  await writeFileAtomic(path, bytes);
 }

@@ -148,19 +148,23 @@ export interface StepOptions extends StateOptions {
   readonly length: Dim;
   /** Logits of all positions, [B, T, V], for scoring a text or verifying a guess. */
   readonly allLogits?: boolean;
+  /** Take `positions`, int32 [B, S], this S: logits [B, S, V] after these of the T tokens, in place of the last valid one. */
+  readonly positions?: Dim;
+  /** In place of logits the hidden states that they would be made of, [B, D], [B, T, D] or [B, S, D], as `hidden`. */
+  readonly hidden?: boolean;
 }
 
 /**
  * T more tokens for each of B rows: prefill and decoding alike. Inputs: every parameter and `state.NAME` (both of `dtype`),
  * the encoder's inputs (`tokens`, int32 [B, T]), `starts` int32 [B] (tokens that the row's state already holds), `lengths`
  * int32 [B] (how many of the T are valid, from the front). Outputs: `logits` float32 [B, V] after each row's last valid token
- * or, with `allLogits`, [B, T, V]; and `state.NAME`, which take over their inputs' memory.
+ * or, with `allLogits`, [B, T, V], or with `positions` [B, S, V]; and `state.NAME`, which take over their inputs' memory.
  *
  * What is not valid leaves no trace that a later step could see: a row of length 0 stays as it was (its logits mean nothing).
  * starts + lengths must not exceed the capacity: rows past it are not kept.
  */
 export function stepProgram(model: Model, options: StepOptions): Program {
-  const { batch, length, dtype = 'float32', allLogits = false } = options;
+  const { batch, length, dtype = 'float32', allLogits = false, positions, hidden: raw = false } = options;
   if (options.capacity < 1)
     throw new LfmError('bad-capacity', `A state for ${options.capacity} tokens was asked for; expected 1 or more.`);
   const perRow: ArrayType = { dtype: 'int32', shape: [batch] };
@@ -169,6 +173,7 @@ export function stepProgram(model: Model, options: StepOptions): Program {
     ...model.encoder.inputs(batch, length),
     starts: perRow,
     lengths: perRow,
+    ...(positions !== undefined && { positions: { dtype: 'int32', shape: [batch, positions] } as const }),
     ...prefixed('state.', stateTypes(model, options)),
   };
   const body = (inputs: Tensors) => {
@@ -176,11 +181,16 @@ export function stepProgram(model: Model, options: StepOptions): Program {
     const context = createContext({ batch, length, normEps: model.normEps, span, timeSteps: inputs.time_steps });
     const p = parametersIn(model, inputs, dtype);
     const { hidden_BTD, states } = model.forward(p, inputs, context, selected(inputs, 'state.', model.states));
-    const hidden = allLogits ? hidden_BTD : lastValid(hidden_BTD, span.lengths);
+    const hidden = inputs.positions
+      ? gatherFrom(hidden_BTD, inputs.positions, { axis: 1, batchDims: 1 })
+      : allLogits
+        ? hidden_BTD
+        : lastValid(hidden_BTD, span.lengths);
     const kept = Object.keys(model.states).map(
       (name) => [`state.${name}`, states[name] ?? take(inputs, `state.${name}`)] as const,
     );
-    return { logits: cast(model.logits(p, hidden), 'float32'), ...Object.fromEntries(kept) };
+    const result = raw ? { hidden: cast(hidden, 'float32') } : { logits: cast(model.logits(p, hidden), 'float32') };
+    return { ...result, ...Object.fromEntries(kept) };
   };
   const donations = Object.fromEntries(Object.keys(model.states).map((name) => [`state.${name}`, `state.${name}`]));
   return trace('step', types, body, { donations });
