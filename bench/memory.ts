@@ -1,10 +1,13 @@
 // The memory that a real run needs against what lfm inspect predicts, at growing lengths: a hybrid, and a twin whose every
-// layer attends (figure 2 of the announcement, measured). Each length is generated to its end, token by token, by an engine
-// that tells what its device holds.
+// layer attends (figure 2 of the announcement, measured). On a GPU each length is generated to its end, token by token, and the
+// device tells the most that it held; on a CPU, in a process for each length, the state's rows are filled and tokens decoded
+// after them, and the system tells what the process holds.
 //
-//   npm run bench -- memory --model lfm2-350m --lengths 1024,2048,4096,8192,16384,32768 --svg memory.svg
+//   npm run bench -- memory --engine onnx --model lfm2-350m --lengths 1024,2048,4096,8192,16384,32768 --svg memory.svg
 import { writeFile } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { parseArgs, promisify } from 'node:util';
 import type { Buffer } from '../src/engines/engine.ts';
 import type { XlaEngine } from '../src/engines/xla/engine.node.ts';
 import { xlaEngine } from '../src/engines/xla/engine.node.ts';
@@ -12,6 +15,7 @@ import { rolloutProgram } from '../src/generate/rollout.ts';
 import type { Model } from '../src/liquid/index.ts';
 import { lineChart, memoryAt, stateTypes } from '../src/liquid/index.ts';
 import { formatLength } from '../src/liquid/index.ts';
+import type { Lfm2Config } from '../src/models/lfm2.ts';
 import { lfm2 } from '../src/models/lfm2.ts';
 
 import { lfm2Configs } from '../src/models/lfm2-sizes.ts';
@@ -35,6 +39,7 @@ export async function benchMemory(argv: readonly string[]): Promise<void> {
     options: {
       model: { type: 'string', default: 'lfm2-350m' },
       lengths: { type: 'string', default: '1024,2048,4096,8192,16384,32768' },
+      engine: { type: 'string', default: 'xla' },
       plugin: { type: 'string' },
       svg: { type: 'string' },
       json: { type: 'boolean' },
@@ -43,24 +48,28 @@ export async function benchMemory(argv: readonly string[]): Promise<void> {
   });
   if (values.help) {
     console.log(
-      'npm run bench -- memory [--model lfm2-350m] [--lengths 1024,32768] [--plugin PATH] [--svg FILE] [--json]',
+      'npm run bench -- memory [--engine xla|onnx] [--model lfm2-350m] [--lengths 1024,32768] [--plugin PATH] [--svg FILE] [--json]',
     );
     return;
   }
   const config = Object.entries(lfm2Configs).find(([name]) => name === values.model)?.[1];
   if (!config)
     throw new Error(`--model: expected one of ${Object.keys(lfm2Configs).join(', ')}; found ${values.model}.`);
-  const models = {
-    [values.model]: lfm2(config),
-    'attention alone': lfm2({ ...config, layerTypes: config.layerTypes.map(() => 'full_attention' as const) }),
+  const configs: Readonly<Record<string, Lfm2Config>> = {
+    [values.model]: config,
+    'attention alone': { ...config, layerTypes: config.layerTypes.map(() => 'full_attention' as const) },
   };
   const lengths = values.lengths.split(',').map(Number);
   const found: Record<string, Point[]> = {};
-  for (const [name, model] of Object.entries(models)) {
+  for (const [name, shape] of Object.entries(configs)) {
+    if (values.engine === 'onnx') {
+      found[name] = await measureProcesses(shape, lengths);
+      continue;
+    }
     // A client of its own, whose peak is this model's.
     const engine = await xlaEngine(values.plugin === undefined ? {} : { plugin: values.plugin });
     try {
-      found[name] = await measure(engine, model, lengths);
+      found[name] = await measure(engine, lfm2(shape), lengths);
     } finally {
       await engine.close();
     }
@@ -68,6 +77,20 @@ export async function benchMemory(argv: readonly string[]): Promise<void> {
   if (values.svg !== undefined) await writeFile(values.svg, pictureOf(found));
   if (values.json) console.log(JSON.stringify(found, undefined, 2));
   else for (const [name, points] of Object.entries(found)) console.log(textOf(name, points));
+}
+
+async function measureProcesses(config: Lfm2Config, lengths: readonly number[]): Promise<Point[]> {
+  const script = fileURLToPath(new URL('memory-run.ts', import.meta.url));
+  const points: Point[] = [];
+  for (const length of lengths) {
+    const start = performance.now();
+    const args = ['--expose-gc', '--conditions=lfm-source', '--import', 'tsx', script, JSON.stringify(config)];
+    const { stdout } = await promisify(execFile)(process.execPath, [...args, String(length)]);
+    const { anonymous } = JSON.parse(stdout) as { anonymous: number };
+    const predicted = memoryAt(lfm2(config), length, { dtype: 'float32', chunk: 1 }).total;
+    points.push({ length, predicted, measured: anonymous, seconds: (performance.now() - start) / 1000 });
+  }
+  return points;
 }
 
 async function measure(engine: XlaEngine, model: Model, lengths: readonly number[]): Promise<Point[]> {
@@ -146,7 +169,7 @@ function pictureOf(found: Readonly<Record<string, readonly Point[]>>): string {
     },
   ]);
   return lineChart(lines, {
-    title: 'Memory of a generation to its end, batch 1, bfloat16',
+    title: 'Memory of one sequence to its end',
     x: { name: 'tokens', scale: 'logarithmic', format: formatLength },
     y: { name: 'GiB', from: 0 },
     marks: true,
