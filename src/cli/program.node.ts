@@ -15,6 +15,7 @@ import { Interrupted } from './io.node.ts';
 import { registerPull } from './pull.node.ts';
 import { registerPlot } from './plot.node.ts';
 import { registerQuantize } from './quantize.node.ts';
+import { registerServe } from './serve.node.ts';
 import { registerTrain } from './train.node.ts';
 
 /** Runs one command line, without the names of Node and of the script. Answers the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C. */
@@ -57,6 +58,7 @@ async function createProgram(io: Io): Promise<Command> {
   registerQuantize(program, io);
   registerBenchmark(program, io);
   registerEngines(program, io);
+  registerServe(program, io);
   return program;
 }
 

@@ -104,9 +104,15 @@ export class LanguageModel implements AsyncDisposable {
     return new Conversation(this, options);
   }
 
-  /** Continues a text `n` times; the text is computed once. Reading one reply sets all of them going. Errors: as `generate`. */
-  samples(text: string, { n, ...options }: TextOptions & { readonly n: number }): readonly Reply[] {
-    const prompt = this.encode(text);
+  /**
+   * Continues a text, or a prompt given as tokens, `n` times; it is computed once. Reading one reply sets all of them going.
+   * Errors: as `generate`.
+   */
+  samples(
+    text: string | readonly number[],
+    { n, ...options }: TextOptions & { readonly n: number },
+  ): readonly Reply[] {
+    const prompt = typeof text === 'string' ? this.encode(text) : text;
     let streams: readonly TokenStream[] | undefined;
     const open = () =>
       (streams ??= this.scheduler.generateAll(prompt, { ...this.#settings(options), n }, options.signal));
