@@ -128,11 +128,15 @@ async function* events(stream) {
   }
 }
 
+const isAtEnd = () => innerHeight + scrollY > document.documentElement.scrollHeight - 160;
+const toEnd = () => scrollTo(0, document.documentElement.scrollHeight);
+
 async function answer() {
   const reply = { role: 'assistant', content: '', tokens: [] };
   current.messages.push(reply);
   running = new AbortController();
   draw();
+  toEnd();
   const shown = $('messages').lastElementChild.querySelector('p');
   try {
     const [path, asked] = request();
@@ -147,13 +151,14 @@ async function answer() {
       const text = choice?.delta?.content ?? choice?.text ?? '';
       reply.content += text;
       reply.tokens.push(...(choice?.logprobs?.content ?? []));
+      const follows = isAtEnd();
       if (text) shown.append(text);
       if (usage) {
         const room = model()?.context_length;
         const speed = timings ? `, ${timings.predicted_per_second.toFixed(1)} tokens/s` : '';
         say(`${usage.completion_tokens} tokens${speed}; ${usage.total_tokens}${room ? ` of ${room}` : ''} tokens of context`);
       }
-      if (window.innerHeight + window.scrollY > document.body.scrollHeight - 120) scrollTo(0, document.body.scrollHeight);
+      if (follows) toEnd();
     }
   } catch (error) {
     if (running.signal.aborted) say('Stopped.');
@@ -161,9 +166,11 @@ async function answer() {
     if (reply.content === '') current.messages.pop();
   } finally {
     running = undefined;
+    const follows = isAtEnd();
     save();
     draw();
-    $('text').focus();
+    if (follows) toEnd();
+    $('text').focus({ preventScroll: true });
   }
 }
 
