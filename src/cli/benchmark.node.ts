@@ -18,8 +18,8 @@ import { formatBytes, formatTable } from './format.node.ts';
 import type { Io } from './io.node.ts';
 import { interruptible } from './io.node.ts';
 import { withModel } from './open.node.ts';
-import type { EngineFlags } from './options.node.ts';
-import { addEngineOptions, DEFAULT_MODEL, engineChoice, meshOf, positive } from './options.node.ts';
+import type { LoadFlags } from './options.node.ts';
+import { addEngineOptions, addLoadOptions, DEFAULT_MODEL, engineChoice, meshOf, positive } from './options.node.ts';
 
 const CONTEXTS = [64, 128, 256, 512, 1024, 2048];
 const BATCHES = [1, 2, 4, 8, 16];
@@ -28,7 +28,7 @@ const TURN = 2000;
 /** What the second turn needs beside it. */
 const MORE_TURN = 64;
 
-type Flags = EngineFlags & {
+type Flags = LoadFlags & {
   readonly json?: boolean;
   readonly contextLength?: number;
   readonly deterministic?: boolean;
@@ -38,7 +38,7 @@ const dtypes = ['float32', 'bfloat16'];
 
 export function registerBenchmark(program: Command, io: Io): Command {
   const benchmark = program.command('benchmark').description('measure lfm on this machine');
-  addEngineOptions(benchmark.command('generate'))
+  addLoadOptions(benchmark.command('generate'))
     .description('measure prefill and decoding at growing lengths, second turns, and several texts at once')
     .argument('[model]', 'a shipped name, a folder, or a definition, which gets random weights', DEFAULT_MODEL)
     .option(
@@ -49,7 +49,7 @@ export function registerBenchmark(program: Command, io: Io): Command {
     .option('--deterministic', 'each text the same bits whatever runs beside it')
     .addHelpText(
       'after',
-      '\nExamples:\n  lfm benchmark generate\n  lfm benchmark generate --context-length 4096\n  lfm benchmark generate lfm2-350m --json',
+      '\nExamples:\n  lfm benchmark generate\n  lfm benchmark generate --context-length 4096\n  lfm benchmark generate lfm2-350m --json\n  lfm benchmark generate model.Q4_0.gguf --numerics fast',
     )
     .action(async (name: string, flags: Flags) => {
       const resolved = await resolveModel(name);

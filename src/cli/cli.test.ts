@@ -7,6 +7,7 @@ import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { shippedNames } from '../generate/source.node.ts';
+import { parityFixtures, parityNames } from '../generate/testing-parity.node.ts';
 import { writeModelFolder } from '../generate/testing.node.ts';
 import { ROOT } from '../../test/root.ts';
 import type { Io } from './io.node.ts';
@@ -172,7 +173,21 @@ describe('start [reference]', () => {
   });
 });
 
+const fixtures = await parityNames();
+
 describe('inspect', () => {
+  it.each(fixtures)('tells of a folder as transformers writes it: %s', async (name) => {
+    const { code, out, err } = await run(['inspect', join(parityFixtures, name), '--json']);
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({
+      name,
+      vocabulary: 40,
+      hiddenSize: name === 'zamba2' ? 8 : 16,
+      contextLength: 64,
+    });
+    expect(err).toMatch(name.endsWith('_vl') ? /^\S+: \d+ tensors of its vision tower .*\n$/ : /^$/);
+  });
+
   it('tells a program what there is to know', async () => {
     const { code, out } = await run(['inspect', 'lfm2-350m', '--json']);
     expect(code).toBe(0);

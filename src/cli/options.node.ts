@@ -4,6 +4,8 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { EngineChoice } from '#engine';
 import { engineNames } from '#engine';
 import type { TextOptions } from '../generate/model.ts';
+import type { Numerics } from '../generate/weights.ts';
+import { numericsNames } from '../generate/weights.ts';
 
 /** The shipped model that stands where a command names none. */
 export const DEFAULT_MODEL = 'brook-7m';
@@ -15,7 +17,11 @@ export interface EngineFlags {
   readonly mesh?: Readonly<Record<string, number>>;
 }
 
-export interface TextFlags extends EngineFlags {
+export interface LoadFlags extends EngineFlags {
+  readonly numerics?: Numerics;
+}
+
+export interface TextFlags extends LoadFlags {
   readonly maxTokens: number;
   readonly temperature?: number;
   readonly topK?: number;
@@ -44,7 +50,7 @@ export function positive(text: string): number {
 
 /** Ranges of the sampling options are the sampler's to check. */
 export function addTextOptions(command: Command): Command {
-  return addEngineOptions(command)
+  return addLoadOptions(command)
     .option('--max-tokens <n>', 'most tokens to generate', positive, 256)
     .option(
       '--temperature <t>',
@@ -76,6 +82,12 @@ export function addEngineOptions(command: Command): Command {
     .option('--threads <n>', 'threads of the engine onnx', positive)
     .option('--plugin <path>', "the engine xla's plug-in: a name or the path of its library")
     .option('--json', 'print JSON');
+}
+
+/** An engine's, and how weights that are stored packed are computed. */
+export function addLoadOptions(command: Command): Command {
+  const help = 'packed weights: dequantised, in float32 products (default), or in int8 products';
+  return addEngineOptions(command).addOption(new Option('--numerics <mode>', help).choices(numericsNames));
 }
 
 export function engineChoice({ engine: name, threads, plugin, mesh }: EngineFlags): EngineChoice {

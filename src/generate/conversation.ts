@@ -2,18 +2,19 @@
 import { host } from '#host';
 import { saveBytes } from '#source';
 import { LfmError } from '../tensor/index.ts';
-import type { ChatMessage, ToolDefinition } from './chat.ts';
+import type { ChatMessage } from './chat.ts';
 import type { Turn } from './conversation-file.ts';
 import { decodeConversation, encodeConversation } from './conversation-file.ts';
 import type { LanguageModel, TextOptions } from './model.ts';
 import type { Details, TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
+import type { Tool } from './tool-calls.ts';
 
 export interface ConversationOptions {
   /** What the model is told before the conversation. */
   readonly system?: string | undefined;
   /** Functions that the model may call, for the template. */
-  readonly tools?: readonly ToolDefinition[] | undefined;
+  readonly tools?: readonly Tool[] | undefined;
   /** Cached states are shared among conversations of one tenant only. */
   readonly tenant?: string | undefined;
 }
@@ -57,8 +58,8 @@ export class Conversation {
   say(text: string, options: TextOptions = {}): Reply {
     let inner: Reply | undefined;
     const answer = (prompt: readonly number[]) =>
-      (inner = this.#model.continue(prompt, { tenant: this.#options.tenant, ...options }));
-    return new Reply(this.#follow(text, answer), () => inner?.details ?? nothing);
+      (inner = this.#model.continue(prompt, { tenant: this.#options.tenant, ...options }, false));
+    return new Reply(this.#follow(text, answer, options), () => inner?.details ?? nothing);
   }
 
   /** A conversation that begins with this one's past and goes its own way; nothing is computed for it. */
@@ -128,7 +129,11 @@ export class Conversation {
     return this.#system === undefined ? said : [{ role: 'system', content: this.#system }, ...said];
   }
 
-  async *#follow(user: string, begin: (prompt: readonly number[]) => Reply): TextStream {
+  async *#follow(
+    user: string,
+    begin: (prompt: readonly number[]) => Reply,
+    { keepSpecialTokens = false }: TextOptions,
+  ): TextStream {
     this.#requireIdle();
     const prompt = this.#promptFor(user);
     const inner = begin(prompt);
@@ -144,7 +149,7 @@ export class Conversation {
     } finally {
       const ids = inner.details.tokens.map(({ id }) => id);
       if (ids.length > 0) {
-        const isExact = this.#model.tokenizer.decode(ids, { skipSpecialTokens: true }) === answer;
+        const isExact = this.#model.tokenizer.decode(ids, { skipSpecialTokens: !keepSpecialTokens }) === answer;
         this.#turns = [...this.#turns, { user, answer, tokens: [...prompt, ...ids], isExact }];
       }
       this.#isBusy = false;
@@ -159,7 +164,7 @@ export class Conversation {
     const template = this.#model.chatTemplate;
     const { tools } = this.#options;
     const ask = (turns: readonly Turn[], user: string) =>
-      template.render([...this.#messagesOf(turns), { role: 'user', content: user }], tools);
+      template.renderMarked([...this.#messagesOf(turns), { role: 'user', content: user }], { tools });
     const whole = ask(this.#turns, text);
     const last = this.#turns.at(-1);
     if (last?.isExact) {

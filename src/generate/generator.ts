@@ -62,7 +62,7 @@ export class Generator implements AsyncDisposable {
   #closed = false;
   #fingerprint: Promise<string> | undefined;
 
-  /** `weights`: a float32 buffer of `engine` for each parameter of the model. They are disposed with the generator. */
+  /** `weights`: a buffer of `engine` for each of the model's `parameterTypes`. They are disposed with the generator. */
   constructor(engine: Engine, model: Model, weights: Buffers, options: GeneratorOptions = {}) {
     this.engine = engine;
     this.model = model;

@@ -3,7 +3,7 @@ import type { Engine } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { LfmError } from '../tensor/index.ts';
-import type { ChatMessage, ChatTemplate } from './chat.ts';
+import type { ChatMessage, ChatOptions, ChatTemplate } from './chat.ts';
 import type { ConversationOptions } from './conversation.ts';
 import { Conversation } from './conversation.ts';
 import type { Generator } from './generator.ts';
@@ -18,6 +18,8 @@ import type { FinishReason, TokenStream } from './stream.ts';
 export interface TextOptions extends Omit<GenerateOptions, 'n' | 'stopIds'> {
   /** The text ends before any of these, even where one lies across tokens. */
   readonly stop?: string | readonly string[] | undefined;
+  /** Control tokens that the model writes stand in the text, as `parseToolCalls` needs them. Default false. */
+  readonly keepSpecialTokens?: boolean | undefined;
   /** Ends the generation with the signal's reason as error. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -93,8 +95,8 @@ export class LanguageModel implements AsyncDisposable {
   }
 
   /** Answers the last message. Errors: `no-chat-template` for a base model, `bad-messages`, and those of `generate`. */
-  chat(messages: readonly ChatMessage[], options: TextOptions = {}): Reply {
-    return this.continue(this.chatTemplate.encode(messages), options);
+  chat(messages: readonly ChatMessage[], options: TextOptions & ChatOptions = {}): Reply {
+    return this.continue(this.chatTemplate.encode(messages, options), options, options.continueFinalMessage ?? false);
   }
 
   /** A chat that remembers what was said, and the state that goes with it. Errors: `no-chat-template`. */
@@ -102,18 +104,26 @@ export class LanguageModel implements AsyncDisposable {
     return new Conversation(this, options);
   }
 
-  /** Continues a text `n` times; the text is computed once. Reading one reply sets all of them going. Errors: as `generate`. */
-  samples(text: string, { n, ...options }: TextOptions & { readonly n: number }): readonly Reply[] {
-    const prompt = this.encode(text);
+  /**
+   * Continues a text, or a prompt given as tokens, `n` times; it is computed once. Reading one reply sets all of them going.
+   * Errors: as `generate`.
+   */
+  samples(
+    text: string | readonly number[],
+    { n, ...options }: TextOptions & { readonly n: number },
+  ): readonly Reply[] {
+    const prompt = typeof text === 'string' ? this.encode(text) : text;
     let streams: readonly TokenStream[] | undefined;
     const open = () =>
       (streams ??= this.scheduler.generateAll(prompt, { ...this.#settings(options), n }, options.signal));
-    return Array.from({ length: n }, (_, i) => this.#reply(prompt, options, () => open()[i]));
+    return Array.from({ length: n }, (_, i) => this.#reply(prompt, options, true, () => open()[i]));
   }
 
-  /** Continues a text given as tokens. Errors: those of `generate`. */
-  continue(prompt: readonly number[], options: TextOptions = {}): Reply {
-    return this.#reply(prompt, options, () => this.scheduler.generate(prompt, this.#settings(options), options.signal));
+  /** Continues tokens; `goesOn`: as text that goes on where theirs ends. Errors: those of `generate`. */
+  continue(prompt: readonly number[], options: TextOptions = {}, goesOn = true): Reply {
+    return this.#reply(prompt, options, goesOn, () =>
+      this.scheduler.generate(prompt, this.#settings(options), options.signal),
+    );
   }
 
   /**
@@ -169,11 +179,11 @@ export class LanguageModel implements AsyncDisposable {
     return { ...sampling, ...Object.fromEntries(given), stopIds };
   }
 
-  #reply(prompt: readonly number[], options: TextOptions, open: () => TokenStream | undefined): Reply {
+  #reply(prompt: readonly number[], options: TextOptions, goesOn: boolean, open: () => TokenStream | undefined): Reply {
     const tokens: Choice[] = [];
     let stream: TokenStream | undefined;
     const begin = () => (stream = open());
-    return new Reply(this.#stream(begin, options, tokens), () => ({
+    return new Reply(this.#stream(begin, options, goesOn, tokens), () => ({
       usage: {
         promptTokens: prompt.length,
         completionTokens: tokens.length,
@@ -184,8 +194,13 @@ export class LanguageModel implements AsyncDisposable {
     }));
   }
 
-  async *#stream(begin: () => TokenStream | undefined, { stop = [] }: TextOptions, seen: Choice[]): TextStream {
-    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: true });
+  async *#stream(
+    begin: () => TokenStream | undefined,
+    { stop = [], keepSpecialTokens = false }: TextOptions,
+    goesOn: boolean,
+    seen: Choice[],
+  ): TextStream {
+    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: !keepSpecialTokens, continues: goesOn });
     const stops = new StopFinder(typeof stop === 'string' ? [stop] : stop);
     const tokens = begin();
     if (!tokens) throw new LfmError('no-result', 'A request gave no stream.');

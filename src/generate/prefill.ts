@@ -17,7 +17,7 @@ export interface PrefillOptions {
   readonly aligned: boolean;
 }
 
-/** Fewer tokens than this are not cut for the sake of a snapshot before the last: they are soon computed again. */
+/** Prompts of fewer new tokens are not cut for the sake of a snapshot before the last: they are soon computed again. */
 const WORTH_CUTTING = 64;
 
 export class Prefill {
@@ -67,7 +67,8 @@ export class Prefill {
     const { needsSnapshots } = this.#cache;
     let end = Math.min(length, start + most);
     if (aligned) end = Math.min(length, (Math.floor(start / most) + 1) * most);
-    else if (needsSnapshots && end === length && length - start > WORTH_CUTTING) end = length - 1;
+    else if (needsSnapshots && end === length && length - this.cachedTokens > WORTH_CUTTING)
+      end = Math.max(length - 1, start + 1);
     const [result] = await this.#generator.step(state, [this.tokens.slice(start, end)], step);
     this.result = result;
     const since = end - (this.#snapshots.at(-1)?.position ?? this.cachedTokens);

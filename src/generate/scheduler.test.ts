@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Engine } from '../engines/engine.ts';
 import { referenceEngine } from '../engines/reference/engine.ts';
 import type { GenerateOptions } from './scheduler.ts';
+import { engines as everyEngine } from '../../test/operations/engines.ts';
 import { engines, readFixture } from './testing.node.ts';
 import type { Taken } from './testing-requests.node.ts';
 import { alone, distance, hybrid, plain, schedulerOf, take, tokensOf } from './testing-requests.node.ts';
@@ -167,6 +168,32 @@ describe.each(engines)('a scheduler [%s]', (name, open) => {
     await Promise.all([scheduler.close(), expect(waiting).rejects.toMatchObject({ code: 'model-closed' })]);
     expect(() => scheduler.generate([1])).toThrow(expect.objectContaining({ code: 'model-closed' }));
     expect(engine.live().buffers).toBe(0);
+  });
+});
+
+const xla = await everyEngine.find(({ name }) => name === 'xla')?.load();
+
+describe('compiled copies [xla]', () => {
+  afterAll(() => xla?.close());
+  it.skipIf(!xla)('give texts side by side, and turns from the cache, what the reference gives', async () => {
+    if (!xla) return;
+    const before = xla.live().buffers;
+    const scheduler = await schedulerOf(xla, plain, { maxBatch: 2, cacheBytes: 2 ** 20 });
+    const given = { temperature: 1, seed: 3, maxTokens: 4 };
+    const prompts = [tokensOf(1, 5), tokensOf(2, 70)];
+    for (let turn = 0; turn < 2; turn++) {
+      const found = await Promise.all(prompts.map((prompt) => take(scheduler.generate(prompt, given))));
+      for (const [i, prompt] of prompts.entries())
+        expect(
+          distance(
+            found[i] ?? { choices: [], ids: [], reason: '' },
+            await alone(referenceEngine(), prompt, given, plain),
+          ),
+        ).toBeLessThan(1e-4);
+    }
+    expect(scheduler.cache.reusedTokens).toBeGreaterThanOrEqual(69);
+    await scheduler.close();
+    expect(xla.live().buffers).toBe(before);
   });
 });
 

@@ -18,7 +18,7 @@ export interface SchedulerOptions {
   readonly maxBatch?: number | undefined;
   /** Most requests that wait; one more is refused. Default 256. */
   readonly maxQueue?: number | undefined;
-  /** Most tokens of a prompt that are taken in between two steps of running texts. Default 128. */
+  /** Most tokens of a prompt that are taken in between two steps of running texts, or two snapshots. Default 128. */
   readonly chunk?: number | undefined;
   /** Most bytes of state kept for texts that begin alike; 0 keeps none. Default 256 MiB, 0 on the engine xla. */
   readonly cacheBytes?: number | undefined;
@@ -300,7 +300,9 @@ export class Scheduler implements AsyncDisposable {
   }
 
   async #advance(job: Job): Promise<void> {
-    const most = this.#running > 0 || this.#deterministic ? this.#chunk : this.generator.chunk;
+    // Chunks end where snapshots are taken: short ones make hits better, and cost a prefill next to nothing.
+    const isShort = this.#running > 0 || this.#deterministic || this.#cache.needsSnapshots;
+    const most = isShort ? this.#chunk : this.generator.chunk;
     try {
       if (job instanceof GenerateJob) {
         if (job.prefill.isDone || (await job.step(most))) await this.#join(job);

@@ -40,8 +40,11 @@ export function readGenerationSettings(generationConfig: unknown, config: unknow
   return { stopIds: typeof ends === 'number' ? [ends] : ends, sampling };
 }
 
+/** A model of more than text keeps them with its language model's configuration. */
 function idsOf(config: unknown): unknown {
-  return typeof config === 'object' && config !== null && 'eos_token_id' in config ? config.eos_token_id : undefined;
+  if (typeof config !== 'object' || config === null) return undefined;
+  if ('eos_token_id' in config) return config.eos_token_id;
+  return 'text_config' in config ? idsOf(config.text_config) : undefined;
 }
 
 function parse(json: unknown, file: string): z.infer<typeof schema> {

@@ -6,9 +6,12 @@ import { controlCases } from './cases/control.ts';
 import { attentionCases } from './cases/attention.ts';
 import { elementwiseCases } from './cases/elementwise.ts';
 import { indexingCases } from './cases/indexing.ts';
+import { longConvCases } from './cases/long-conv.ts';
 import { movementCases } from './cases/movement.ts';
+import { quantizedCases } from './cases/quantized.ts';
 import { recurrenceCases } from './cases/recurrence.ts';
 import { reductionCases } from './cases/reduction.ts';
+import { selectiveScanCases } from './cases/selective-scan.ts';
 
 export const cases: readonly OperationCase[] = [
   ...elementwiseCases,
@@ -19,5 +22,8 @@ export const cases: readonly OperationCase[] = [
   ...controlCases,
   ...compositeCases,
   ...attentionCases,
+  ...quantizedCases,
   ...recurrenceCases,
+  ...selectiveScanCases,
+  ...longConvCases,
 ];

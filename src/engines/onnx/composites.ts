@@ -1,10 +1,11 @@
 // Composites that ONNX Runtime has a kernel for, where the kernel is faster than the decomposition (see LOG.md).
-import type { Operation } from '../../tensor/index.ts';
+import type { Operation, Value } from '../../tensor/index.ts';
 import type { Lowering, Rule } from './lowering.ts';
+import { matmulNBits } from './quantized.ts';
 
 interface Mapping {
-  /** Whether the kernel can do this instance; otherwise it is expanded. */
-  readonly fits: (operation: Operation) => boolean;
+  /** Whether the kernel can do this instance; otherwise it is expanded. `isBound`: whether a value is fixed when compiled. */
+  readonly fits: (operation: Operation, isBound: (value: Value) => boolean) => boolean;
   readonly rule: Rule;
   /** Operand index -> index of the result that may share its memory: the kernel appends in place. */
   readonly inPlace: Readonly<Record<number, number>>;
@@ -38,16 +39,23 @@ const cachedAttention: Mapping = {
     const known = typeof width === 'number' && width % 8 === 0 && typeof cache?.shape[2] === 'number';
     return floats(operands.slice(0, 5)) && known && attributes.window === null && (batch === 1 || length === 1);
   },
-  rule: (lowering, operation) => {
-    const { operands, results, attributes } = operation;
-    const [q, k, v, keys, values] = operands;
-    const [out, nextKeys, nextValues] = results;
-    if (!q || !k || !v || !out) return;
+  rule: (lowering, operation) => groupedAttention(lowering, operation, lastRows(lowering, operation)),
+  inPlace: { 3: 1, 4: 2 },
+};
+
+/** The kernel itself: `last` and `total` as lastRows makes them. */
+function groupedAttention(
+  lowering: Lowering,
+  { operands, results, attributes }: Operation,
+  { last, total }: { readonly last: string; readonly total: string },
+): void {
+  const [q, k, v, keys, values] = operands;
+  const [out, nextKeys, nextValues] = results;
+  if (q && k && v && out) {
     const [batch = 1, length = 1, heads = 1, width = 1] = q.shape;
     const [groups = 1] = k.shape.slice(2);
     const flat = (x: typeof q, count: typeof heads) =>
       lowering.reshaped(lowering.name(x), x.shape, [batch, length, Number(count) * Number(width)]);
-    const { last, total } = lastRows(lowering, operation);
     const inputs = [
       flat(q, heads),
       flat(k, groups),
@@ -65,11 +73,30 @@ const cachedAttention: Mapping = {
         num_heads: { int: Number(heads) },
         kv_num_heads: { int: Number(groups) },
         scale: { float: Number(attributes.scale) },
+        ...(attributes.softCap !== undefined && { softcap: { float: Number(attributes.softCap) } }),
       },
     });
     lowering.define(out, 'Reshape', lowering.reshapeInputs(lowering.name(raw), shape, out.shape));
+  }
+}
+
+/**
+ * cached_attention in a model that stands alone: the cache comes with as many rows as it holds and leaves with the new ones
+ * after them. Rows of a batch are of one length.
+ */
+export const growingAttention = {
+  fits: ({ operands, attributes }: Operation): boolean => {
+    const width = operands[0]?.shape[3];
+    return floats(operands.slice(0, 5)) && typeof width === 'number' && width % 8 === 0 && attributes.window === null;
   },
-  inPlace: { 3: 1, 4: 2 },
+  rule: (lowering: Lowering, operation: Operation): void => {
+    const [q, , , , , starts] = operation.operands;
+    const count = lowering.cast(lowering.dimScalar(q?.shape[1] ?? 1), 'int32');
+    const end = lowering.node('Add', [lowering.name(starts), count]);
+    const last = lowering.node('Sub', [end, lowering.constant('int32', [], [1])]);
+    const total = lowering.node('ReduceMax', [end], { attributes: { keepdims: { int: 0 } } });
+    groupedAttention(lowering, operation, { last, total });
+  },
 };
 
 /** rms_norm as SimplifiedLayerNormalization: one walk instead of four. */
@@ -107,15 +134,20 @@ const rotary: Mapping = {
   inPlace: {},
 };
 
-const mappings: Readonly<Record<string, Mapping>> = { cached_attention: cachedAttention, rms_norm: rmsNorm, rotary };
+const mappings: Readonly<Record<string, Mapping>> = {
+  cached_attention: cachedAttention,
+  rms_norm: rmsNorm,
+  rotary,
+  matmul_quantized: { ...matmulNBits, inPlace: {} },
+};
 
 export const compositeRules: Readonly<Record<string, Rule>> = Object.fromEntries(
   Object.entries(mappings).map(([kind, { rule }]) => [kind, rule]),
 );
 
 /** Whether an operation is left whole for its kernel. */
-export function isMapped(operation: Operation): boolean {
-  return mappings[operation.kind]?.fits(operation) ?? false;
+export function isMapped(operation: Operation, isBound: (value: Value) => boolean): boolean {
+  return mappings[operation.kind]?.fits(operation, isBound) ?? false;
 }
 
 /** Whether the kernel may write a result into this operand's own memory. */
