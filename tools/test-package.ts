@@ -43,7 +43,7 @@ function pack(folder: string): string {
   const output = run(ROOT, 'npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', folder);
   const [packed] = Packed.parse(JSON.parse(output));
   if (!packed) fail('npm pack made no tarball');
-  const allowed = /^(dist|recipes|weights)\/|^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
+  const allowed = /^(dist|recipes|weights|web)\/|^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
   const strays = packed.files.filter(({ path }) => !allowed.test(path) || /\.test\.|\.map$/.test(path));
   if (strays.length > 0) fail(`the tarball holds ${strays.map(({ path }) => path).join(', ')}`);
   console.log(
