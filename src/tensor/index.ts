@@ -22,6 +22,7 @@ export { softmaxCrossEntropy } from './composites/cross-entropy.ts';
 export { linearRecurrence } from './composites/linear-recurrence.ts';
 export type { LinearRecurrenceOptions } from './composites/linear-recurrence.ts';
 export { layerNorm, rmsNorm } from './composites/norm.ts';
+export { raggedDot } from './composites/ragged-dot.ts';
 export { rotary, rotaryTables } from './composites/rotary.ts';
 export { silu } from './composites/silu.ts';
 export { softplus } from './composites/softplus.ts';

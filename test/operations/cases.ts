@@ -7,6 +7,7 @@ import { attentionCases } from './cases/attention.ts';
 import { elementwiseCases } from './cases/elementwise.ts';
 import { indexingCases } from './cases/indexing.ts';
 import { movementCases } from './cases/movement.ts';
+import { expertCases } from './cases/experts.ts';
 import { recurrenceCases } from './cases/recurrence.ts';
 import { reductionCases } from './cases/reduction.ts';
 
@@ -20,4 +21,5 @@ export const cases: readonly OperationCase[] = [
   ...compositeCases,
   ...attentionCases,
   ...recurrenceCases,
+  ...expertCases,
 ];
