@@ -1,5 +1,5 @@
 // Composites that ONNX Runtime has a kernel for, where the kernel is faster than the decomposition (see LOG.md).
-import type { Operation } from '../../tensor/index.ts';
+import type { Operation, Value } from '../../tensor/index.ts';
 import type { Lowering, Rule } from './lowering.ts';
 
 interface Mapping {
@@ -107,7 +107,72 @@ const rotary: Mapping = {
   inPlace: {},
 };
 
-const mappings: Readonly<Record<string, Mapping>> = { cached_attention: cachedAttention, rms_norm: rmsNorm, rotary };
+/** Groups whose products stand side by side in the graph. */
+const MOST_GROUPS = 256;
+
+/**
+ * ragged_dot with each group's own rows, whatever their number: the rows split at run time, one product a group, or a loop that
+ * cuts out a group's rows on both sides. Nothing is computed twice or filled up, where the decomposition would copy the whole
+ * result at every step.
+ */
+const raggedDot: Mapping = {
+  fits: ({ operands }) =>
+    floats(operands.slice(0, 2)) && Number(operands[2]?.shape[0]) <= MOST_GROUPS && !operands[0]?.shape.includes(0),
+  rule: (lowering, { operands: [lhs, rhs, sizes], attributes, results: [result] }) => {
+    if (!lhs || !rhs || !sizes || !result) return;
+    const groups = Number(sizes.shape[0]);
+    const counts = lowering.cast(lowering.name(sizes), 'int64');
+    if (attributes.rhsContracting === 0) return sumsOfGroups(lowering, [lhs, rhs], counts, result);
+    const given = lowering.node('ReduceSum', [counts], { attributes: { keepdims: { int: 1 } } });
+    const rest = lowering.node('Sub', [lowering.dimTensor(lhs.shape[0] ?? 1), given]);
+    const concatenated = { attributes: { axis: { int: 0 } } };
+    const lengths = lowering.node('Concat', [counts, rest], concatenated);
+    const along = { attributes: { axis: { int: 0 } } };
+    const rows = lowering.graph.node('Split', [lowering.name(lhs), lengths], { ...along, outputs: groups + 1 });
+    const [, n = 1, k = 1] = rhs.shape;
+    const spec = {
+      domain: 'com.microsoft',
+      attributes: { transB: { int: Number(attributes.rhsContracting === 2) } },
+    };
+    const products = rows.slice(0, groups).map((name, group) => {
+      const one = lowering.node('Gather', [lowering.name(rhs), lowering.constant('int64', [], [group])], along);
+      return lowering.node('FusedMatMul', [name, one], spec);
+    });
+    const width = attributes.rhsContracting === 2 ? n : k;
+    const zeros = lowering.node('Expand', [
+      lowering.constant('float32', [], [0]),
+      lowering.node('Concat', [rest, lowering.dimTensor(width)], concatenated),
+    ]);
+    lowering.define(result, 'Concat', [...products, zeros], concatenated);
+  },
+  inPlace: {},
+};
+
+/** ragged_dot over the ragged axis itself: a product for each group, stacked. */
+function sumsOfGroups(lowering: Lowering, sides: readonly Value[], counts: string, result: Value): void {
+  const ends = lowering.node('CumSum', [counts, lowering.constant('int64', [], [0])]);
+  const [groups = 1, ...shape] = result.shape;
+  const line = (name: string) => lowering.node('Reshape', [name, lowering.integers([Number(groups), 1])]);
+  const bounds = [lowering.node('Sub', [ends, counts]), ends].map(line);
+  const body = lowering.graph.subgraph();
+  const entered = bounds.map((name) => body.input(`${name}.of.group`, 'int64', [1]));
+  const names = sides.map((side) => lowering.name(side));
+  const axis = lowering.integers([0]);
+  const [left = '', right = ''] = names.map((name) => body.node('Slice', [name, ...entered, axis]));
+  // Turned beforehand: see the rule of dot_general.
+  const turned = body.node('Transpose', [left], { attributes: { perm: { ints: [1, 0] } } });
+  body.output(body.node('MatMul', [turned, right]), 'float32', shape.map(Number));
+  lowering.define(result, 'Scan', bounds, {
+    attributes: { body: { graph: body }, num_scan_inputs: { int: bounds.length } },
+  });
+}
+
+const mappings: Readonly<Record<string, Mapping>> = {
+  cached_attention: cachedAttention,
+  rms_norm: rmsNorm,
+  rotary,
+  ragged_dot: raggedDot,
+};
 
 export const compositeRules: Readonly<Record<string, Rule>> = Object.fromEntries(
   Object.entries(mappings).map(([kind, { rule }]) => [kind, rule]),
