@@ -13,6 +13,7 @@ const entries = {
   'tensor/index': 'src/tensor/index.ts',
   'liquid/index': 'src/liquid/index.ts',
   'train/index': 'src/train/index.ts',
+  'serve/index': 'src/serve/index.ts',
   'engines/reference/index': 'src/engines/reference/index.ts',
   'engines/onnx/index': 'src/engines/onnx/index.ts',
   'engines/xla/index': 'src/engines/xla/index.ts',

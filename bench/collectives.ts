@@ -1,5 +1,6 @@
 // What the partitioned training step of LFM2-350M's shape sends between eight devices, counted from the compiler's optimised
-// program on CPU devices, against NVLink's rate: on paper, where no such machine is at hand. Nothing is run.
+// program on CPU devices, against NVLink's rate: on paper, where no such machine is at hand. Nothing is run. XLA's CPU compiler
+// widens bfloat16 to float32 and keeps sums where a GPU's scatters them: twice a GPU's bytes, and more for fsdp.
 import { parseArgs } from 'node:util';
 import type { Mesh } from '../src/engines/xla/mesh.ts';
 import { deviceCountOf, meshText } from '../src/engines/xla/mesh.ts';

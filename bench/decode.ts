@@ -6,6 +6,7 @@ import { Generator } from '../src/generate/generator.ts';
 import { measureGeneration } from '../src/generate/measure.ts';
 import { attention, decodeBytes, defineModel, initialise, layer, shortConv, swiglu } from '../src/liquid/index.ts';
 import type { Model } from '../src/liquid/index.ts';
+import { benchNumerics } from './numerics.ts';
 
 const CONTEXTS = [64, 512, 1024, 2048] as const;
 
@@ -18,12 +19,20 @@ const models: Readonly<Record<string, Model>> = {
   hybrid: defineModel({ ...common, layers: [conv, conv, attending, conv, conv, attending, conv, attending] }),
 };
 
-/** Prints, for each model and context, the median time of a token and the bytes that the cost model counts for it. */
+/**
+ * Prints, for each model and context, the median time of a token and the bytes that the cost model counts for it; with --model
+ * FILE, a packed model in each numeric mode.
+ */
 export async function benchDecode(argv: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...argv],
-    options: { json: { type: 'boolean', default: false }, threads: { type: 'string', default: '2' } },
+    options: {
+      json: { type: 'boolean', default: false },
+      threads: { type: 'string', default: '2' },
+      model: { type: 'string' },
+    },
   });
+  if (values.model !== undefined) return benchNumerics(values.model, Number(values.threads), values.json);
   const engine = await openEngine({ name: 'onnx', threads: Number(values.threads) });
   const rows: Record<string, string | number>[] = [];
   for (const [name, model] of Object.entries(models)) {

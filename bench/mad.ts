@@ -5,10 +5,10 @@ import { madStacks } from '../src/evaluate/mad/models.ts';
 import { runMad } from '../src/evaluate/mad/run.ts';
 import { madTasks } from '../src/evaluate/mad/tasks.ts';
 import { Random } from '../src/tensor/index.ts';
-import { chosen } from './options.ts';
+import { chosen, engineOf } from './options.ts';
 
 const help = `npm run bench -- mad [--json] [--tasks A,B] [--models A,B] [--steps 600] [--batch 16] [--rate 0.004] [--examples 12800]
-                   [--threads 2] [--seed 1]
+                   [--engine onnx] [--threads 2] [--seed 1]
 
 Trains each stack on each task (hidden size 64, two blocks; a step has --batch * 128 tokens) and prints its accuracy on
 new examples. Stacks: ${Object.keys(madStacks).join(', ')}.`;
@@ -24,6 +24,7 @@ export async function benchMad(argv: readonly string[]): Promise<void> {
       batch: { type: 'string', default: '16' },
       rate: { type: 'string', default: '0.004' },
       examples: { type: 'string', default: '12800' },
+      engine: { type: 'string', default: 'onnx' },
       threads: { type: 'string', default: '2' },
       seed: { type: 'string', default: '1' },
       help: { type: 'boolean', default: false },
@@ -38,7 +39,7 @@ export async function benchMad(argv: readonly string[]): Promise<void> {
     tasks.map(({ name }) => name),
   );
   const models = chosen('model', values.models, Object.keys(madStacks));
-  const engine = await openEngine({ name: 'onnx', threads: Number(values.threads) });
+  const engine = await openEngine(engineOf(values));
   const rows = [];
   for (const model of models) {
     const row: Record<string, string | number> = { model };
@@ -58,7 +59,7 @@ export async function benchMad(argv: readonly string[]): Promise<void> {
     }
     rows.push(row);
   }
-  if (values.json) console.log(JSON.stringify({ engine: engine.description, ...values, rows }, undefined, 2));
+  if (values.json) console.log(JSON.stringify({ ...values, engine: engine.description, rows }, undefined, 2));
   else console.table(rows);
   await engine.close();
 }

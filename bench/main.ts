@@ -2,9 +2,13 @@
 import { benchCollectives } from './collectives.ts';
 import { benchDecode } from './decode.ts';
 import { benchMad } from './mad.ts';
+import { benchExports } from './exports.ts';
 import { benchGpu } from './gpu.ts';
 import { benchSequences } from './sequences.ts';
+import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
+import { benchOperatorTable } from './operator-table.ts';
+import { benchParity } from './parity.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
@@ -13,8 +17,12 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   mad: benchMad,
   sequences: benchSequences,
   gpu: benchGpu,
+  memory: benchMemory,
   collectives: benchCollectives,
   operators: benchOperators,
+  'operator-table': benchOperatorTable,
+  parity: benchParity,
+  exports: benchExports,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

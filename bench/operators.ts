@@ -5,28 +5,45 @@ import { openEngine } from '../src/engines/default.node.ts';
 import type { Buffer, Engine } from '../src/engines/engine.ts';
 import {
   attention,
+  cfc,
   createContext,
   flopsOfProgram,
   gatedDelta,
+  latentAttention,
   linearAttention,
   liv,
   livClasses,
+  longConv,
+  ltc,
+  mamba,
   mamba2,
   moe,
   shortConv,
   swiglu,
 } from '../src/liquid/index.ts';
 import type { Operator } from '../src/liquid/index.ts';
+import { engineOf } from './options.ts';
 import { applyOperator } from '../src/liquid/operator.ts';
 import type { ArrayType, Program } from '../src/tensor/index.ts';
-import { countOf, gradients, matmul, mul, Random, sum, trace } from '../src/tensor/index.ts';
+import { cast, countOf, gradients, matmul, mul, Random, sum, trace } from '../src/tensor/index.ts';
 
 const operators = (d: number): Readonly<Record<string, Operator>> => ({
   attention: attention({ heads: d / 64, keyValueHeads: d / 128 }),
+  latent_attention: latentAttention({
+    heads: d / 64,
+    kvLoraRank: d / 4,
+    qkNopeHeadDim: 48,
+    qkRopeHeadDim: 16,
+    vHeadDim: 64,
+  }),
   short_conv: shortConv({}),
+  long_conv: longConv({}),
   linear_attention: linearAttention({ heads: d / 64 }),
   gated_delta: gatedDelta({ keyHeads: d / 64, keyHeadDim: 64, valueHeadDim: 64 }),
+  mamba: mamba({}),
   mamba2: mamba2({ headDim: 64, stateSize: 64 }),
+  ltc: ltc({}),
+  cfc: cfc({}),
   swiglu: swiglu({ intermediateSize: 3 * d }),
   moe: moe({ experts: 8, activeExperts: 2, intermediateSize: d }),
   // Classes of the design space that equal none of these.
@@ -38,14 +55,20 @@ const operators = (d: number): Readonly<Record<string, Operator>> => ({
 });
 
 /** The operator's gradients with respect to its input and its parameters, of a weighted sum of its output. */
-function trainingProgram(operator: Operator, batch: number, length: number, hiddenSize: number): Program {
+function trainingProgram(
+  operator: Operator,
+  batch: number,
+  length: number,
+  hiddenSize: number,
+  dtype: 'float32' | 'bfloat16',
+): Program {
   const stream: ArrayType = { dtype: 'float32', shape: [batch, length, hiddenSize] };
   const parameters = Object.entries(operator.parameters({ hiddenSize })).map(
     ([key, { shape }]) => [key, { dtype: 'float32', shape }] as const,
   );
   const types: Record<string, ArrayType> = { ...Object.fromEntries(parameters), x: stream, dy: stream };
   return trace(operator.name, types, (given) => {
-    const { x, dy, ...p } = given;
+    const { x, dy, ...p } = Object.fromEntries(Object.entries(given).map(([key, wide]) => [key, cast(wide, dtype)]));
     if (!x || !dy) return {};
     const context = createContext({ batch, length, normEps: 1e-5 });
     const { y } = applyOperator(operator, p, x, {}, context);
@@ -70,6 +93,9 @@ async function timeOf(engine: Engine, program: Program, runs: number): Promise<n
   for (let run = 0; run <= runs; run++) {
     const start = performance.now();
     const outputs = await executable.run(inputs);
+    // An engine may answer before the work is done: the smallest result, read, is its end.
+    const [smallest] = Object.values(outputs).toSorted((a, b) => a.byteLength - b.byteLength);
+    if (smallest) await engine.download(smallest);
     for (const buffer of Object.values(outputs)) buffer.dispose();
     if (run > 0) best = Math.min(best, (performance.now() - start) / 1000);
   }
@@ -83,6 +109,8 @@ export async function benchOperators(argv: readonly string[]): Promise<void> {
     args: [...argv],
     options: {
       json: { type: 'boolean', default: false },
+      engine: { type: 'string', default: 'onnx' },
+      dtype: { type: 'string', default: 'float32' },
       threads: { type: 'string', default: '2' },
       batch: { type: 'string', default: '1' },
       length: { type: 'string', default: '2048' },
@@ -96,16 +124,20 @@ export async function benchOperators(argv: readonly string[]): Promise<void> {
     number,
     number,
   ];
-  const engine = await openEngine({ name: 'onnx', threads: Number(values.threads) });
+  const engine = await openEngine(engineOf(values));
+  const dtype = values.dtype === 'bfloat16' ? 'bfloat16' : 'float32';
+  // As many rows as the operators have, and as much hidden: what one of their products would be.
+  const [tall, wide] = [Math.max(2048, batch * length), Math.max(1024, hidden)];
   const plain = trace(
     'product',
-    { a: { dtype: 'float32', shape: [2048, 1024] }, b: { dtype: 'float32', shape: [1024, 1024] } },
-    ({ a, b }) => ({ c: matmul(a, b) }),
+    { a: { dtype: 'float32', shape: [tall, wide] }, b: { dtype: 'float32', shape: [wide, wide] } },
+    // The sum is what is read of it, and little beside the product.
+    ({ a, b }) => ({ c: sum(matmul(cast(a, dtype), cast(b, dtype)), [0]) }),
   );
   const peak = flopsOfProgram(plain) / (await timeOf(engine, plain, 4 * runs));
   const rows = [];
   for (const [name, operator] of Object.entries(operators(hidden))) {
-    const program = trainingProgram(operator, batch, length, hidden);
+    const program = trainingProgram(operator, batch, length, hidden, dtype);
     const flops = flopsOfProgram(program);
     const seconds = await timeOf(engine, program, runs);
     rows.push({
@@ -122,6 +154,7 @@ export async function benchOperators(argv: readonly string[]): Promise<void> {
     batch,
     length,
     hidden,
+    dtype,
     productGflops: peak / 1e9,
     rows,
   };

@@ -8,3 +8,8 @@ export function chosen(what: string, asked: string | undefined, known: readonly 
   console.error(`Expected a ${what} of ${known.join(', ')}; found "${unknown}".`);
   process.exit(2);
 }
+
+/** The engine that `--engine` names, with `--threads` where it takes them. */
+export function engineOf({ engine, threads }: { readonly engine: string; readonly threads: string }) {
+  return engine === 'onnx' ? { name: engine, threads: Number(threads) } : { name: engine };
+}

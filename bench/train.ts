@@ -1,9 +1,9 @@
 // npm run bench -- train: lfm's training step and PyTorch's, in turns in one run, so that both meet the same machine.
 import { execFile, spawn } from 'node:child_process';
-import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
+import { describeRun } from './machine.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const run = promisify(execFile);
@@ -57,7 +57,7 @@ export async function benchTrain(argv: readonly string[]): Promise<void> {
     if (!values.json) console.log(describeRound(round, rounds));
   }
   const record = {
-    ...(await describeRun()),
+    ...(await describeRun('train')),
     command: `npm run bench -- train ${argv.join(' ')}`.trim(),
     ...summarise(rounds),
     ...(skipped !== undefined && { skipped }),
@@ -130,24 +130,6 @@ function summarise({ lfm, torch }: Rounds): Summary {
     memoryRatio: ours.peakRssBytes / theirs.peakRssBytes,
     lfm: ours,
     torch: theirs,
-  };
-}
-
-async function describeRun() {
-  const git = (...words: string[]): Promise<string> =>
-    run('git', words, { cwd: root }).then(
-      ({ stdout }) => stdout.trim(),
-      () => 'unknown',
-    );
-  const changed = (await git('status', '--porcelain', '--untracked-files=no')) !== '';
-  return {
-    benchmark: 'train',
-    commit: `${await git('rev-parse', '--short', 'HEAD')}${changed ? ' with changes' : ''}`,
-    cpu: cpus()[0]?.model ?? 'unknown',
-    cores: cpus().length,
-    memoryBytes: totalmem(),
-    loadAverage: Number((loadavg()[0] ?? 0).toFixed(2)),
-    node: process.version,
   };
 }
 

@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { ROOT } from './root.ts';
 
 /** Bytes after gzip. Raise it knowingly: the change that does says what a page gets for it. */
-const BUDGET = 200_000;
+const BUDGET = 215_000;
 
 const NATIVE = ['koffi', 'onnxruntime-node'];
 

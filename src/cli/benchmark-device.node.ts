@@ -5,6 +5,7 @@ import { resolveModel } from '../generate/source.node.ts';
 import type { Model } from '../liquid/index.ts';
 import type { Lfm2Config } from '../models/index.ts';
 import { fromHuggingFace, lfm2 } from '../models/lfm2.ts';
+import { layersAttending, lfm2Configs } from '../models/lfm2-sizes.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { DeviceBenchmark } from '../train/benchmark-device.node.ts';
 import { benchmarkDevices } from '../train/benchmark-device.node.ts';
@@ -26,29 +27,16 @@ export interface DeviceFlags extends EngineFlags {
   readonly tokens?: string;
 }
 
-/** Layers of which `attending` see all tokens before them. */
-function layers(depth: number, attending: readonly number[]): Lfm2Config['layerTypes'] {
-  return Array.from({ length: depth }, (_, index) => (attending.includes(index) ? 'full_attention' : 'conv'));
-}
-
 /** Here and not in files, so that one bundled file can be timed on a bare machine. */
 const shapes: Readonly<Record<string, Lfm2Config>> = {
   '28m': benchmarkShape,
-  '350m': {
-    ...benchmarkShape,
-    vocabSize: 65_536,
-    hiddenSize: 1024,
-    intermediateSize: 4608,
-    layerTypes: layers(16, [2, 5, 8, 10, 12, 14]),
-    numAttentionHeads: 16,
-    numKeyValueHeads: 8,
-  },
+  '350m': lfm2Configs['lfm2-350m'],
   tiny: {
     ...benchmarkShape,
     vocabSize: 256,
     hiddenSize: 64,
     intermediateSize: 128,
-    layerTypes: layers(3, [1]),
+    layerTypes: layersAttending(3, [1]),
     numAttentionHeads: 4,
     numKeyValueHeads: 2,
   },

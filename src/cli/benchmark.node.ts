@@ -4,8 +4,9 @@ import { Option } from 'commander';
 import { openEngine } from '#engine';
 import type { Buffer } from '../engines/engine.ts';
 import { Generator } from '../generate/generator.ts';
-import type { Measurement } from '../generate/measure.ts';
-import { measureGeneration } from '../generate/measure.ts';
+import type { BatchMeasurement, Measurement, TurnMeasurement } from '../generate/measure.ts';
+import { measureBatches, measureGeneration, measureTurns } from '../generate/measure.ts';
+import { Scheduler } from '../generate/scheduler.ts';
 import { resolveModel } from '../generate/source.node.ts';
 import type { Model } from '../liquid/index.ts';
 import { initialise } from '../liquid/index.ts';
@@ -17,28 +18,48 @@ import { formatBytes, formatTable } from './format.node.ts';
 import type { Io } from './io.node.ts';
 import { interruptible } from './io.node.ts';
 import { withModel } from './open.node.ts';
-import type { EngineFlags } from './options.node.ts';
-import { addEngineOptions, DEFAULT_MODEL, engineChoice, meshOf, positive } from './options.node.ts';
+import type { LoadFlags } from './options.node.ts';
+import { addEngineOptions, addLoadOptions, DEFAULT_MODEL, engineChoice, meshOf, positive } from './options.node.ts';
 
 const CONTEXTS = [64, 128, 256, 512, 1024, 2048];
+const BATCHES = [1, 2, 4, 8, 16];
+/** Of a conversation's first turn, where the context has room for it. */
+const TURN = 2000;
+/** What the second turn needs beside it. */
+const MORE_TURN = 64;
 
-type Flags = EngineFlags & { readonly json?: boolean };
+type Flags = LoadFlags & {
+  readonly json?: boolean;
+  readonly contextLength?: number;
+  readonly deterministic?: boolean;
+};
 type TrainFlags = Flags & DeviceFlags;
 const dtypes = ['float32', 'bfloat16'];
 
 export function registerBenchmark(program: Command, io: Io): Command {
   const benchmark = program.command('benchmark').description('measure lfm on this machine');
-  addEngineOptions(benchmark.command('generate'))
-    .description('measure prefill and decoding at growing lengths')
+  addLoadOptions(benchmark.command('generate'))
+    .description('measure prefill and decoding at growing lengths, second turns, and several texts at once')
     .argument('[model]', 'a shipped name, a folder, or a definition, which gets random weights', DEFAULT_MODEL)
-    .addHelpText('after', '\nExamples:\n  lfm benchmark generate\n  lfm benchmark generate lfm2-350m --json')
+    .option(
+      '--context-length <n>',
+      "tokens that a text may have, where not the model's own: its speed is measured",
+      positive,
+    )
+    .option('--deterministic', 'each text the same bits whatever runs beside it')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  lfm benchmark generate\n  lfm benchmark generate --context-length 4096\n  lfm benchmark generate lfm2-350m --json\n  lfm benchmark generate model.Q4_0.gguf --numerics fast',
+    )
     .action(async (name: string, flags: Flags) => {
       const resolved = await resolveModel(name);
-      if (resolved.kind === 'definition')
-        return withRandomWeights(io, resolved.entry.model(), flags, (...use) => report(io, name, flags, ...use));
-      return withModel(io, name, flags, ({ generator, engine }, signal) =>
-        report(io, name, flags, generator, engine, signal),
-      );
+      const use = (scheduler: Scheduler, engine: string, signal: AbortSignal) =>
+        report(io, name, flags, scheduler, engine, signal);
+      if (resolved.kind === 'definition') return withRandomWeights(io, resolved.entry.model(), flags, use);
+      return withModel(io, name, flags, ({ scheduler, engine }, signal) => use(scheduler, engine, signal), {
+        ...scheduling(flags),
+        contextLength: flags.contextLength,
+      });
     });
   addEngineOptions(benchmark.command('train'))
     .description('measure training steps on random tokens (default: a model of 28.6M parameters)')
@@ -95,13 +116,18 @@ async function reportTraining(io: Io, flags: TrainFlags): Promise<void> {
   io.stdout.write(`training on ${found.engine}\n${formatTable(['', ''], rows)}`);
 }
 
+function scheduling({ deterministic }: Flags): { maxBatch: number; deterministic: boolean | undefined } {
+  return { maxBatch: Math.max(...BATCHES), deterministic };
+}
+
 async function withRandomWeights(
   io: Io,
-  model: Model,
+  definition: Model,
   flags: Flags,
-  use: (generator: Generator, engine: string, signal: AbortSignal) => Promise<void>,
+  use: (scheduler: Scheduler, engine: string, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const engine = await openEngine(engineChoice(flags));
+  const model = { ...definition, contextLength: flags.contextLength ?? definition.contextLength };
   try {
     const weights: Record<string, Buffer> = {};
     // One at a time, so that no second copy of the model is held.
@@ -109,8 +135,8 @@ async function withRandomWeights(
       const { [key]: values = new Float32Array() } = initialise({ parameters: { [key]: parameter } }, 0);
       weights[key] = await engine.upload('float32', parameter.shape, values);
     }
-    await using generator = new Generator(engine, model, weights);
-    await interruptible(io, (signal) => use(generator, engine.description, signal));
+    await using scheduler = new Scheduler(new Generator(engine, model, weights), scheduling(flags));
+    await interruptible(io, (signal) => use(scheduler, engine.description, signal));
   } finally {
     await engine.close();
   }
@@ -120,16 +146,24 @@ async function report(
   io: Io,
   name: string,
   { json }: Flags,
-  generator: Generator,
+  scheduler: Scheduler,
   engine: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const found: Measurement[] = [];
-  for await (const one of measureGeneration(generator, CONTEXTS, signal)) found.push(one);
-  if (json) {
-    io.stdout.write(`${JSON.stringify({ model: name, engine, measurements: found }, undefined, 2)}\n`);
-    return;
-  }
+  const { generator } = scheduler;
+  const measurements: Measurement[] = [];
+  for await (const one of measureGeneration(generator, CONTEXTS, signal)) measurements.push(one);
+  const turns = await measureTurns(scheduler, Math.min(TURN, generator.contextLength - MORE_TURN), signal);
+  const batches: BatchMeasurement[] = [];
+  for await (const one of measureBatches(scheduler, BATCHES, signal)) batches.push(one);
+  if (json) io.stdout.write(`${JSON.stringify({ model: name, engine, measurements, turns, batches }, undefined, 2)}\n`);
+  else
+    io.stdout.write(
+      [`${name} on ${engine}`, lengthTable(measurements), turnTable(turns), batchTable(batches)].join('\n'),
+    );
+}
+
+function lengthTable(measurements: readonly Measurement[]): string {
   const head = [
     'context',
     'first token',
@@ -140,7 +174,7 @@ async function report(
     'state',
     'its buffers',
   ];
-  const rows = found.map((one) => [
+  const rows = measurements.map((one) => [
     String(one.context),
     `${one.firstTokenMs.toFixed(1)} ms`,
     one.prefillTokensPerSecond.toFixed(0),
@@ -150,5 +184,27 @@ async function report(
     formatBytes(one.stateBytes),
     formatBytes(one.bufferBytes),
   ]);
-  io.stdout.write(`${name} on ${engine}\n${formatTable(head, rows)}`);
+  return formatTable(head, rows);
+}
+
+function turnTable(turns: TurnMeasurement): string {
+  const head = ['turn', 'prompt', 'first token', 'reused'];
+  const ms = (time: number) => `${time.toFixed(1)} ms`;
+  const same = turns.isSame ? 'the same tokens' : 'other tokens';
+  const rows = [
+    ['first', String(turns.promptTokens), ms(turns.firstTurnMs), '0'],
+    ['second', String(turns.secondPromptTokens), ms(turns.secondTurnMs), String(turns.cachedTokens)],
+    ['second, uncached', String(turns.secondPromptTokens), ms(turns.secondTurnUncachedMs), '0'],
+  ];
+  const lies = turns.logprobDifference.toExponential(1);
+  return `${formatTable(head, rows)}${turns.ratio.toFixed(1)} times sooner, ${same}, log-probabilities within ${lies}; the cache took ${formatBytes(turns.cacheBytes)}\n`;
+}
+
+function batchTable(batches: readonly BatchMeasurement[]): string {
+  const rows = batches.map(({ batch, tokensPerSecond, ratio }) => [
+    String(batch),
+    tokensPerSecond.toFixed(0),
+    ratio.toFixed(2),
+  ]);
+  return formatTable(['texts at once', 'tokens/s', 'over one'], rows);
 }

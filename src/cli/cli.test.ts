@@ -7,6 +7,7 @@ import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { shippedNames } from '../generate/source.node.ts';
+import { parityFixtures, parityNames } from '../generate/testing-parity.node.ts';
 import { writeModelFolder } from '../generate/testing.node.ts';
 import { ROOT } from '../../test/root.ts';
 import type { Io } from './io.node.ts';
@@ -172,7 +173,21 @@ describe('start [reference]', () => {
   });
 });
 
+const fixtures = await parityNames();
+
 describe('inspect', () => {
+  it.each(fixtures)('tells of a folder as transformers writes it: %s', async (name) => {
+    const { code, out, err } = await run(['inspect', join(parityFixtures, name), '--json']);
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({
+      name,
+      vocabulary: 40,
+      hiddenSize: name === 'zamba2' ? 8 : 16,
+      contextLength: 64,
+    });
+    expect(err).toMatch(name.endsWith('_vl') ? /^\S+: \d+ tensors of its vision tower .*\n$/ : /^$/);
+  });
+
   it('tells a program what there is to know', async () => {
     const { code, out } = await run(['inspect', 'lfm2-350m', '--json']);
     expect(code).toBe(0);
@@ -220,12 +235,19 @@ describe('inspect', () => {
 });
 
 describe('the rest', () => {
-  it('measures generation, of a folder [reference]', async () => {
-    const { code, out } = await run(['benchmark', 'generate', base, '--engine', 'reference', '--json']);
+  it('measures generation, of a folder [onnx]', async () => {
+    const { code, out } = await run(['benchmark', 'generate', base, '--engine', 'onnx', '--json']);
     expect(code).toBe(0);
-    const { measurements } = z
-      .object({ measurements: z.array(z.record(z.string(), z.number())) })
+    const { measurements, turns, batches } = z
+      .object({
+        measurements: z.array(z.record(z.string(), z.number())),
+        turns: z.object({ promptTokens: z.number(), cachedTokens: z.number(), isSame: z.boolean(), ratio: z.number() }),
+        batches: z.array(z.object({ batch: z.number(), tokensPerSecond: z.number(), ratio: z.number() })),
+      })
       .parse(JSON.parse(out));
+    expect(turns).toMatchObject({ promptTokens: 64, isSame: true });
+    expect(turns.cachedTokens).toBeGreaterThanOrEqual(64);
+    expect(batches.map(({ batch }) => batch)).toEqual([1, 2, 4, 8, 16]);
     // The context of 128 has room for one length and the tokens decoded after it.
     expect(measurements.map(({ context }) => context)).toEqual([64]);
     expect(Object.values(measurements[0] ?? {}).every((value) => value > 0)).toBe(true);

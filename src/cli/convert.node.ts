@@ -1,132 +1,165 @@
-// lfm convert: a model's programs as text for other compilers.
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+// lfm convert: a model in another format: GGUF, a folder of safetensors, ONNX, or its programs as StableHLO text.
+import { stat } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { Option } from 'commander';
-import { toStableHlo } from '../engines/xla/stablehlo.ts';
-import { writeFileAtomic } from '../files/atomic.node.ts';
-import type { Model } from '../liquid/index.ts';
-import { gradientProgram, stepProgram } from '../liquid/index.ts';
-import type { ArrayType, Port, Program } from '../tensor/index.ts';
-import { LfmError, trace } from '../tensor/index.ts';
-import { inline } from '../tensor/tracer.ts';
-import { updateProgram } from '../train/adamw.ts';
+import { InvalidArgumentError, Option } from 'commander';
+import type { GgufWriteType } from '../files/gguf-quantise.ts';
+import { convertToFolder } from '../generate/convert-folder.node.ts';
+import type { Converted } from '../generate/convert-gguf.node.ts';
+import { convertToGguf } from '../generate/convert-gguf.node.ts';
+import { convertToOnnx } from '../generate/convert-onnx.node.ts';
+import type { ConvertOptions, FloatType } from '../generate/convert.ts';
+import { openSource } from '../generate/source.node.ts';
+import type { ModelSource } from '../generate/source.ts';
+import { LfmError } from '../tensor/index.ts';
+import { formatBytes } from './format.node.ts';
 import { openDefinition } from './inspect.node.ts';
 import type { Io } from './io.node.ts';
+import { interruptible } from './io.node.ts';
 import { positive } from './options.node.ts';
+import { Progress } from './progress.node.ts';
+import { writePrograms } from './stablehlo.node.ts';
 
-export interface ConvertOptions {
-  readonly batch: number;
-  /** Tokens a row of the prefill and of the training step. */
-  readonly length: number;
-  /** Most tokens that the state of a row holds. */
-  readonly capacity: number;
-  /** Of activations and, where nothing is trained, of weights and state. */
-  readonly dtype: 'float32' | 'bfloat16';
-}
-
-interface Flags extends Partial<ConvertOptions> {
-  readonly to: string;
+interface Flags {
+  readonly to: 'gguf' | 'safetensors' | 'onnx' | 'stablehlo';
   readonly out: string;
+  readonly dtype?: string;
+  readonly maxShard?: number;
+  readonly force?: boolean;
   readonly batch: number;
   readonly length: number;
-  readonly dtype: ConvertOptions['dtype'];
+  readonly capacity?: number;
   readonly json?: boolean;
 }
 
+/** What --dtype stands for in each format; a format takes those that it has. */
+const types: Readonly<
+  Record<
+    string,
+    {
+      gguf: GgufWriteType;
+      safetensors?: FloatType;
+      onnx?: 'float32' | 'float16';
+      stablehlo?: 'float32' | 'bfloat16';
+    }
+  >
+> = {
+  f32: { gguf: 'F32', safetensors: 'float32', onnx: 'float32', stablehlo: 'float32' },
+  f16: { gguf: 'F16', safetensors: 'float16', onnx: 'float16' },
+  bf16: { gguf: 'BF16', safetensors: 'bfloat16', stablehlo: 'bfloat16' },
+  q8_0: { gguf: 'Q8_0' },
+  q4_0: { gguf: 'Q4_0' },
+};
+const synonyms: Readonly<Record<string, string>> = { float32: 'f32', float16: 'f16', bfloat16: 'bf16' };
+
 const helpText = `
-Writes prefill.mlir, decode.mlir and training-step.mlir, which hold no weights, and programs.json, which names their
-inputs and outputs in order.
+  gguf         one file, --out NAME.gguf, that llama.cpp loads, tokenizer and chat template included
+  safetensors  a folder that transformers and vLLM load
+  onnx         a folder with a graph that a plain ONNX Runtime runs: token ids and past state in, logits and present state
+               out (docs/onnx.md); f32, which is its default, or f16 for half the size
+  stablehlo    prefill.mlir, decode.mlir and training-step.mlir, which hold no weights, and programs.json, which names
+               their inputs and outputs in order
+
+A tensor is in memory at a time. Without --dtype each tensor keeps its type (float32 where it is quantised); with q8_0 and
+q4_0 norms and convolutions stay float32, and with q4_0 the vocabulary's tables are q8_0.
 
 Examples:
-  lfm convert lfm2-350m --to stablehlo --out lfm2-text
-  lfm convert ./mine --to stablehlo --out text --batch 8 --length 2048 --dtype bfloat16`;
+  lfm convert ./mine --to gguf --dtype q8_0 --out mine.gguf
+  lfm convert SmolLM2-135M-Instruct.Q4_1.gguf --to safetensors --dtype bf16 --out smollm2
+  lfm convert brook-7m --to onnx --out brook-onnx
+  lfm convert lfm2-350m --to stablehlo --out lfm2-text`;
 
 /** Adds `lfm convert`. */
 export function registerConvert(program: Command, io: Io): void {
   program
     .command('convert')
-    .description('write a model’s programs as StableHLO text')
-    .argument('<model>', 'a shipped name, a folder, or a definition such as lfm2-350m')
-    .addOption(new Option('--to <format>', 'what to write').choices(['stablehlo']).makeOptionMandatory())
-    .requiredOption('--out <dir>', 'the folder to write to')
-    .option('--batch <n>', 'rows of each program', positive, 1)
-    .option('--length <n>', 'tokens a row of prefill and training', positive, 512)
-    .option('--capacity <n>', 'most tokens a row when generating (default: 4096, or the model’s context)', positive)
-    .addOption(new Option('--dtype <type>', 'element type').choices(['float32', 'bfloat16']).default('float32'))
+    .description('write a model in another format')
+    .argument('<model>', 'a shipped name, a folder or a GGUF file; for stablehlo also a definition such as lfm2-350m')
+    .addOption(
+      new Option('--to <format>', 'what to write')
+        .choices(['gguf', 'safetensors', 'onnx', 'stablehlo'])
+        .makeOptionMandatory(),
+    )
+    .requiredOption('--out <path>', 'the file or folder to write')
+    .addOption(
+      new Option('--dtype <type>', `element type: ${Object.keys(types).join(', ')}`).argParser((text: string) => {
+        const name = synonyms[text] ?? text;
+        if (Object.hasOwn(types, name)) return name;
+        throw new InvalidArgumentError(`Expected one of ${Object.keys(types).join(', ')}.`);
+      }),
+    )
+    .option('--max-shard <size>', 'safetensors: most bytes a file, such as 500MB (default: 5GB)', byteCount)
+    .option('--force', 'replace what stands at --out')
+    .option('--batch <n>', 'stablehlo: rows of each program', positive, 1)
+    .option('--length <n>', 'stablehlo: tokens a row of prefill and training', positive, 512)
+    .option('--capacity <n>', 'stablehlo: most tokens a row (default: 4096, or the model’s context)', positive)
     .option('--json', 'print JSON')
     .addHelpText('after', helpText)
-    .action(async (name: string, { out, json, ...flags }: Flags) => {
-      const { model } = await openDefinition(name);
-      const capacity = flags.capacity ?? Math.max(flags.length, Math.min(4096, model.contextLength));
-      if (capacity < flags.length)
-        throw new LfmError(
-          'bad-capacity',
-          `A row of ${flags.length} tokens does not fit a --capacity of ${capacity}: give at least as many.`,
-        );
-      const files = await writePrograms(out, name, model, { ...flags, capacity });
-      io.stdout.write(json ? `${JSON.stringify(files, undefined, 2)}\n` : files.map((file) => `${file}\n`).join(''));
+    .action(async (name: string, flags: Flags) => {
+      if (flags.to === 'stablehlo') return convertPrograms(io, name, flags);
+      const done = await convertWeights(io, name, flags);
+      io.stdout.write(
+        flags.json
+          ? `${JSON.stringify(done, undefined, 2)}\n`
+          : `${done.path}: ${done.tensors} tensors, ${done.dtype}, ${formatBytes(done.bytes)}\n`,
+      );
     });
 }
 
-/** One step of training: gradients and AdamW's update in one program, parameters and moments updated in place. */
-export function trainingStep(model: Model, { batch, length, dtype }: ConvertOptions): Program {
-  const gradients = gradientProgram(model, { batch, length, dtype });
-  const update = updateProgram(
-    Object.fromEntries(
-      Object.entries(model.parameters).map(([name, { shape, decay }]) => [name, { dtype: 'float32', shape, decay }]),
-    ),
-  );
-  const types: Record<string, ArrayType> = {};
-  for (const { name, value } of [...update.inputs, ...gradients.inputs])
-    if (!name.startsWith('gradient.')) types[name] = { dtype: value.dtype, shape: value.shape };
-  return trace(
-    'training_step',
-    types,
-    (given) => {
-      const run = (program: Program, known: typeof given) =>
-        Object.fromEntries(
-          inline(
-            program,
-            program.inputs.flatMap(({ name }) => known[name] ?? []),
-          ).map((tensor, index) => [program.outputs[index]?.name ?? '', tensor]),
-        );
-      const found = run(gradients, given);
-      const { loss } = found;
-      return { ...(loss && { loss }), ...run(update, { ...given, ...found }) };
-    },
-    { donations: update.donations },
-  );
+async function convertWeights(io: Io, name: string, flags: Flags): Promise<Converted> {
+  const { to, out, dtype, force = false } = flags;
+  const type = dtype === undefined ? undefined : types[dtype];
+  if (to === 'gguf' && !/\.gguf$/i.test(out))
+    throw new LfmError('bad-out', `--out ${out}: expected the name of a file that ends in .gguf.`);
+  if (to === 'safetensors' && type && !type.safetensors)
+    throw new LfmError(
+      'bad-dtype',
+      `--dtype ${dtype}: safetensors takes f32, f16 and bf16; use --to gguf for ${dtype}.`,
+    );
+  if (to === 'onnx' && type && !type.onnx) throw new LfmError('bad-dtype', `--dtype ${dtype}: onnx takes f32 and f16.`);
+  if (!force && (await stat(out).catch(() => undefined)))
+    throw new LfmError('output-exists', `${out} exists already: choose another --out, or add --force to replace it.`);
+  return interruptible(io, async (signal) => {
+    const progress = new Progress(io.stderr, `Writing ${out}`);
+    const source = await openSource(name);
+    const options = { signal, onProgress: ({ done, total }) => progress.update(done / total) } satisfies ConvertOptions;
+    try {
+      return await write(source, flags, type, options);
+    } finally {
+      progress.end();
+      await source.weights.close();
+    }
+  });
 }
 
-/** Writes the texts and what names their ports; answers the files' paths. */
-async function writePrograms(out: string, name: string, model: Model, options: ConvertOptions): Promise<string[]> {
-  const { batch, length, capacity, dtype } = options;
-  const programs: Readonly<Record<string, () => Program>> = {
-    prefill: () => stepProgram(model, { batch, length, capacity, dtype }),
-    decode: () => stepProgram(model, { batch, length: 1, capacity, dtype }),
-    'training-step': () => trainingStep(model, options),
-  };
-  await mkdir(out, { recursive: true });
-  const paths: string[] = [];
-  const described: Record<string, unknown> = {};
-  const write = async (file: string, text: string) => {
-    const path = join(out, file);
-    await writeFileAtomic(path, text);
-    paths.push(path);
-  };
-  for (const [key, make] of Object.entries(programs)) {
-    const program = make();
-    const { text, aliases } = toStableHlo(program);
-    const file = `${key}.mlir`;
-    await write(file, text);
-    described[key] = { file, inputs: program.inputs.map(port), outputs: program.outputs.map(port), inPlace: aliases };
-  }
-  // Last, so that what it names is there.
-  await write('programs.json', `${JSON.stringify({ model: name, ...options, programs: described }, undefined, 2)}\n`);
-  return paths;
+function write(
+  source: ModelSource,
+  { to, out, maxShard }: Flags,
+  type: (typeof types)[string] | undefined,
+  options: ConvertOptions,
+): Promise<Converted> {
+  if (to === 'gguf') return convertToGguf(source, out, { ...options, type: type?.gguf });
+  if (to === 'onnx') return convertToOnnx(source, out, { ...options, type: type?.onnx });
+  return convertToFolder(source, out, { ...options, type: type?.safetensors, maxShardBytes: maxShard });
 }
 
-function port({ name, value: { dtype, shape } }: Port) {
-  return { name, dtype, shape };
+async function convertPrograms(io: Io, name: string, { out, dtype: asked = 'f32', json, ...flags }: Flags) {
+  const dtype = types[asked]?.stablehlo;
+  if (!dtype) throw new LfmError('bad-dtype', `--dtype ${asked}: stablehlo takes f32 and bf16.`);
+  const { model } = await openDefinition(name);
+  const { batch, length } = flags;
+  const capacity = flags.capacity ?? Math.max(length, Math.min(4096, model.contextLength));
+  if (capacity < length)
+    throw new LfmError(
+      'bad-capacity',
+      `A row of ${length} tokens does not fit a --capacity of ${capacity}: give at least as many.`,
+    );
+  const files = await writePrograms(out, name, model, { batch, length, capacity, dtype });
+  io.stdout.write(json ? `${JSON.stringify(files, undefined, 2)}\n` : files.map((file) => `${file}\n`).join(''));
+}
+
+function byteCount(text: string): number {
+  const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kMG]?B?)$/.exec(text) ?? [];
+  const bytes = Number(number) * ({ k: 1e3, M: 1e6, G: 1e9 }[unit.slice(0, 1)] ?? 1);
+  if (bytes >= 1 && Number.isFinite(bytes)) return Math.floor(bytes);
+  throw new InvalidArgumentError('Expected a size such as 500MB.');
 }

@@ -77,9 +77,36 @@ describe('convert', () => {
     }
   });
 
+  it('writes GGUF and safetensors, and replaces only when told to', async () => {
+    const [gguf, back] = [join(folder, 'it.gguf'), join(folder, 'it')];
+    const { code, out, err } = await convert('--to', 'gguf', '--out', gguf, '--dtype', 'q8_0', '--json');
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(JSON.parse(out)).toMatchObject({ path: gguf, dtype: 'Q8_0', tensors: 21 });
+    expect(await convert('--to', 'gguf', '--out', gguf)).toMatchObject({ code: 2 });
+    expect(await convert('--to', 'gguf', '--out', gguf, '--force')).toMatchObject({ code: 0 });
+    const folderFlags = ['--to', 'safetensors', '--out', back, '--dtype', 'float32', '--max-shard', '8kB'];
+    expect(await convert(...folderFlags)).toMatchObject({ code: 0, out: expect.stringContaining('float32') });
+    expect(await readdir(back)).toContain('model.safetensors.index.json');
+    expect(await convert(...folderFlags, '--force')).toMatchObject({ code: 0 });
+  });
+
   it('says what is missing or does not fit', async () => {
     expect(await convert('--out', folder)).toMatchObject({ code: 2, err: expect.stringContaining('--to') });
-    expect(await convert('--to', 'onnx', '--out', folder)).toMatchObject({ code: 2 });
+    expect(await convert('--to', 'zip', '--out', folder)).toMatchObject({ code: 2 });
+    const [gguf, out] = [join(folder, 'a.gguf'), join(folder, 'a')];
+    const refusals: [string[], string][] = [
+      [['--to', 'gguf', '--out', out], 'ends in .gguf'],
+      [['--to', 'gguf', '--out', join(folder, 'none', 'a.gguf')], 'no such file'],
+      [['--to', 'safetensors', '--out', out, '--dtype', 'q8_0'], 'f32, f16 and bf16'],
+      [['--to', 'safetensors', '--out', folder], 'exists already'],
+      [['--to', 'safetensors', '--out', folder, '--force'], 'manifest.json'],
+      [['--to', 'stablehlo', '--out', out, '--dtype', 'f16'], 'f32 and bf16'],
+      [['--to', 'gguf', '--out', gguf, '--dtype', 'int3'], 'q4_0'],
+      [['--to', 'safetensors', '--out', out, '--max-shard', 'many'], '500MB'],
+    ];
+    for (const [flags, err] of refusals)
+      expect(await convert(...flags)).toMatchObject({ code: 2, err: expect.stringContaining(err) });
+    expect(await readdir(folder)).not.toContain('a');
     expect(await convert('--to', 'stablehlo', '--out', folder, '--length', '9', '--capacity', '8')).toMatchObject({
       code: 2,
       err: expect.stringContaining('does not fit'),

@@ -14,7 +14,7 @@ import { continues, converses, talk } from './talk.node.ts';
 const FIRST_PROMPT = 'Once upon a time';
 
 const textHelp = 'the text; without it standard input is read, or, on a terminal, line after line';
-const modelHelp = 'a shipped name or a folder';
+const modelHelp = 'a shipped name, a folder, a GGUF file, or OWNER/NAME on the hub';
 
 export function registerGenerate(program: Command, io: Io): void {
   addTextOptions(program.command('generate'))

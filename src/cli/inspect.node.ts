@@ -17,7 +17,7 @@ import {
   speedOn,
   stateBytes,
 } from '../liquid/index.ts';
-import { modelFromConfig } from '../models/index.ts';
+import { modelFromConfig, parametersOf } from '../models/index.ts';
 import { countOf, LfmError } from '../tensor/index.ts';
 import { deviceOption, dtypeOption } from './costs.node.ts';
 import { formatBytes, formatCount, formatDuration, formatTable } from './format.node.ts';
@@ -80,21 +80,22 @@ export function registerInspect(program: Command, io: Io): void {
         await writeFileAtomic(flags.svg, layerStack(found.name, found.model));
         io.stderr.write(`${flags.svg} holds the layers.\n`);
       }
+      if (found.notice !== undefined) io.stderr.write(`${found.notice}\n`);
       const inspection = inspect(found.name, found.model, flags);
       io.stdout.write(flags.json ? `${JSON.stringify(inspection, undefined, 2)}\n` : describe(inspection, flags.dtype));
     });
 }
 
-/** The model that a name stands for; weights are not read. */
-export async function openDefinition(name: string): Promise<{ name: string; model: Model }> {
+/** The model that a name stands for, and a line about what its files hold besides; weights are not read. */
+export async function openDefinition(name: string): Promise<{ name: string; model: Model; notice?: string }> {
   const resolved = await resolveModel(name);
   if (resolved.kind === 'definition') return { name, model: resolved.entry.model() };
   const { config, weights } = await openSource(name);
   await weights.close();
-  return {
-    name: resolved.name,
-    model: modelFromConfig(config, Object.fromEntries([...weights.tensors].map(([key, { shape }]) => [key, shape]))),
-  };
+  const shapes = Object.fromEntries([...weights.tensors].map(([key, { shape }]) => [key, shape]));
+  const model = modelFromConfig(config, shapes);
+  const { notice } = parametersOf(model, config, weights, resolved.name);
+  return { name: resolved.name, model, ...(notice !== undefined && { notice }) };
 }
 
 export function inspect(name: string, model: Model, { device, dtype }: Flags): Inspection {

@@ -4,6 +4,8 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { EngineChoice } from '#engine';
 import { engineNames } from '#engine';
 import type { TextOptions } from '../generate/model.ts';
+import type { Numerics } from '../generate/weights.ts';
+import { numericsNames } from '../generate/weights.ts';
 
 /** The shipped model that stands where a command names none. */
 export const DEFAULT_MODEL = 'brook-7m';
@@ -15,13 +17,21 @@ export interface EngineFlags {
   readonly mesh?: Readonly<Record<string, number>>;
 }
 
-export interface TextFlags extends EngineFlags {
+export interface LoadFlags extends EngineFlags {
+  readonly numerics?: Numerics;
+}
+
+export interface TextFlags extends LoadFlags {
   readonly maxTokens: number;
   readonly temperature?: number;
   readonly topK?: number;
   readonly topP?: number;
   readonly minP?: number;
+  readonly typicalP?: number;
   readonly repetitionPenalty?: number;
+  readonly presencePenalty?: number;
+  readonly frequencyPenalty?: number;
+  readonly promptLookup?: number;
   readonly seed?: number;
   readonly json?: boolean;
 }
@@ -40,7 +50,7 @@ export function positive(text: string): number {
 
 /** Ranges of the sampling options are the sampler's to check. */
 export function addTextOptions(command: Command): Command {
-  return addEngineOptions(command)
+  return addLoadOptions(command)
     .option('--max-tokens <n>', 'most tokens to generate', positive, 256)
     .option(
       '--temperature <t>',
@@ -50,7 +60,11 @@ export function addTextOptions(command: Command): Command {
     .option('--top-k <k>', 'choose among the k likeliest tokens', number)
     .option('--top-p <p>', 'choose among the likeliest tokens that reach this probability', number)
     .option('--min-p <p>', "choose among tokens with this share of the likeliest one's probability", number)
+    .option('--typical-p <p>', 'choose among tokens about as surprising as expected, up to this probability', number)
     .option('--repetition-penalty <r>', 'above 1: tokens already in the text become less likely', number)
+    .option('--presence-penalty <p>', 'taken off the scores of tokens that were generated', number)
+    .option('--frequency-penalty <p>', 'the same, for each time', number)
+    .option('--prompt-lookup <n>', 'guess n tokens at once from the text itself: the same text, sooner', positive)
     .option('--seed <n>', 'the same seed gives the same text', number);
 }
 
@@ -70,6 +84,12 @@ export function addEngineOptions(command: Command): Command {
     .option('--json', 'print JSON');
 }
 
+/** An engine's, and how weights that are stored packed are computed. */
+export function addLoadOptions(command: Command): Command {
+  const help = 'packed weights: dequantised, in float32 products (default), or in int8 products';
+  return addEngineOptions(command).addOption(new Option('--numerics <mode>', help).choices(numericsNames));
+}
+
 export function engineChoice({ engine: name, threads, plugin, mesh }: EngineFlags): EngineChoice {
   return {
     ...(name !== undefined && { name }),
@@ -80,6 +100,8 @@ export function engineChoice({ engine: name, threads, plugin, mesh }: EngineFlag
 }
 
 export function textOptions(flags: TextFlags, signal: AbortSignal): TextOptions {
-  const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed } = flags;
-  return { maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, signal };
+  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, promptLookup } = flags;
+  const { repetitionPenalty, presencePenalty, frequencyPenalty } = flags;
+  const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty };
+  return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, promptLookup, signal };
 }

@@ -12,7 +12,10 @@ import { importOperators } from './import.node.ts';
 import { registerInspect } from './inspect.node.ts';
 import type { Io } from './io.node.ts';
 import { Interrupted } from './io.node.ts';
+import { registerPull } from './pull.node.ts';
 import { registerPlot } from './plot.node.ts';
+import { registerQuantize } from './quantize.node.ts';
+import { registerServe } from './serve.node.ts';
 import { registerTrain } from './train.node.ts';
 
 /** Runs one command line, without the names of Node and of the script. Answers the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C. */
@@ -50,9 +53,12 @@ async function createProgram(io: Io): Promise<Command> {
   registerInspect(program, io);
   registerCatalog(program, io);
   registerCompare(program, io);
+  registerPull(program, io);
   registerConvert(program, io);
+  registerQuantize(program, io);
   registerBenchmark(program, io);
   registerEngines(program, io);
+  registerServe(program, io);
   return program;
 }
 

@@ -1,16 +1,14 @@
 // A terminal session: line by line, each answered as it is generated. Ctrl-C ends an answer, then the session.
 import { createInterface } from 'node:readline';
-import type { ChatMessage } from '../generate/chat.ts';
 import type { LanguageModel, TextOptions } from '../generate/model.ts';
 import type { Reply } from '../generate/reply.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Io } from './io.node.ts';
 import { dim, Interrupted } from './io.node.ts';
 
-/** Answers one line; `onEnd` is told the whole answer. */
+/** Answers one line. */
 export interface Talker {
   reply(line: string, signal: AbortSignal): Reply;
-  onEnd?(line: string, answer: string): void;
   /** What stands before the answer. */
   readonly lead: (line: string) => string;
 }
@@ -26,12 +24,8 @@ export function converses(
   system: string | undefined,
   options: Omit<TextOptions, 'signal'>,
 ): Talker {
-  const messages: ChatMessage[] = system === undefined ? [] : [{ role: 'system', content: system }];
-  return {
-    reply: (line, signal) => model.chat([...messages, { role: 'user', content: line }], { ...options, signal }),
-    onEnd: (line, answer) => messages.push({ role: 'user', content: line }, { role: 'assistant', content: answer }),
-    lead: () => '',
-  };
+  const conversation = model.conversation({ system });
+  return { reply: (line, signal) => conversation.say(line, { ...options, signal }), lead: () => '' };
 }
 
 /**
@@ -71,17 +65,12 @@ export async function talk(io: Io, talker: Talker, signal: AbortSignal): Promise
 }
 
 async function answer(io: Io, talker: Talker, line: string, signal: AbortSignal): Promise<void> {
-  let text = '';
   try {
     io.stdout.write(dim(talker.lead(line), io.stdout));
-    for await (const piece of talker.reply(line, signal)) {
-      text += piece;
-      io.stdout.write(piece);
-    }
+    for await (const piece of talker.reply(line, signal)) io.stdout.write(piece);
   } catch (error) {
     if (error instanceof LfmError) io.stdout.write(`error: ${error.message}`);
     else if (!(error instanceof Interrupted)) throw error;
   }
-  if (text !== '') talker.onEnd?.(line, text);
   io.stdout.write('\n\n');
 }

@@ -10,13 +10,16 @@ export interface EngineChoice {
   readonly plugin?: string;
   /** For 'xla': devices to divide training over, by axis, as `{ data: 2, fsdp: 4 }`. */
   readonly mesh?: Readonly<Record<string, number>> | undefined;
+  /** For 'xla': the same bits on every run, also on GPUs. */
+  readonly deterministic?: boolean;
 }
 
 /** Names that `openEngine` knows. */
 export const engineNames = ['onnx', 'xla', 'reference'] as const;
 
 /** Opens an engine by name; libraries load only when their engine is asked for. Errors: `unknown-engine`, and the engine's own. */
-export async function openEngine({ name = 'onnx', threads, plugin, mesh }: EngineChoice = {}): Promise<Engine> {
+export async function openEngine(choice: EngineChoice = {}): Promise<Engine> {
+  const { name = 'onnx', threads, plugin, mesh, deterministic = false } = choice;
   if (mesh && name !== 'xla')
     throw new LfmError('bad-mesh', `The engine ${name} computes on one device: leave the mesh out, or choose xla.`);
   if (name === 'onnx') {
@@ -25,7 +28,7 @@ export async function openEngine({ name = 'onnx', threads, plugin, mesh }: Engin
   }
   if (name === 'xla') {
     const { xlaEngine } = await import('./xla/engine.node.ts');
-    return xlaEngine({ ...(plugin !== undefined && { plugin }), ...(mesh && { mesh }) });
+    return xlaEngine({ deterministic, ...(plugin !== undefined && { plugin }), ...(mesh && { mesh }) });
   }
   if (name === 'reference') {
     const { referenceEngine } = await import('./reference/engine.ts');

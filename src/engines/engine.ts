@@ -47,6 +47,13 @@ export interface CompileOptions {
   readonly shardings?: Readonly<Record<string, Sharding>>;
 }
 
+/** A part of one buffer and its place in another: where it begins in each, and its size along each axis. */
+export interface Box {
+  readonly from: readonly number[];
+  readonly to: readonly number[];
+  readonly shape: readonly number[];
+}
+
 export interface Executable {
   /**
    * Runs with a buffer for each input that is not bound, by name; fresh buffers come back for each output, by name. A
@@ -86,6 +93,11 @@ export interface Engine {
   ): Promise<Buffer>;
   /** A buffer of zeros. */
   zeros(dtype: DType, shape: readonly number[], sharding?: Sharding): Promise<Buffer>;
+  /**
+   * Copies a part of one buffer into another of its type, which keeps its other elements. Types of less than a byte are not
+   * copied. Errors: `bad-box`, `bad-input`.
+   */
+  copy(from: Buffer, to: Buffer, box: Box): Promise<void>;
   /** Buffers that are alive, for leak tests and memory accounting. */
   live(): { buffers: number; bytes: number };
   close(): Promise<void>;

@@ -11,7 +11,8 @@ import type { PartedTensor, StoredPart } from './parts.ts';
 import { formatPartsIndex, parsePartsIndex } from './parts.ts';
 import type { StoredDType, TensorInfo } from './safetensors.ts';
 import type { Fill, TensorReader } from './safetensors.node.ts';
-import { makeReader, MAX_SHARDS, openSafetensors } from './safetensors.node.ts';
+import { makeReader, openSafetensors } from './safetensors.node.ts';
+import { MAX_SHARDS } from './shards.ts';
 import type { TensorToWrite } from './safetensors-write.ts';
 import { writeSafetensors } from './safetensors-write.ts';
 

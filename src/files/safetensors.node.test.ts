@@ -1,11 +1,12 @@
-import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-import { writeFileAtomic } from './atomic.node.ts';
+import { writeFileAtomic, writeFolderAtomic } from './atomic.node.ts';
 import { openSafetensors } from './safetensors.node.ts';
 import { writeSafetensors } from './safetensors-write.ts';
+import { addShards } from './shards.ts';
 import type { TensorToWrite } from './safetensors-write.ts';
 
 let folder: string;
@@ -13,7 +14,7 @@ beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'lfm-safetenso
 afterAll(() => rm(folder, { recursive: true }));
 
 const write = (name: string, tensors: TensorToWrite[]): Promise<void> =>
-  writeFileAtomic(join(folder, name), (sink) => writeSafetensors(sink, tensors, { from: name }));
+  writeFileAtomic(join(folder, name), (sink) => writeSafetensors(sink, tensors, { from: 'test' }));
 
 const uint8 = (name: string, ...values: number[]): TensorToWrite => ({
   name,
@@ -32,7 +33,7 @@ describe('openSafetensors', () => {
       uint8('u', 1, 2, 3),
     ]);
     await using file = await openSafetensors(join(folder, 'one.safetensors'));
-    expect(file.metadata.get('from')).toBe('one.safetensors');
+    expect(file.metadata.get('from')).toBe('test');
     const into = new Uint8Array(3);
     expect(await file.read('u', into)).toBe(into);
     expect([...into]).toEqual([1, 2, 3]);
@@ -71,11 +72,30 @@ describe('openSafetensors', () => {
       ['index-weight-map', undefined],
       ['index-file-name', { a: '../m-1.safetensors' }],
       ['index-file-name', { a: 7 }],
-      ['index-tensor', { z: 'm-1.safetensors' }],
-      ['file-missing', { a: 'm-9.safetensors' }],
+      ['index-shards', Object.fromEntries(Array.from({ length: 4097 }, (_, i) => [i, `${i}.safetensors`]))],
     ])('%s', async (code, map) => {
       await index(map);
       await expect(open()).rejects.toMatchObject({ code });
     });
+  });
+
+  test('reads back the shards that it writes, whatever tensors are called', async () => {
+    const tensors = ['b', '__proto__', 'a', '7'].map((name, i) => uint8(name, i, i, i));
+    const target = join(folder, 'shards');
+    await writeFolderAtomic(target, (into) => addShards(into, tensors, { maxShardBytes: 6 }));
+    await using file = await openSafetensors(join(target, 'model.safetensors.index.json'));
+    expect([...file.tensors.keys()].sort()).toEqual(['7', '__proto__', 'a', 'b']);
+    for (const { name, data } of tensors) expect(await file.read(name)).toEqual(data);
+    expect([...file.metadata]).toEqual([['format', 'pt']]);
+    const index: unknown = JSON.parse(await readFile(join(target, 'model.safetensors.index.json'), 'utf8'));
+    expect(index).toHaveProperty('metadata.total_size', 12);
+    expect(index).toHaveProperty('weight_map.a', 'model-00002-of-00002.safetensors');
+    const one = join(folder, 'one');
+    await writeFolderAtomic(one, (into) => addShards(into, tensors, { maxShardBytes: 12 }));
+    expect((await readdir(one)).sort()).toEqual(['manifest.json', 'model.safetensors']);
+    // A tensor larger than the measure has a file of its own.
+    const three = join(folder, 'three');
+    await writeFolderAtomic(three, (into) => addShards(into, tensors.slice(1), { maxShardBytes: 2 }));
+    expect(await readdir(three)).toContain('model-00003-of-00003.safetensors');
   });
 });

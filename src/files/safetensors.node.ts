@@ -9,14 +9,11 @@ import type { Part } from '../tensor/part.ts';
 import { partRuns } from '../tensor/part.ts';
 import { countOf } from '../tensor/shape.ts';
 import { bfloat16ToFloat32, float16ToFloat32 } from './floats.ts';
-import { isJsonObject } from './json.ts';
 import { readJsonIfPresent } from './json.node.ts';
 import { openForReading, readFully } from './read.node.ts';
 import { parseHeader, readHeaderLength } from './safetensors.ts';
 import type { SafetensorsHeader, TensorInfo } from './safetensors.ts';
-
-/** More than any published model has; a bound on open files. */
-export const MAX_SHARDS = 4096;
+import { checkShards, parseShardIndex } from './shards.ts';
 
 /** Bytes between two runs of a part that are read over rather than skipped, and bytes of a read that does so. */
 const [READ_OVER_BYTES, READ_BYTES] = [2 ** 16, 2 ** 22];
@@ -66,44 +63,30 @@ async function openFile(path: string): Promise<TensorReader> {
 }
 
 async function openShards(indexPath: string): Promise<TensorReader> {
-  const index = await readJsonIfPresent(indexPath);
-  if (index === undefined) throw new LfmError('file-missing', `${indexPath} does not exist`);
-  const weightMap = index['weight_map'];
-  if (!isJsonObject(weightMap)) throw new LfmError('index-weight-map', `${indexPath}: expected an object "weight_map"`);
+  const json = await readJsonIfPresent(indexPath);
+  if (json === undefined) throw new LfmError('file-missing', `${indexPath} does not exist`);
+  const index = parseShardIndex(json, indexPath);
   const shards = new Map<string, TensorReader>();
   const close = async (): Promise<void> => {
     await Promise.all([...shards.values()].map((shard) => shard.close()));
   };
   try {
-    const places = new Map<TensorInfo, TensorReader>();
-    const metadata = new Map<string, string>();
-    for (const [name, file] of Object.entries(weightMap)) {
-      if (typeof file !== 'string' || !/^[^/\\\0]+\.safetensors$/.test(file)) {
-        throw new LfmError(
-          'index-file-name',
-          `${indexPath}: ${JSON.stringify(file)} is not the name of a file beside the index`,
-        );
-      }
-      let shard = shards.get(file);
-      if (shard === undefined) {
-        if (shards.size === MAX_SHARDS)
-          throw new LfmError('index-shards', `${indexPath} names over ${MAX_SHARDS} files`);
-        shard = await openFile(join(dirname(indexPath), file));
-        shards.set(file, shard);
-        for (const [key, value] of shard.metadata) metadata.set(key, value);
-      }
-      const info = shard.tensors.get(name);
-      if (info === undefined) {
-        throw new LfmError(
-          'index-tensor',
-          `${indexPath}: tensor ${JSON.stringify(name)} is not in ${file}, where it is said to be`,
-        );
-      }
-      places.set(info, shard);
+    for (const file of index.files) {
+      const path = join(dirname(indexPath), file);
+      shards.set(
+        file,
+        await openFile(path).catch((error: LfmError) => {
+          if (error.code !== 'file-missing') throw error;
+          throw new LfmError('index-file-missing', `${indexPath} names ${file}, which is not beside it: fetch it`, {
+            cause: error,
+          });
+        }),
+      );
     }
-    const tensors = new Map([...places.keys()].map((info) => [info.name, info]));
-    const read: Fill = async (info, part, into) => {
-      await places.get(info)?.read(info.name, into, part);
+    const metadata = checkShards(index, shards, indexPath);
+    const tensors = new Map([...shards.values()].flatMap((shard) => [...shard.tensors]));
+    const read: Fill = async ({ name }, part, into) => {
+      await shards.get(index.fileOf.get(name) ?? '')?.read(name, into, part);
     };
     return makeReader(tensors, metadata, read, close);
   } catch (error) {

@@ -5,9 +5,8 @@ import type { Engine } from '../engines/engine.ts';
 import { referenceEngine } from '../engines/reference/engine.ts';
 import { attention, defineModel, layer, shortConv, swiglu } from '../liquid/index.ts';
 import { initialise } from '../liquid/initialise.ts';
-import type { GenerateOptions, GeneratorOptions } from './generator.ts';
+import type { GeneratorOptions } from './generator.ts';
 import { Generator } from './generator.ts';
-import type { Choice } from './sampler.ts';
 import { Sampler } from './sampler.ts';
 import { capacitiesOf } from './state.ts';
 import { engines, readFixture, upload } from './testing.node.ts';
@@ -19,21 +18,6 @@ const equal = { relative: 1e-5, absolute: 1e-5 };
 
 async function make(engine: Engine, options: GeneratorOptions = {}): Promise<Generator> {
   return new Generator(engine, model, await upload(engine, model, weights), options);
-}
-
-async function collect(
-  generator: Generator,
-  prompt: readonly number[],
-  options: GenerateOptions,
-  signal?: AbortSignal,
-) {
-  const choices: Choice[] = [];
-  const tokens = generator.generate(prompt, options, signal);
-  for (;;) {
-    const { done, value } = await tokens.next();
-    if (done) return { choices, ids: choices.map(({ id }) => id), reason: value };
-    choices.push(value);
-  }
 }
 
 /** Logits after a whole text, in a fresh state. */
@@ -68,62 +52,18 @@ describe.each(engines)('generator [%s]', (_, open) => {
     generator.release(state);
   });
 
-  it('generates greedily what whole prefills would choose', async () => {
-    const { choices, ids, reason } = await collect(generator, first, { temperature: 0, maxTokens: 4 });
-    expect(reason).toBe('length');
-    expect(ids[0]).toBe(logitsAt(0, 16).indexOf(Math.max(...logitsAt(0, 16))));
-    for (const [count, { id, logprob }] of choices.entries()) {
-      const logits = await logitsOf(generator, [...first, ...ids.slice(0, count)]);
-      expect(id).toBe(logits.indexOf(Math.max(...logits)));
-      const total = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
-      expect(logprob).toBeCloseTo((logits[id] ?? 0) - total, 3);
-    }
-  });
-
-  it('gives the same tokens for a seed, and others for another', async () => {
-    const draw = async (seed: number) => (await collect(generator, first, { temperature: 2, seed, maxTokens: 6 })).ids;
-    const ids = await draw(3);
-    expect(await draw(3)).toEqual(ids);
-    expect(await draw(4)).not.toEqual(ids);
-  });
-
-  it('ends at a stop token, which it leaves out', async () => {
-    const { ids } = await collect(generator, first, { temperature: 0, maxTokens: 3 });
-    const { ids: shorter, reason } = await collect(generator, first, {
-      temperature: 0,
-      maxTokens: 3,
-      stopIds: ids.slice(-1),
-    });
-    expect(shorter).toEqual(ids.slice(0, ids.indexOf(ids.at(-1) ?? -1)));
-    expect(reason).toBe('stop');
-  });
-
-  it('stops where it is told to, and frees the state', async () => {
-    const before = engine.live().buffers;
-    const controller = new AbortController();
-    const tokens = generator.generate(first, { maxTokens: 100 }, controller.signal);
-    await tokens.next();
-    controller.abort(new Error('enough'));
-    await expect(tokens.next()).rejects.toThrow('enough');
-    const left = generator.generate(first, { maxTokens: 100 });
-    await left.next();
-    await left.return('stop');
-    expect(engine.live().buffers).toBe(before);
-  });
-
   it('refuses what it cannot do, and works on', async () => {
     const before = engine.live().buffers;
-    const run = (prompt: readonly number[], options = {}) => generator.generate(prompt, options).next();
-    await expect(run([])).rejects.toMatchObject({ code: 'empty-prompt' });
-    await expect(run([128])).rejects.toMatchObject({ code: 'bad-token' });
-    await expect(run([1.5])).rejects.toMatchObject({ code: 'bad-token' });
-    await expect(run(new Array<number>(513).fill(9))).rejects.toMatchObject({ code: 'context-full' });
-    await expect(run([1], { maxTokens: 0 })).rejects.toMatchObject({ code: 'bad-limit' });
-    await expect(run([1], { topP: 2 })).rejects.toMatchObject({ code: 'bad-sampling' });
-    await expect(generator.feed(await generator.open(), [[1], [2]])).rejects.toMatchObject({ code: 'too-many-rows' });
-    expect((await run(first)).done).toBe(false);
+    const state = await generator.open();
+    const feed = (prompt: readonly number[], more: readonly number[] = []) =>
+      generator.feed(state, more.length > 0 ? [prompt, more] : [prompt]);
+    await expect(feed([128])).rejects.toMatchObject({ code: 'bad-token' });
+    await expect(feed([1.5])).rejects.toMatchObject({ code: 'bad-token' });
+    await expect(feed(new Array<number>(513).fill(9))).rejects.toMatchObject({ code: 'context-full' });
+    await expect(feed([1], [2])).rejects.toMatchObject({ code: 'too-many-rows' });
+    expect((await feed(first)).length).toBe(1);
     await generator.close();
-    await expect(run(first)).rejects.toMatchObject({ code: 'model-closed' });
+    await expect(generator.open()).rejects.toMatchObject({ code: 'model-closed' });
     expect(engine.live().buffers).toBeLessThan(before);
     generator = await make(engine);
   });
@@ -140,8 +80,8 @@ describe.each(engines)('generator [%s]', (_, open) => {
   });
 
   it('runs rows of unequal lengths side by side', async () => {
-    await using pair = await make(engine, { batch: 2, chunk: 7 });
-    const state = await pair.open();
+    await using pair = await make(engine, { chunk: 7 });
+    const state = await pair.open(1, 2);
     expect(await pair.feed(state, [[], second.slice(0, 3)])).toEqual([undefined, expect.anything()]);
     const [a = new Float32Array(), b = new Float32Array()] = await pair.feed(state, [first, second.slice(3, 11)]);
     expect(a).toBeAllClose(logitsAt(0, 16), near);
@@ -152,25 +92,16 @@ describe.each(engines)('generator [%s]', (_, open) => {
     expect(last).toBeAllClose(logitsAt(1, 11), near);
   });
 
-  it('ends at the end of the context', async () => {
-    await using short = await make(engine, { capacities: [8, 19] });
-    const { ids, reason } = await collect(short, first, { temperature: 0, maxTokens: 100 });
-    expect([ids.length, reason]).toEqual([3, 'length']);
-    // A token more than the context may hold: the last one need not be taken in.
-    expect((await collect(generator, first, { temperature: 0, maxTokens: 3 })).ids).toEqual(ids);
-  });
-
-  it('closes under a generation that is under way', async () => {
-    const doomed = await make(engine);
-    const before = engine.live().buffers;
-    const tokens = doomed.generate(first, { maxTokens: 100 });
-    await tokens.next();
-    const running = tokens.next();
-    await doomed.close();
-    // The step that ran when it closed may still bring its token, or find the model gone.
-    await running.catch(() => undefined);
-    await expect(doomed.open()).rejects.toMatchObject({ code: 'model-closed' });
-    expect(engine.live().buffers).toBe(before - Object.keys(model.parameters).length);
+  it('answers all positions, and hidden states', async () => {
+    const state = await generator.open(17);
+    await generator.feed(state, [first.slice(0, 4)]);
+    const [all = new Float32Array()] = await generator.step(state, [first.slice(4, 9)], { positions: 'all' });
+    for (let t = 0; t < 5; t++) expect(all.subarray(t * 128, (t + 1) * 128)).toBeAllClose(logitsAt(0, 4 + t), near);
+    const [hidden] = await generator.step(state, [first.slice(9, 11)], { positions: 'all', output: 'hidden' });
+    expect(hidden?.length).toBe(2 * model.hiddenSize);
+    const [logits = new Float32Array()] = await generator.feed(state, [first.slice(11)]);
+    expect(logits).toBeAllClose(logitsAt(0, 16), near);
+    generator.release(state);
   });
 });
 
@@ -213,8 +144,10 @@ describe('sizes', () => {
     };
     await using generator = await make(engine);
     await generator.prepare();
-    const { ids } = await collect(generator, first, { temperature: 0, maxTokens: 3 });
+    const state = await generator.open();
+    const [logits = new Float32Array()] = await generator.feed(state, [first]);
+    await generator.feed(state, [[3]]);
     expect(compiled).toEqual(['1,1', '1,64']);
-    expect(ids[0]).toBe(logitsAt(0, 16).indexOf(Math.max(...logitsAt(0, 16))));
+    expect(logits).toBeAllClose(logitsAt(0, 16), near);
   });
 });

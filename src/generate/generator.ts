@@ -1,76 +1,86 @@
-// Runs one model on one engine: prompts in chunks, then a token at a time, the state staying where it is. Knows no text.
-// Shapes: B rows, T tokens of each, V tokens in the vocabulary.
+// Runs one model on one engine: tokens in, logits out, the state staying where it is. Knows no text and no requests.
+// Shapes: B rows, T tokens of each, V classes, D features.
 import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { stepProgram } from '../liquid/index.ts';
-import { LfmError } from '../tensor/index.ts';
-import type { Choice, SamplingOptions } from './sampler.ts';
-import { Sampler } from './sampler.ts';
+import type { Dim } from '../tensor/index.ts';
+import { hashProgram, LfmError } from '../tensor/index.ts';
+import { joined, sha256, toHex } from './digest.ts';
 import type { State } from './state.ts';
 import { capacitiesOf, disposeBuffers, emptyState, growState } from './state.ts';
 
 export interface GeneratorOptions {
-  /** Rows that run side by side. Default 1. */
-  readonly batch?: number;
   /** Sizes that states grow through, ascending; the last bounds a text. Default: a few, up to the model's context length. */
   readonly capacities?: readonly number[];
   /** Most tokens of a prompt that one run takes: more is faster, to a point, and takes more memory. Default 512. */
   readonly chunk?: number;
 }
 
-export interface GenerateOptions extends SamplingOptions {
-  /** Default 256. */
-  readonly maxTokens?: number | undefined;
-  /** Tokens that end the text; they are not part of it. */
-  readonly stopIds?: Iterable<number> | undefined;
+export interface StepOptions {
+  /** What comes back of each row: of its last token [V], or of all of its tokens [T, V]. Default 'last'. */
+  readonly positions?: 'last' | 'all';
+  /** Logits, or the hidden states that they are made of (D in place of V). Default 'logits'. */
+  readonly output?: 'logits' | 'hidden';
 }
 
-/** 'stop': the model, or a stop string, ended the text. 'length': `maxTokens` or the context was reached. */
-export type FinishReason = 'stop' | 'length';
-
 interface Compiled {
+  readonly key: string;
   readonly capacity: number;
-  readonly length: number | 'T';
   readonly executable: Promise<Executable>;
+}
+
+/** What a program is compiled for. */
+interface Shape {
+  readonly batch: Dim;
+  readonly length: Dim;
+  readonly positions: Dim;
+  readonly capacity: number;
+  readonly output: 'logits' | 'hidden';
 }
 
 /** Where programs have fixed lengths, a chunk takes the least of these that holds it: few compilations. */
 const fixedLengths = [1, 16, 64, 256, 512] as const;
+/** Of each weight, what its model is known by. */
+const FINGERPRINT_BYTES = 4096;
+const fingerprinted = { batch: 1, length: 1, capacity: 16 } as const;
+/** Sizes that no state has whose programs are kept all the same, for the next text of that size. */
+const IDLE_CAPACITIES = 2;
 
 export class Generator implements AsyncDisposable {
+  readonly engine: Engine;
   readonly model: Model;
-  readonly batch: number;
+  /** Most tokens that one run takes. */
+  readonly chunk: number;
   /** Tokens that a text may have, its prompt included. */
   readonly contextLength: number;
-  readonly #engine: Engine;
   readonly #weights: Buffers;
   readonly #capacities: readonly number[];
-  readonly #chunk: number;
   readonly #states = new Set<State>();
   readonly #running = new Set<Promise<unknown>>();
+  /** The one used last stands last. */
   #compiled: readonly Compiled[] = [];
   #closed = false;
+  #fingerprint: Promise<string> | undefined;
 
-  /** `weights`: a float32 buffer of `engine` for each parameter of the model. They are disposed with the generator. */
+  /** `weights`: a buffer of `engine` for each of the model's `parameterTypes`. They are disposed with the generator. */
   constructor(engine: Engine, model: Model, weights: Buffers, options: GeneratorOptions = {}) {
-    this.#engine = engine;
+    this.engine = engine;
     this.model = model;
     this.#weights = weights;
-    this.batch = options.batch ?? 1;
     this.#capacities = options.capacities ?? capacitiesOf(model);
-    this.#chunk = options.chunk ?? 512;
+    this.chunk = options.chunk ?? 512;
     this.contextLength = Math.min(model.contextLength, this.#capacities.at(-1) ?? 0);
   }
 
   /** Compiles what a text of `tokens` tokens needs, so that the first one need not wait. */
   async prepare(tokens = 1): Promise<void> {
-    await this.#compile(this.#capacityFor(tokens), this.#lengthFor(1));
+    await this.#compile(this.#shapeOf(this.#capacityFor(tokens), 1, 1, {}));
   }
 
-  /** A state that holds nothing; give it back with `release`. */
-  async open(tokens = 1): Promise<State> {
+  /** A state of `batch` rows that holds nothing and has room for `tokens` in each; give it back with `release`. */
+  async open(tokens = 1, batch = 1): Promise<State> {
     this.#requireOpen();
-    const made = emptyState(this.#engine, this.model, this.batch, this.#capacityFor(tokens));
+    const made = emptyState(this.engine, this.model, batch, this.#capacityFor(tokens));
     return this.#track(
       made.then((state) => {
         this.#states.add(state);
@@ -83,6 +93,13 @@ export class Generator implements AsyncDisposable {
     if (this.#states.delete(state)) disposeBuffers(state.buffers);
   }
 
+  /** Gives each row of a state room for `tokens` tokens. */
+  async reserve(state: State, tokens: number): Promise<void> {
+    if (tokens <= state.capacity) return;
+    this.#requireOpen();
+    await this.#track(growState(this.engine, this.model, state, this.#capacityFor(tokens)));
+  }
+
   /**
    * Takes in more tokens of each row, in chunks; a row may have none. Answers, for each row that has some, the logits [V]
    * after its last. An abort leaves the state with the chunks that were done.
@@ -93,60 +110,66 @@ export class Generator implements AsyncDisposable {
     rows: readonly (readonly number[])[],
     signal?: AbortSignal,
   ): Promise<(Float32Array | undefined)[]> {
-    this.#check(state, rows);
+    this.#checkRows(state, rows);
+    await this.reserve(state, Math.max(...rows.map((row, b) => (state.lengths[b] ?? 0) + row.length)));
     const longest = Math.max(...rows.map((row) => row.length));
-    await this.#reserve(state, Math.max(...rows.map((row, b) => (state.lengths[b] ?? 0) + row.length)));
-    const results = new Array<Float32Array | undefined>(this.batch).fill(undefined);
-    for (let from = 0; from < longest;) {
+    const results = new Array<Float32Array | undefined>(state.lengths.length).fill(undefined);
+    for (let from = 0; from < longest; from += this.chunk) {
       signal?.throwIfAborted();
-      this.#requireOpen();
-      const length = this.#lengthFor(longest - from);
-      const size = length === 'T' ? Math.min(longest - from, this.#chunk) : length;
-      const parts = Array.from({ length: this.batch }, (_, b) => (rows[b] ?? []).slice(from, from + size));
-      from += size;
-      const ends = parts.map((part, b) => part.length > 0 && (rows[b]?.length ?? 0) <= from);
-      const logits = await this.#track(this.#step(state, parts, size, length, ends.includes(true)));
-      const classes = this.model.head.classes;
-      for (const [b, isEnd] of ends.entries()) if (isEnd) results[b] = logits?.subarray(b * classes, (b + 1) * classes);
+      const parts = results.map((_, b) => rows[b]?.slice(from, from + this.chunk) ?? []);
+      const found = await this.step(state, parts);
+      for (const [b, logits] of found.entries()) if (logits) results[b] = logits;
     }
     return results;
   }
 
   /**
-   * Continues a prompt in row 0 of a new state. Tokens come as they are chosen; the generator's value says why it ended.
-   * Errors: those of `feed` and of the sampler, `empty-prompt`, `bad-limit`.
+   * One run over at most `chunk` tokens of each row, for which the state has room. Answers what `options` ask for, of each
+   * row that has tokens.
+   * Errors: `model-closed`, what the engine says.
    */
-  async *generate(
-    prompt: readonly number[],
-    options: GenerateOptions = {},
-    signal?: AbortSignal,
-  ): AsyncGenerator<Choice, FinishReason, undefined> {
-    const { maxTokens = 256, stopIds = [] } = options;
-    if (!Number.isSafeInteger(maxTokens) || maxTokens < 1)
-      throw new LfmError('bad-limit', `maxTokens: expected a whole number from 1; found ${maxTokens}.`);
-    if (prompt.length === 0)
-      throw new LfmError('empty-prompt', 'A model continues a text of at least one token; the prompt has none.');
-    const sampler = new Sampler(options, prompt);
-    const stops = new Set(stopIds);
-    const state = await this.open(prompt.length + 1);
-    try {
-      let next = prompt;
-      for (let count = 0; count < maxTokens; count++) {
-        if ((state.lengths[0] ?? 0) + next.length > this.contextLength && count > 0) return 'length';
-        const [logits] = await this.feed(state, [next], signal);
-        if (!logits) throw new LfmError('no-result', 'A step gave no logits.');
-        const choice = sampler.sample(logits);
-        if (stops.has(choice.id)) return 'stop';
-        yield choice;
-        next = [choice.id];
-      }
-      return 'length';
-    } finally {
-      this.release(state);
+  async step(
+    state: State,
+    parts: readonly (readonly number[])[],
+    options: StepOptions = {},
+  ): Promise<(Float32Array | undefined)[]> {
+    this.#requireOpen();
+    return this.#track(this.#step(state, parts, options));
+  }
+
+  /** Errors: `bad-token`, `context-full`, for a text of these tokens. */
+  check(tokens: readonly number[], before = 0): void {
+    const { classes } = this.model.head;
+    const bad = tokens.find((id) => !Number.isInteger(id) || id < 0 || id >= classes);
+    if (bad !== undefined) throw new LfmError('bad-token', `Expected tokens from 0 to ${classes - 1}; found ${bad}.`);
+    const total = before + tokens.length;
+    if (total > this.contextLength) {
+      throw new LfmError(
+        'context-full',
+        `The text has ${total} tokens; the model takes at most ${this.contextLength}: shorten it.`,
+      );
     }
   }
 
-  /** Frees everything it took, once what runs has ended. Generations that are under way then fail with `model-closed`. */
+  /** What tells this model from others: SHA-256 over its program and the first numbers of each of its weights, in hex. */
+  async fingerprint(): Promise<string> {
+    return (this.#fingerprint ??= this.#track(this.#computeFingerprint()));
+  }
+
+  async #computeFingerprint(): Promise<string> {
+    this.#requireOpen();
+    const parts = [new TextEncoder().encode(await hashProgram(stepProgram(this.model, fingerprinted)))];
+    // One at a time: a download may be a copy of the whole tensor.
+    for (const name of Object.keys(this.#weights).toSorted()) {
+      const weight = this.#weights[name];
+      if (!weight) continue;
+      const { buffer, byteOffset, byteLength } = await this.engine.download(weight);
+      parts.push(new Uint8Array(buffer, byteOffset, Math.min(byteLength, FINGERPRINT_BYTES)).slice());
+    }
+    return toHex(await sha256(joined(parts)));
+  }
+
+  /** Frees everything it took, once what runs has ended. What is asked of it then fails with `model-closed`. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -174,21 +197,10 @@ export class Generator implements AsyncDisposable {
     }
   }
 
-  #check(state: State, rows: readonly (readonly number[])[]): void {
-    const { classes } = this.model.head;
-    if (rows.length > this.batch)
-      throw new LfmError('too-many-rows', `${rows.length} rows were given to a generator of ${this.batch}.`);
-    for (const [b, row] of rows.entries()) {
-      const bad = row.find((id) => !Number.isInteger(id) || id < 0 || id >= classes);
-      if (bad !== undefined) throw new LfmError('bad-token', `Expected tokens from 0 to ${classes - 1}; found ${bad}.`);
-      const total = (state.lengths[b] ?? 0) + row.length;
-      if (total > this.contextLength) {
-        throw new LfmError(
-          'context-full',
-          `The text has ${total} tokens; the model takes at most ${this.contextLength}: shorten it.`,
-        );
-      }
-    }
+  #checkRows(state: State, rows: readonly (readonly number[])[]): void {
+    if (rows.length > state.lengths.length)
+      throw new LfmError('too-many-rows', `${rows.length} rows were given for a state of ${state.lengths.length}.`);
+    for (const [b, row] of rows.entries()) this.check(row, state.lengths[b] ?? 0);
   }
 
   /** The least size for so many tokens, or a compiled one that is not much larger: a step may cost as much as its size. */
@@ -199,27 +211,40 @@ export class Generator implements AsyncDisposable {
     return enough.find((capacity) => capacity <= 4 * least && isCompiled(capacity)) ?? least;
   }
 
-  /** The program's T for so many tokens; where T may be a symbol one program, and one copy of laid-out weights, serves all. */
-  #lengthFor(tokens: number): number | 'T' {
-    if (this.#engine.name !== 'xla') return 'T';
-    const wanted = Math.min(tokens, this.#chunk);
-    return fixedLengths.find((length) => length >= wanted) ?? this.#chunk;
-  }
-
-  async #reserve(state: State, tokens: number): Promise<void> {
-    if (tokens <= state.capacity) return;
-    await this.#track(growState(this.#engine, this.model, state, this.#capacityFor(tokens)));
+  /** Where sizes may be symbols one program, and one copy of laid-out weights, serves all of them. */
+  #shapeOf(capacity: number, batch: number, longest: number, options: StepOptions): Shape {
+    const { positions = 'last', output = 'logits' } = options;
+    if (this.engine.name !== 'xla') {
+      // A token of each of several rows is a case of its own: kernels may take no more than that of a batch.
+      const decodes = batch > 1 && longest === 1;
+      return {
+        batch: batch === 1 ? 1 : 'B',
+        length: decodes ? 1 : 'T',
+        positions: decodes ? 1 : 'S',
+        capacity,
+        output,
+      };
+    }
+    const length = fixedLengths.find((size) => size >= longest) ?? Math.max(longest, this.chunk);
+    return { batch, length, positions: positions === 'all' ? length : 1, capacity, output };
   }
 
   /** Compiles once; programs of sizes that no state has are let go first, since each may hold a copy of the weights. */
-  async #compile(capacity: number, length: number | 'T'): Promise<Executable> {
-    const found = this.#compiled.find((one) => one.capacity === capacity && one.length === length);
-    if (found) return found.executable;
+  async #compile(shape: Shape): Promise<Executable> {
+    const { batch, length, positions, capacity, output } = shape;
+    const key = [batch, length, positions, capacity, output].join();
+    const found = this.#compiled.find((one) => one.key === key);
+    if (found) {
+      if (found !== this.#compiled.at(-1)) this.#compiled = [...this.#compiled.filter((one) => one !== found), found];
+      return found.executable;
+    }
     const used = new Set([...this.#states].map((state) => state.capacity)).add(capacity);
-    const idle = this.#compiled.filter((one) => !used.has(one.capacity));
-    const program = stepProgram(this.model, { batch: this.batch, length, capacity });
-    const executable = this.#discard(idle).then(() => this.#engine.compile(program, { bind: this.#weights }));
-    this.#compiled = [...this.#compiled.filter((one) => used.has(one.capacity)), { capacity, length, executable }];
+    const recent = new Set(this.#compiled.toReversed().flatMap((one) => (used.has(one.capacity) ? [] : one.capacity)));
+    const kept = new Set([...used, ...[...recent].slice(0, IDLE_CAPACITIES)]);
+    const idle = this.#compiled.filter((one) => !kept.has(one.capacity));
+    const program = stepProgram(this.model, { batch, length, capacity, positions, hidden: output === 'hidden' });
+    const executable = this.#discard(idle).then(() => this.engine.compile(program, { bind: this.#weights }));
+    this.#compiled = [...this.#compiled.filter((one) => !idle.includes(one)), { key, capacity, executable }];
     executable.catch(() => (this.#compiled = this.#compiled.filter((one) => one.executable !== executable)));
     return this.#track(executable);
   }
@@ -235,32 +260,47 @@ export class Generator implements AsyncDisposable {
     );
   }
 
-  /** One run over the first tokens of each part; answers the logits [B, V] if they are wanted. */
   async #step(
     state: State,
     parts: readonly (readonly number[])[],
-    size: number,
-    length: number | 'T',
-    wanted: boolean,
-  ): Promise<Float32Array | undefined> {
-    const executable = await this.#compile(state.capacity, length);
-    const tokens = new Int32Array(this.batch * size);
-    for (const [b, part] of parts.entries()) tokens.set(part, b * size);
-    const counts = Int32Array.from(parts, (part) => part.length);
+    options: StepOptions,
+  ): Promise<(Float32Array | undefined)[]> {
+    const batch = state.lengths.length;
+    const longest = Math.max(1, ...parts.map((part) => part.length));
+    const shape = this.#shapeOf(state.capacity, batch, longest, options);
+    const size = typeof shape.length === 'number' ? shape.length : longest;
+    const all = options.positions === 'all';
+    const wanted = all ? size : 1;
+    const executable = await this.#compile(shape);
+    const tokens = new Int32Array(batch * size);
+    const positions = new Int32Array(batch * wanted);
+    const counts = new Int32Array(batch);
+    for (const [b, part] of parts.entries()) {
+      tokens.set(part, b * size);
+      counts[b] = part.length;
+    }
+    for (let b = 0; b < batch; b++)
+      for (let s = 0; s < wanted; s++) positions[b * wanted + s] = all ? s : Math.max(0, (counts[b] ?? 0) - 1);
     const given: Record<string, Buffer> = {};
     try {
-      given['tokens'] = await this.#engine.upload('int32', [this.batch, size], tokens);
-      given['starts'] = await this.#engine.upload('int32', [this.batch], state.lengths);
-      given['lengths'] = await this.#engine.upload('int32', [this.batch], counts);
-      const { logits, ...buffers } = await executable.run({ ...state.buffers, ...given });
+      given['tokens'] = await this.engine.upload('int32', [batch, size], tokens);
+      given['starts'] = await this.engine.upload('int32', [batch], state.lengths);
+      given['lengths'] = await this.engine.upload('int32', [batch], counts);
+      given['positions'] = await this.engine.upload('int32', [batch, wanted], positions);
+      const { logits, hidden, ...buffers } = await executable.run({ ...state.buffers, ...given });
       state.buffers = buffers;
       counts.forEach((count, b) => (state.lengths[b] = (state.lengths[b] ?? 0) + count));
-      if (!logits) return undefined;
+      const result = logits ?? hidden;
+      if (!result) throw new LfmError('no-result', 'A step gave no result.');
       try {
-        const values = wanted ? await this.#engine.download(logits) : undefined;
-        return values instanceof Float32Array ? values : undefined;
+        const values = await this.engine.download(result);
+        if (!(values instanceof Float32Array)) throw new LfmError('no-result', 'A step gave no numbers.');
+        const row = values.length / batch;
+        return Array.from(counts, (count, b) =>
+          count > 0 ? values.subarray(b * row, b * row + (all ? count * (row / wanted) : row)) : undefined,
+        );
       } finally {
-        logits.dispose();
+        result.dispose();
       }
     } finally {
       disposeBuffers(given);

@@ -1,4 +1,4 @@
-// GGUF models as a whole against transformers: tiny ones (tools/oracles/gguf_models.py) and the real one (real_model.py).
+// GGUF models as a whole against transformers: tiny ones (tools/oracles/gguf_models.py, gguf_architectures.py) and the real one (real_model.py).
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -44,7 +44,10 @@ function largestDifference(found: readonly ArrayLike<number>[], wanted: readonly
 
 describe.each(['lfm2', 'llama'])('%s', (name) => {
   it('gives the logits of transformers from its GGUF', async () => {
-    await using model = await load(new URL(`${name}.gguf`, fixtures).pathname, { engine: 'reference' });
+    await using model = await load(new URL(`${name}.gguf`, fixtures).pathname, {
+      engine: 'reference',
+      numerics: 'exact',
+    });
     const { ids = [], logits = [] } = tiny[name] ?? {};
     const range = Math.max(...logits.flat()) - Math.min(...logits.flat());
     expect(largestDifference(await logitsOf(model, ids), logits)).toBeLessThan(1e-4 * range);
@@ -52,9 +55,21 @@ describe.each(['lfm2', 'llama'])('%s', (name) => {
   });
 });
 
+const others = z
+  .record(z.string(), z.object({ ids: z.array(z.number()), range: z.number(), stride: z.number(), logits: rows }))
+  .parse(json('architectures.json'));
+
+describe.each(Object.entries(others))('%s', (name, { ids, range, stride, logits }) => {
+  it('gives the logits of transformers from its GGUF', async () => {
+    await using model = await load(new URL(`${name}.gguf`, fixtures).pathname, { engine: 'reference' });
+    const found = (await logitsOf(model, ids)).map((row) => row.filter((_, i) => i % stride === 0));
+    expect(largestDifference(found, logits)).toBeLessThan(1e-4 * range);
+  });
+});
+
 describe.skipIf(!hasRealModel)(`the real GGUF${hasRealModel ? '' : without('tools/real-model.sh')}`, () => {
   let model: LanguageModel;
-  beforeAll(async () => void (model = await load(REAL_MODEL)), 60_000);
+  beforeAll(async () => void (model = await load(REAL_MODEL, { numerics: 'exact' })), 60_000);
   afterAll(() => model[Symbol.asyncDispose]());
 
   it('gives the logits of transformers for the prompts', async () => {
@@ -64,11 +79,20 @@ describe.skipIf(!hasRealModel)(`the real GGUF${hasRealModel ? '' : without('tool
     }
   });
 
+  it('gives them with its matrices held packed, in stable arithmetic', async () => {
+    await using held = await load(REAL_MODEL);
+    expect(held.generator.model.parameters['model.embed_tokens.weight']?.quantized?.form.bits).toBe(8);
+    for (const { prompt, range, logits } of real.cases.slice(0, 2)) {
+      const found = (await logitsOf(held, prompt)).map((row) => row.filter((_, i) => i % real.stride === 0));
+      expect(largestDifference(found, logits)).toBeLessThan(1e-4 * (range[1] - range[0]));
+    }
+  });
+
   it('gives its greedy tokens, or parts from them at a tie', async () => {
     const [{ prompt, tokens, gaps, range } = { prompt: [], tokens: [], gaps: [], range: [0, 0] }] = real.cases;
     const ours: number[] = [];
     const options = { maxTokens: 40, temperature: 0 };
-    for await (const { id } of model.generator.generate(prompt, options)) ours.push(id);
+    for await (const { id } of model.scheduler.generate(prompt, options)) ours.push(id);
     const at = ours.findIndex((id, i) => id !== tokens[i]);
     if (at >= 0) expect(gaps[at]).toBeLessThan(1e-4 * ((range[1] ?? 0) - (range[0] ?? 0)));
     expect(ours).toHaveLength(40);

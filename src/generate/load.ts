@@ -2,42 +2,50 @@
 import type { EngineChoice } from '#engine';
 import { openEngine } from '#engine';
 import { openSource } from '#source';
-import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
-import type { Model, OperatorConstructor } from '../liquid/index.ts';
-import { checkpointNames, modelFromConfig } from '../models/index.ts';
+import type { Engine } from '../engines/engine.ts';
+import type { OperatorConstructor } from '../liquid/index.ts';
 import { LfmError } from '../tensor/index.ts';
 import { readTokenizerJson } from '../text/tokenizer-json.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
 import { LanguageModel, requireFit } from './model.ts';
+import type { SchedulerOptions } from './scheduler.ts';
+import { Scheduler } from './scheduler.ts';
 import { readGenerationSettings } from './settings.ts';
-import type { ModelSource, StoredWeights } from './source.ts';
-import { disposeBuffers } from './state.ts';
+import type { FetchOptions, ModelSource } from './source.ts';
+import type { LoadProgress, Numerics } from './weights.ts';
+import { heldModel, uploadWeights } from './weights.ts';
 
-export interface LoadProgress {
-  /** Bytes of the checkpoint read so far, and in all. After the last the programs are compiled. */
-  readonly loadedBytes: number;
-  readonly totalBytes: number;
-}
+export type { LoadProgress, Numerics } from './weights.ts';
 
-export interface LoadOptions {
+/** How requests share the model is the scheduler's: `maxBatch`, `maxQueue`, `chunk`, `cacheBytes`, `deterministic`. */
+export interface LoadOptions extends SchedulerOptions {
   /** An engine, which stays the caller's, or the name of one, with its settings if need be. Default: the best present. */
   readonly engine?: Engine | EngineChoice | string | undefined;
   /** Operators that the model names and lfm does not have, as `operator(name, define)` answers them. */
   readonly operators?: readonly OperatorConstructor[] | undefined;
+  /** Default 'stable'. */
+  readonly numerics?: Numerics | undefined;
+  /** Tokens that a text may have, where it is not to be what the model was made for: fewer, or more at one's own risk. */
+  readonly contextLength?: number | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Hears, in a line, of what the model's files hold and the model leaves out. */
+  readonly onNotice?: ((line: string) => void) | undefined;
+  /** Told of a model that comes from the hub, before it is read. */
+  readonly onDownload?: FetchOptions['onDownload'];
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Loads a model by the name of a shipped one, by its folder or by a GGUF file (in a browser, by the folder's URL). Dispose it,
- * or hold it with `await using`. Weights of any floating-point type are computed in float32.
+ * Loads a model by the name of a shipped one, by its folder, by a GGUF file (in a browser, by the folder's URL), or by its name
+ * on the hub, OWNER/NAME, from where it is downloaded once: `lfm pull` asks first. Dispose it, or hold it with `await using`.
+ * Weights of any floating-point type are computed in float32, packed ones as `numerics` says.
  * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`,
- * `vocabulary-mismatch` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
+ * `vocabulary-mismatch`, `bad-numerics` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const source = await openSource(name);
+  const source = await openSource(name, options);
   try {
     options.signal?.throwIfAborted();
     return await loadSource(source, options);
@@ -48,15 +56,20 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
 
 async function loadSource(
   source: ModelSource,
-  { engine: wanted = {}, operators = [], onProgress, signal }: LoadOptions,
+  {
+    engine: wanted = {},
+    operators = [],
+    numerics = 'stable',
+    contextLength,
+    onProgress,
+    onNotice,
+    signal,
+    ...scheduling
+  }: LoadOptions,
 ): Promise<LanguageModel> {
-  const model = modelFromConfig(
-    source.config,
-    Object.fromEntries([...source.weights.tensors].map(([key, { shape }]) => [key, shape])),
-    operators,
-  );
-  const nameOf = checkpointNames(source.config);
-  requireWeights(model, source.weights, nameOf, source.name);
+  const held = heldModel(source, numerics, operators);
+  const model = contextLength === undefined ? held.model : { ...held.model, contextLength };
+  if (held.parameters.notice !== undefined) onNotice?.(held.parameters.notice);
   const tokenizer = readTokenizer(source);
   requireFit(tokenizer, model);
   const chatTemplate = readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate);
@@ -64,9 +77,11 @@ async function loadSource(
   const given = typeof wanted === 'object' && 'compile' in wanted ? wanted : undefined;
   const engine = given ?? (await openEngine(typeof wanted === 'string' ? { name: wanted } : wanted));
   try {
-    const weights = await uploadWeights(engine, model, source.weights, nameOf, onProgress, signal);
+    const weights = await uploadWeights(engine, held, source.weights, onProgress, signal);
     const generator = new Generator(engine, model, weights);
+    let scheduler: Scheduler;
     try {
+      scheduler = new Scheduler(generator, scheduling);
       await generator.prepare();
       signal?.throwIfAborted();
     } catch (error) {
@@ -75,7 +90,7 @@ async function loadSource(
     }
     return new LanguageModel({
       name: source.name,
-      generator,
+      scheduler,
       tokenizer,
       chatTemplate,
       ...settings,
@@ -94,46 +109,4 @@ function readTokenizer({ tokenizer, name }: ModelSource): Tokenizer {
     'tokenizer-missing',
     `${name}: expected a tokenizer.json beside config.json; without it there is no text.`,
   );
-}
-
-/** Every parameter must be there in its shape, before memory is asked for. */
-function requireWeights(model: Model, { tensors }: StoredWeights, nameOf: (key: string) => string, name: string): void {
-  for (const [parameter, { shape }] of Object.entries(model.parameters)) {
-    const key = nameOf(parameter);
-    const found = tensors.get(key)?.shape;
-    if (found?.length === shape.length && shape.every((size, axis) => size === found[axis])) continue;
-    const what = found ? `[${found.join(', ')}]` : 'none';
-    throw new LfmError(
-      'weights-mismatch',
-      `${name}: config.json asks for the tensor ${key} of [${shape.join(', ')}]; found ${what} in the checkpoint.`,
-    );
-  }
-}
-
-/** Reads a tensor at a time, so that only one is held twice. */
-async function uploadWeights(
-  engine: Engine,
-  model: Model,
-  stored: StoredWeights,
-  nameOf: (key: string) => string,
-  onProgress: LoadOptions['onProgress'],
-  signal: AbortSignal | undefined,
-): Promise<Buffers> {
-  const names = Object.keys(model.parameters);
-  const bytesOf = (key: string) => stored.tensors.get(nameOf(key))?.byteLength ?? 0;
-  const totalBytes = names.reduce((sum, key) => sum + bytesOf(key), 0);
-  let loadedBytes = 0;
-  const buffers: Record<string, Buffer> = {};
-  try {
-    for (const [key, { shape }] of Object.entries(model.parameters)) {
-      signal?.throwIfAborted();
-      buffers[key] = await engine.upload('float32', shape, await stored.readFloat32(nameOf(key)));
-      loadedBytes += bytesOf(key);
-      onProgress?.({ loadedBytes, totalBytes });
-    }
-    return buffers;
-  } catch (error) {
-    disposeBuffers(buffers);
-    throw error;
-  }
 }

@@ -2,7 +2,7 @@
 import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Engine } from '../engines/engine.ts';
 import { referenceEngine } from '../engines/reference/engine.ts';
 import { load } from './load.ts';
@@ -51,8 +51,26 @@ describe.each(engines)('a language model [%s]', (_, open) => {
     const pieces = await piecesOf(model.generate(prompt, options));
     expect(pieces.length).toBeGreaterThan(1);
     expect(pieces.join('')).toBe(whole.text);
-    expect(whole.usage).toEqual({ promptTokens: model.tokenizer.encode(prompt).length, completionTokens: 24 });
+    expect(whole.usage).toEqual({
+      promptTokens: model.tokenizer.encode(prompt).length,
+      completionTokens: 24,
+      cachedTokens: 0,
+    });
+    expect(whole.tokens).toHaveLength(24);
     expect(whole.finishReason).toBe('length');
+  });
+
+  it('leaves out control tokens, or keeps them', async () => {
+    const texts = await Promise.all(
+      [1, 2, 3].map(async (seed) => {
+        const sampled = { temperature: 5, maxTokens: 100, seed };
+        const kept = await model.generate(prompt, { ...sampled, keepSpecialTokens: true });
+        return [kept.text, (await model.generate(prompt, sampled)).text];
+      }),
+    );
+    const [kept, left] = [0, 1].map((i) => texts.map((pair) => pair[i]).join(''));
+    expect(kept).toMatch(/<\|\w+\|>/);
+    expect(left).not.toMatch(/<\|\w+\|>/);
   });
 
   it('can be read and awaited, by several at once', async () => {
@@ -74,9 +92,11 @@ describe.each(engines)('a language model [%s]', (_, open) => {
   });
 
   it('leaves nothing behind when a loop is left', async () => {
+    await model.scheduler.clearCache();
     const before = engine.live().buffers;
     const reply = model.generate(prompt, options);
     for await (const piece of reply) if (piece) break;
+    await model.scheduler.clearCache();
     expect(engine.live().buffers).toBe(before);
     const { finishReason, text } = await reply;
     expect(finishReason).toBe('cancelled');
@@ -172,9 +192,11 @@ describe('loading [reference]', () => {
   it.each([
     ['model-missing', 'no-such-model'],
     ['model-missing', 'model.Q4_0.gguf'],
-    ['hub-unsupported', 'someone/some-model'],
+    ['hub-offline', 'someone/some-model'],
     ['no-weights', 'lfm2-350m'],
   ])('says %s of %s', async (code, name) => {
+    vi.stubEnv('HF_HUB_OFFLINE', '1');
+    vi.stubEnv('HF_HOME', base);
     await expect(load(name, { engine: 'reference' })).rejects.toMatchObject({ name: 'LfmError', code });
   });
 

@@ -3,25 +3,30 @@ import type { Engine } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { LfmError } from '../tensor/index.ts';
-import type { ChatMessage, ChatTemplate } from './chat.ts';
-import type { FinishReason, Generator } from './generator.ts';
+import type { ChatMessage, ChatOptions, ChatTemplate } from './chat.ts';
+import type { ConversationOptions } from './conversation.ts';
+import { Conversation } from './conversation.ts';
+import type { Generator } from './generator.ts';
 import type { TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
-import type { SamplingOptions } from './sampler.ts';
+import type { Choice, SamplingOptions } from './sampler.ts';
+import type { CacheStatistics } from './prefix-cache.ts';
+import type { GenerateOptions, RequestOptions, Scheduler } from './scheduler.ts';
 import { StopFinder } from './stop.ts';
+import type { FinishReason, TokenStream } from './stream.ts';
 
-export interface TextOptions extends SamplingOptions {
-  /** Most tokens to generate. Default 256. */
-  readonly maxTokens?: number | undefined;
+export interface TextOptions extends Omit<GenerateOptions, 'n' | 'stopIds'> {
   /** The text ends before any of these, even where one lies across tokens. */
   readonly stop?: string | readonly string[] | undefined;
+  /** Control tokens that the model writes stand in the text, as `parseToolCalls` needs them. Default false. */
+  readonly keepSpecialTokens?: boolean | undefined;
   /** Ends the generation with the signal's reason as error. */
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface LanguageModelParts {
   readonly name: string;
-  readonly generator: Generator;
+  readonly scheduler: Scheduler;
   readonly tokenizer: Tokenizer;
   /** Absent: a base model, which does not chat. */
   readonly chatTemplate?: ChatTemplate | undefined;
@@ -38,17 +43,22 @@ export class LanguageModel implements AsyncDisposable {
   readonly name: string;
   readonly tokenizer: Tokenizer;
   /** The same model over token ids, for those who have no text. */
-  readonly generator: Generator;
+  readonly scheduler: Scheduler;
   readonly #parts: LanguageModelParts;
 
-  /** Takes over the generator. Errors: `vocabulary-mismatch`. */
+  /** Takes over the scheduler. Errors: `vocabulary-mismatch`. */
   constructor(parts: LanguageModelParts) {
-    const { name, tokenizer, generator } = parts;
-    requireFit(tokenizer, generator.model);
+    const { name, tokenizer, scheduler } = parts;
+    requireFit(tokenizer, scheduler.generator.model);
     this.name = name;
     this.tokenizer = tokenizer;
-    this.generator = generator;
+    this.scheduler = scheduler;
     this.#parts = parts;
+  }
+
+  /** One step of the model, for measurements. */
+  get generator(): Generator {
+    return this.scheduler.generator;
   }
 
   /** The architecture: layers, parameters, states. */
@@ -71,45 +81,134 @@ export class LanguageModel implements AsyncDisposable {
     return this.#parts.engine.description;
   }
 
+  /** What is kept of earlier texts for those that begin alike, and what that has spared. */
+  get cache(): CacheStatistics {
+    return this.scheduler.cache;
+  }
+
   /**
-   * Continues a text. Errors, once the reply is read: `context-full`, `empty-prompt`, `bad-limit`, `bad-sampling`,
-   * `model-closed`, the signal's reason.
+   * Continues a text. Calls under way at the same time share the model's steps. Errors, once the reply is read: `context-full`,
+   * `empty-prompt`, `bad-limit`, `bad-sampling`, `queue-full`, `model-closed`, the signal's reason.
    */
   generate(text: string, options: TextOptions = {}): Reply {
-    return this.#reply(Array.from(this.tokenizer.encode(text)), options);
+    return this.continue(this.encode(text), options);
   }
 
   /** Answers the last message. Errors: `no-chat-template` for a base model, `bad-messages`, and those of `generate`. */
-  chat(messages: readonly ChatMessage[], options: TextOptions = {}): Reply {
-    const { chatTemplate } = this.#parts;
-    if (!chatTemplate) {
-      throw new LfmError(
-        'no-chat-template',
-        `${this.name} is a base model: it has no chat template and was not trained to answer. Use generate, which continues a text.`,
-      );
-    }
-    return this.#reply(chatTemplate.encode(messages), options);
+  chat(messages: readonly ChatMessage[], options: TextOptions & ChatOptions = {}): Reply {
+    return this.continue(this.chatTemplate.encode(messages, options), options, options.continueFinalMessage ?? false);
   }
 
-  #reply(prompt: readonly number[], options: TextOptions): Reply {
-    const usage = { promptTokens: prompt.length, completionTokens: 0 };
-    return new Reply(
-      this.#stream(prompt, options, () => usage.completionTokens++),
-      () => ({ ...usage }),
+  /** A chat that remembers what was said, and the state that goes with it. Errors: `no-chat-template`. */
+  conversation(options: ConversationOptions = {}): Conversation {
+    return new Conversation(this, options);
+  }
+
+  /**
+   * Continues a text, or a prompt given as tokens, `n` times; it is computed once. Reading one reply sets all of them going.
+   * Errors: as `generate`.
+   */
+  samples(
+    text: string | readonly number[],
+    { n, ...options }: TextOptions & { readonly n: number },
+  ): readonly Reply[] {
+    const prompt = typeof text === 'string' ? this.encode(text) : text;
+    let streams: readonly TokenStream[] | undefined;
+    const open = () =>
+      (streams ??= this.scheduler.generateAll(prompt, { ...this.#settings(options), n }, options.signal));
+    return Array.from({ length: n }, (_, i) => this.#reply(prompt, options, true, () => open()[i]));
+  }
+
+  /** Continues tokens; `goesOn`: as text that goes on where theirs ends. Errors: those of `generate`. */
+  continue(prompt: readonly number[], options: TextOptions = {}, goesOn = true): Reply {
+    return this.#reply(prompt, options, goesOn, () =>
+      this.scheduler.generate(prompt, this.#settings(options), options.signal),
     );
   }
 
-  async *#stream(prompt: readonly number[], options: TextOptions, onToken: () => void): TextStream {
+  /**
+   * Natural logarithms of the probabilities of each choice as the text's continuation; the text is computed once. Where a
+   * choice's beginning makes another token of the text's end, that token counts too, for every choice.
+   * Errors: `empty-prompt` where text or choice has no token, and those of `generate`.
+   */
+  async score(
+    text: string,
+    choices: readonly string[],
+    { signal, ...options }: RequestOptions & { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<readonly number[]> {
+    const prompt = this.encode(text);
+    const wholes = choices.map((choice) => this.encode(text + choice));
+    const shared = Math.min(prompt.length, ...wholes.map((whole) => commonLength(prompt, whole)));
+    const continuations = wholes.map((whole) => whole.slice(shared));
+    return this.scheduler.score(prompt.slice(0, shared), continuations, options, signal);
+  }
+
+  /**
+   * A text as one vector [hiddenSize]: the mean of the hidden states after the last norm, or that of the last token.
+   * Errors: those of `generate`.
+   */
+  async embed(
+    text: string,
+    {
+      pooling = 'mean',
+      signal,
+      ...options
+    }: RequestOptions & { readonly pooling?: 'mean' | 'last'; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<Float32Array> {
+    return this.scheduler.embed(this.encode(text), pooling, options, signal);
+  }
+
+  /** A text as the model's tokens. */
+  encode(text: string): number[] {
+    return Array.from(this.tokenizer.encode(text));
+  }
+
+  /** Errors: `no-chat-template`. */
+  get chatTemplate(): ChatTemplate {
+    const { chatTemplate } = this.#parts;
+    if (chatTemplate) return chatTemplate;
+    throw new LfmError(
+      'no-chat-template',
+      `${this.name} is a base model: it has no chat template and was not trained to answer. Use generate, which continues a text.`,
+    );
+  }
+
+  #settings(options: TextOptions): GenerateOptions {
     const { sampling = {}, stopIds } = this.#parts;
-    const { stop = [], signal, maxTokens } = options;
-    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: true });
+    const given = Object.entries(options).filter(([, value]) => value !== undefined);
+    return { ...sampling, ...Object.fromEntries(given), stopIds };
+  }
+
+  #reply(prompt: readonly number[], options: TextOptions, goesOn: boolean, open: () => TokenStream | undefined): Reply {
+    const tokens: Choice[] = [];
+    let stream: TokenStream | undefined;
+    const begin = () => (stream = open());
+    return new Reply(this.#stream(begin, options, goesOn, tokens), () => ({
+      usage: {
+        promptTokens: prompt.length,
+        completionTokens: tokens.length,
+        cachedTokens: stream?.cachedTokens ?? 0,
+      },
+      tokens,
+      promptTokens: stream?.prompt ?? [],
+    }));
+  }
+
+  async *#stream(
+    begin: () => TokenStream | undefined,
+    { stop = [], keepSpecialTokens = false }: TextOptions,
+    goesOn: boolean,
+    seen: Choice[],
+  ): TextStream {
+    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: !keepSpecialTokens, continues: goesOn });
     const stops = new StopFinder(typeof stop === 'string' ? [stop] : stop);
-    const tokens = this.generator.generate(prompt, { ...merge(sampling, options), maxTokens, stopIds }, signal);
+    const tokens = begin();
+    if (!tokens) throw new LfmError('no-result', 'A request gave no stream.');
     try {
       let reason: FinishReason | undefined;
       while (!reason) {
         const { done, value } = await tokens.next();
-        if (!done) onToken();
+        if (!done) seen.push(value);
         const piece = stops.push(done ? decoder.flush() : decoder.push(value.id));
         if (piece !== '') yield piece;
         if (stops.found) return 'stop';
@@ -119,27 +218,22 @@ export class LanguageModel implements AsyncDisposable {
       if (rest !== '') yield rest;
       return reason;
     } finally {
-      await tokens.return('stop');
+      await tokens.return();
     }
   }
 
   /** Frees its memory on the engine; replies under way fail with `model-closed`. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.generator.close();
+    await this.scheduler.close();
     if (this.#parts.ownsEngine) await this.#parts.engine.close();
   }
 }
 
-/** The call's options, and the model's where it gives none. */
-function merge(defaults: SamplingOptions, options: SamplingOptions): SamplingOptions {
-  return {
-    temperature: options.temperature ?? defaults.temperature,
-    topK: options.topK ?? defaults.topK,
-    topP: options.topP ?? defaults.topP,
-    minP: options.minP ?? defaults.minP,
-    repetitionPenalty: options.repetitionPenalty ?? defaults.repetitionPenalty,
-    seed: options.seed,
-  };
+/** How many tokens two texts begin with alike. */
+function commonLength(a: readonly number[], b: readonly number[]): number {
+  const most = Math.min(a.length, b.length);
+  for (let i = 0; i < most; i++) if (a[i] !== b[i]) return i;
+  return most;
 }
 
 /** A vocabulary may be smaller than the model's, whose size is often rounded up, but not larger. */

@@ -1,14 +1,25 @@
 // What generate and chat answer: text that can be read as it comes, awaited whole, or both.
-import type { FinishReason } from './generator.ts';
+import type { Choice } from './sampler.ts';
+import type { FinishReason } from './stream.ts';
 
 export interface Usage {
   readonly promptTokens: number;
   readonly completionTokens: number;
+  /** Of the prompt's tokens, those that did not have to be computed. */
+  readonly cachedTokens: number;
 }
 
-export interface Completion {
-  readonly text: string;
+/** What is known of a text at its end. */
+export interface Details {
   readonly usage: Usage;
+  /** Its tokens, with their log-probabilities and, where `topLogprobs` asks for them, the likeliest others. */
+  readonly tokens: readonly Choice[];
+  /** Of the prompt's tokens from the second on, where `promptLogprobs` asks for it. */
+  readonly promptTokens: readonly Choice[];
+}
+
+export interface Completion extends Details {
+  readonly text: string;
   /** 'cancelled': a loop over the text was left before its end. */
   readonly finishReason: FinishReason | 'cancelled';
 }
@@ -17,22 +28,28 @@ export interface Completion {
 export type TextStream = AsyncGenerator<string, FinishReason, undefined>;
 
 /**
- * A text in the making. Nothing is generated before someone asks: each turn of a `for await` takes what the next piece
- * needs, `await` takes all. Both may be used together. Leaving the only loop early cancels the rest.
+ * A text in the making. Nothing is generated before someone asks; then it goes on beside other texts, and each turn of a
+ * `for await` takes the next piece, `await` all of them. Both may be used together. Leaving the only loop early cancels the
+ * rest.
  */
 export class Reply implements AsyncIterable<string>, PromiseLike<Completion> {
   readonly #stream: TextStream;
-  readonly #usage: () => Usage;
+  readonly #details: () => Details;
   readonly #pieces: string[] = [];
   #finishReason: Completion['finishReason'] | undefined;
   #failure: { readonly error: unknown } | undefined;
   #turn: Promise<unknown> = Promise.resolve();
   #readers = 0;
 
-  /** `usage` is asked at the end. */
-  constructor(stream: TextStream, usage: () => Usage) {
+  /** `details` are asked for at the end. */
+  constructor(stream: TextStream, details: () => Details) {
     this.#stream = stream;
-    this.#usage = usage;
+    this.#details = details;
+  }
+
+  /** What is known so far. */
+  get details(): Details {
+    return this.#details();
   }
 
   /** Makes sure of the piece after `seen` others; false where the text has ended. Readers take turns. */
@@ -74,7 +91,7 @@ export class Reply implements AsyncIterable<string>, PromiseLike<Completion> {
     } finally {
       this.#readers--;
     }
-    return { text: this.#pieces.join(''), usage: this.#usage(), finishReason: this.#finishReason ?? 'cancelled' };
+    return { text: this.#pieces.join(''), finishReason: this.#finishReason ?? 'cancelled', ...this.#details() };
   }
 
   // oxlint-disable-next-line unicorn/no-thenable -- being awaitable is what a reply is for

@@ -1,4 +1,5 @@
 // The sampler against cases worked out by hand, its own definitions computed the slow way, and counts of many draws.
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../tensor/index.ts';
 import type { SamplingOptions } from './sampler.ts';
@@ -119,6 +120,63 @@ describe('cuts', () => {
   });
 });
 
+describe('transformers', () => {
+  const path = new URL('../../test/fixtures/sampling.json', import.meta.url);
+  const oracle: {
+    logits: number[];
+    context: number[];
+    cases: { options: SamplingOptions; probabilities: number[] }[];
+  } = JSON.parse(readFileSync(path, 'utf8'));
+
+  it.each(oracle.cases.map((one) => [JSON.stringify(one.options), one] as const))(
+    'leaves the same distribution under %s',
+    (_title, { options, probabilities }) => {
+      const counts = oracle.logits.map(() => 0);
+      const draws = 3000;
+      for (let i = 0; i < draws; i++) {
+        // A sampler of its own for each draw: the text does not grow.
+        const sampler = new Sampler({ ...options, seed: i }, oracle.context);
+        const { id } = sampler.sample(Float32Array.from(oracle.logits));
+        counts[id] = (counts[id] ?? 0) + 1;
+      }
+      for (const [id, probability] of probabilities.entries()) {
+        const share = (counts[id] ?? 0) / draws;
+        if (probability === 0) expect(share, `token ${id}`).toBe(0);
+        else expect(Math.abs(share - probability), `token ${id}`).toBeLessThan(5 * Math.sqrt(0.25 / draws));
+        if (probability > 0.005) expect(share, `token ${id}`).toBeGreaterThan(0);
+      }
+    },
+  );
+});
+
+describe('presence and frequency penalties', () => {
+  it('are taken off what was generated, once and by count', () => {
+    const draw = (options: SamplingOptions, context: number[] = []) => {
+      const sampler = new Sampler({ temperature: 0, ...options }, context);
+      return [1, 2, 3, 4].map(() => sampler.sample(Float32Array.of(3, 2.4, 0)).id);
+    };
+    // 3 - 1 < 2.4, then 2.4 - 1 < 2, and no more is taken off.
+    expect(draw({ presencePenalty: 1 })).toEqual([0, 1, 0, 0]);
+    // 3, 2.4, then 2 against 1.4, then 1 against 1.4.
+    expect(draw({ frequencyPenalty: 1 })).toEqual([0, 1, 0, 1]);
+    // The prompt does not count.
+    expect(draw({ presencePenalty: 1, frequencyPenalty: 1 }, [0, 0])[0]).toBe(0);
+    expect(draw({ presencePenalty: -1 })).toEqual([0, 0, 0, 0]);
+  });
+});
+
+describe('log-probabilities', () => {
+  it('name the likeliest tokens as the model has them, whatever is penalised', () => {
+    const sampler = new Sampler({ temperature: 0, topLogprobs: 2, logitBias: { 1: -100 } });
+    const { id, top, logprob } = sampler.sample(Float32Array.from(logitsOf(0.2, 0.5, 0.3)));
+    expect(id).toBe(2);
+    expect(top?.map((one) => one.id)).toEqual([1, 2]);
+    expect(top?.[0]?.logprob).toBeCloseTo(Math.log(0.5), 5);
+    expect(logprob).toBeCloseTo(Math.log(0.3), 5);
+    expect(top?.[1]?.logprob).toBe(logprob);
+  });
+});
+
 describe('repetition penalty', () => {
   it('divides positive and multiplies negative logits of tokens in the text, once each', () => {
     // 3 / 1.5 = 2 < 2.5; and -1 * 1.5 = -1.5 < -1.4.
@@ -164,6 +222,10 @@ describe('errors', () => {
     ['topK', -1],
     ['topP', 1.1],
     ['minP', -0.1],
+    ['typicalP', 0],
+    ['presencePenalty', 101],
+    ['frequencyPenalty', NaN],
+    ['topLogprobs', 101],
     ['repetitionPenalty', 0],
     ['repetitionPenalty', Infinity],
     ['seed', -3],
@@ -171,6 +233,12 @@ describe('errors', () => {
     expect(() => new Sampler({ [name]: value })).toThrow(
       expect.objectContaining({ code: 'bad-sampling', message: expect.stringContaining(name) }),
     );
+  });
+
+  it('of a bias', () => {
+    const refused = expect.objectContaining({ code: 'bad-sampling', message: expect.stringContaining('logitBias') });
+    expect(() => new Sampler({ logitBias: { 3: Infinity } })).toThrow(refused);
+    expect(() => new Sampler({ logitBias: { [-1]: 1 } })).toThrow(refused);
   });
 
   it.each([[[NaN, 1]], [[1, Infinity]], [[-Infinity, -Infinity]]])('logits %j', (logits) => {

@@ -1,5 +1,7 @@
-// Chooses the next token from logits. Order and meaning as in transformers: repetition penalty, temperature, top-k, top-p, min-p.
+// Chooses the next token from logits. Order and meaning as in transformers: bias, repetition penalty, temperature, top-k,
+// top-p, min-p, typical-p; presence and frequency penalties are OpenAI's.
 import { LfmError, Random } from '../tensor/index.ts';
+import { indexOfMost, keepNucleus, keepTypical, nthLargest } from './cuts.ts';
 
 /** Without options, tokens are drawn from the model's own distribution. */
 export interface SamplingOptions {
@@ -11,9 +13,22 @@ export interface SamplingOptions {
   readonly topP?: number | undefined;
   /** Keeps tokens with at least this share of the likeliest one's probability; 0 keeps all. Default 0. */
   readonly minP?: number | undefined;
+  /**
+   * Keeps the tokens whose surprise is nearest the expected one, as few as reach this sum of probabilities; 1 keeps all.
+   * Default 1.
+   */
+  readonly typicalP?: number | undefined;
   /** Above 1, logits of tokens already in the text are divided by it, or multiplied where negative. Default 1. */
   readonly repetitionPenalty?: number | undefined;
-  /** The same seed gives the same tokens. Default: another one each time. */
+  /** Taken off the logits of tokens that were generated, once. Default 0. */
+  readonly presencePenalty?: number | undefined;
+  /** Taken off the logits of tokens that were generated, once for each time. Default 0. */
+  readonly frequencyPenalty?: number | undefined;
+  /** Added to the logits of tokens, by id; -100 as good as forbids one. */
+  readonly logitBias?: Readonly<Record<number, number>> | undefined;
+  /** How many of the likeliest tokens are named with each choice, with their log-probabilities. Default 0, at most 100. */
+  readonly topLogprobs?: number | undefined;
+  /** The same seed gives the same tokens, whatever else is being generated. Default: another one each time. */
   readonly seed?: number | undefined;
 }
 
@@ -21,12 +36,15 @@ export interface Choice {
   readonly id: number;
   /** Natural logarithm of the probability that the model itself gave the token, before penalty, temperature and cuts. */
   readonly logprob: number;
+  /** The likeliest tokens, likeliest first, where they were asked for. */
+  readonly top?: readonly { readonly id: number; readonly logprob: number }[];
 }
 
-type Settings = { readonly [K in keyof SamplingOptions]-?: number };
+type Scalars = Omit<SamplingOptions, 'logitBias'>;
+type Settings = { readonly [K in keyof Scalars]-?: number };
 
 const rules: Readonly<
-  Record<keyof SamplingOptions, { readonly holds: (value: number) => boolean; readonly expected: string }>
+  Record<keyof Settings, { readonly holds: (value: number) => boolean; readonly expected: string }>
 > = {
   temperature: { holds: (value) => value >= 0 && value <= 1000, expected: 'a number from 0 to 1000' },
   topK: {
@@ -35,6 +53,13 @@ const rules: Readonly<
   },
   topP: { holds: (value) => value >= 0 && value <= 1, expected: 'a number from 0 to 1' },
   minP: { holds: (value) => value >= 0 && value <= 1, expected: 'a number from 0 to 1' },
+  typicalP: { holds: (value) => value > 0 && value <= 1, expected: 'a number above 0, up to 1' },
+  presencePenalty: { holds: (value) => Math.abs(value) <= 100, expected: 'a number from -100 to 100' },
+  frequencyPenalty: { holds: (value) => Math.abs(value) <= 100, expected: 'a number from -100 to 100' },
+  topLogprobs: {
+    holds: (value) => Number.isSafeInteger(value) && value >= 0 && value <= 100,
+    expected: 'a whole number from 0 to 100',
+  },
   repetitionPenalty: { holds: (value) => value > 0 && value <= 1000, expected: 'a number above 0, up to 1000' },
   seed: { holds: (value) => Number.isSafeInteger(value) && value >= 0, expected: 'a whole number from 0' },
 };
@@ -45,7 +70,11 @@ function settle(options: SamplingOptions): Settings {
     topK: options.topK ?? 0,
     topP: options.topP ?? 1,
     minP: options.minP ?? 0,
+    typicalP: options.typicalP ?? 1,
     repetitionPenalty: options.repetitionPenalty ?? 1,
+    presencePenalty: options.presencePenalty ?? 0,
+    frequencyPenalty: options.frequencyPenalty ?? 0,
+    topLogprobs: options.topLogprobs ?? 0,
     seed: options.seed ?? freshSeed(),
   };
   for (const [name, { holds, expected }] of Object.entries(rules)) {
@@ -56,22 +85,40 @@ function settle(options: SamplingOptions): Settings {
   return settings;
 }
 
-function freshSeed(): number {
+/** A seed that nobody chose. */
+export function freshSeed(): number {
   return crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+}
+
+/** Checked pairs of a token and what to add to its logit. Errors: `bad-sampling`. */
+function biasesOf(given: SamplingOptions['logitBias']): readonly (readonly [number, number])[] {
+  return Object.entries(given ?? {}).map(([key, value]) => {
+    const id = Number(key);
+    if (Number.isSafeInteger(id) && id >= 0 && typeof value === 'number' && Number.isFinite(value)) return [id, value];
+    throw new LfmError('bad-sampling', `logitBias: expected finite numbers by token id; found ${key}: ${value}.`);
+  });
 }
 
 /** Chooses tokens for one text, one after another. */
 export class Sampler {
   readonly #settings: Settings;
+  readonly #biases: readonly (readonly [number, number])[];
   readonly #random: Random;
   readonly #seen: Set<number>;
+  /** How often each token was generated. */
+  readonly #counts = new Map<number, number>();
   /** Kept between tokens, since a vocabulary's worth of memory is much to make anew. */
   #weights = new Float64Array(0);
 
-  /** `context`: the tokens already in the text, which the repetition penalty counts. Errors: `bad-sampling`. */
-  constructor(options: SamplingOptions = {}, context: Iterable<number> = []) {
+  /**
+   * `context`: the tokens already in the text, which the repetition penalty counts. `sequence`: of several texts of one
+   * request; each has random numbers of its own. Errors: `bad-sampling`.
+   */
+  constructor(options: SamplingOptions = {}, context: Iterable<number> = [], sequence = 0) {
     this.#settings = settle(options);
-    this.#random = new Random(this.#settings.seed, Math.floor(this.#settings.seed / 2 ** 32));
+    this.#biases = biasesOf(options.logitBias);
+    const { seed } = this.#settings;
+    this.#random = new Random(seed, Math.floor(seed / 2 ** 32) ^ (sequence * 2 ** 22));
     this.#seen = new Set(context);
   }
 
@@ -81,28 +128,35 @@ export class Sampler {
    */
   sample(logits: Float32Array): Choice {
     const total = logSumExp(logits);
+    const top = this.#settings.topLogprobs > 0 ? likeliest(logits, this.#settings.topLogprobs, total) : undefined;
     const before = this.#penalise(logits);
     const id = this.#settings.temperature === 0 ? indexOfMost(logits) : this.#draw(logits);
     this.#seen.add(id);
-    return { id, logprob: (before.get(id) ?? logits[id] ?? 0) - total };
+    this.#counts.set(id, (this.#counts.get(id) ?? 0) + 1);
+    return { id, logprob: (before.get(id) ?? logits[id] ?? 0) - total, ...(top && { top }) };
   }
 
-  /** Makes what the text holds less likely; answers what stood there before. */
+  /** Changes the logits that biases and penalties name; answers what stood there before. */
   #penalise(logits: Float32Array): Map<number, number> {
-    const { repetitionPenalty: penalty } = this.#settings;
+    const { repetitionPenalty, presencePenalty, frequencyPenalty } = this.#settings;
     const before = new Map<number, number>();
-    if (penalty === 1) return before;
-    for (const id of this.#seen) {
+    const change = (id: number, to: (logit: number) => number) => {
       const logit = logits[id];
-      if (logit === undefined) continue;
-      before.set(id, logit);
-      logits[id] = logit < 0 ? logit * penalty : logit / penalty;
-    }
+      if (logit === undefined) return;
+      if (!before.has(id)) before.set(id, logit);
+      logits[id] = to(logit);
+    };
+    for (const [id, bias] of this.#biases) change(id, (logit) => logit + bias);
+    if (repetitionPenalty !== 1)
+      for (const id of this.#seen)
+        change(id, (logit) => (logit < 0 ? logit * repetitionPenalty : logit / repetitionPenalty));
+    if (presencePenalty !== 0 || frequencyPenalty !== 0)
+      for (const [id, count] of this.#counts) change(id, (logit) => logit - presencePenalty - count * frequencyPenalty);
     return before;
   }
 
   #draw(logits: Float32Array): number {
-    const { temperature, topK, topP, minP } = this.#settings;
+    const { temperature, topK, topP, minP, typicalP } = this.#settings;
     const most = logits[indexOfMost(logits)] ?? 0;
     if (this.#weights.length !== logits.length) this.#weights = new Float64Array(logits.length);
     const weights = this.#weights;
@@ -123,6 +177,10 @@ export class Sampler {
       const weight = weights[id] ?? 0;
       if (weight < minP) weights[id] = 0;
       else kept += weight;
+    }
+    if (typicalP < 1) {
+      keepTypical(weights, kept, typicalP);
+      kept = weights.reduce((sum, weight) => sum + weight, 0);
     }
     return pick(weights, kept * this.#uniform());
   }
@@ -148,14 +206,19 @@ function pick(weights: Float64Array, target: number): number {
   return last;
 }
 
-/** The first index of the largest logit. */
-function indexOfMost(logits: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < logits.length; i++) if ((logits[i] ?? 0) > (logits[best] ?? 0)) best = i;
-  return best;
+/** The n likeliest tokens, likeliest first, of equals the first; `total` is the logits' `logSumExp`. */
+export function likeliest(logits: Float32Array, n: number, total: number): { id: number; logprob: number }[] {
+  const least = n < logits.length ? nthLargest(logits, n) : -Infinity;
+  const found: { id: number; logprob: number }[] = [];
+  for (let id = 0; id < logits.length; id++) {
+    const logit = logits[id] ?? 0;
+    if (logit >= least) found.push({ id, logprob: logit - total });
+  }
+  return found.sort((a, b) => b.logprob - a.logprob || a.id - b.id).slice(0, n);
 }
 
-function logSumExp(logits: Float32Array): number {
+/** The logarithm of the sum of the logits' exponentials. Errors: `bad-logits`. */
+export function logSumExp(logits: Float32Array): number {
   const most = logits[indexOfMost(logits)] ?? -Infinity;
   let sum = 0;
   for (const logit of logits) sum += Math.exp(logit - most);
@@ -165,54 +228,4 @@ function logSumExp(logits: Float32Array): number {
     'bad-logits',
     `Expected finite scores from the model; their sum is ${total}: its weights are damaged.`,
   );
-}
-
-/** The n-th largest value, by a heap of the n largest so far whose root is the least of them. */
-function nthLargest(values: Float32Array, n: number): number {
-  const heap = values.slice(0, n);
-  const sink = (from: number) => {
-    const value = heap[from] ?? 0;
-    let at = from;
-    for (let child = 2 * at + 1; child < n; child = 2 * at + 1) {
-      if (child + 1 < n && (heap[child + 1] ?? 0) < (heap[child] ?? 0)) child++;
-      if ((heap[child] ?? 0) >= value) break;
-      heap[at] = heap[child] ?? 0;
-      at = child;
-    }
-    heap[at] = value;
-  };
-  for (let at = (n >> 1) - 1; at >= 0; at--) sink(at);
-  for (let i = n; i < values.length; i++) {
-    const value = values[i] ?? 0;
-    if (value <= (heap[0] ?? 0)) continue;
-    heap[0] = value;
-    sink(0);
-  }
-  return heap[0] ?? -Infinity;
-}
-
-/**
- * Clears the weights of all but the fewest largest whose sum reaches `share` of `total`; at least one stays, and of equals
- * the first.
- */
-function keepNucleus(weights: Float64Array, total: number, share: number): void {
-  // All weights below this bound together are less than the part to clear, so only the others need sorting: a few.
-  // The factor is for rounding: where all are equal, all must pass.
-  const bound = (0.999 * total * (1 - share)) / weights.length;
-  let count = 0;
-  for (const weight of weights) if (weight > bound) count++;
-  const large = new Float64Array(count);
-  count = 0;
-  for (const weight of weights) if (weight > bound) large[count++] = weight;
-  large.sort();
-  let at = large.length - 1;
-  let sum = large[at] ?? 0;
-  while (at > 0 && sum < share * total) sum += large[--at] ?? 0;
-  const least = large[at] ?? 0;
-  let equals = 0;
-  for (let i = at; i < large.length && large[i] === least; i++) equals++;
-  for (let id = 0; id < weights.length; id++) {
-    const weight = weights[id] ?? 0;
-    if (weight < least || (weight === least && equals-- <= 0)) weights[id] = 0;
-  }
 }

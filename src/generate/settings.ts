@@ -13,6 +13,7 @@ const schema = z.object({
   top_k: z.number().int().nullish(),
   top_p: z.number().nullish(),
   min_p: z.number().nullish(),
+  typical_p: z.number().nullish(),
   repetition_penalty: z.number().nullish(),
 });
 
@@ -33,13 +34,17 @@ export function readGenerationSettings(generationConfig: unknown, config: unknow
     topK: given.top_k ?? undefined,
     topP: given.top_p ?? undefined,
     minP: given.min_p ?? undefined,
+    typicalP: given.typical_p ?? undefined,
     repetitionPenalty: given.repetition_penalty ?? undefined,
   };
   return { stopIds: typeof ends === 'number' ? [ends] : ends, sampling };
 }
 
+/** A model of more than text keeps them with its language model's configuration. */
 function idsOf(config: unknown): unknown {
-  return typeof config === 'object' && config !== null && 'eos_token_id' in config ? config.eos_token_id : undefined;
+  if (typeof config !== 'object' || config === null) return undefined;
+  if ('eos_token_id' in config) return config.eos_token_id;
+  return 'text_config' in config ? idsOf(config.text_config) : undefined;
 }
 
 function parse(json: unknown, file: string): z.infer<typeof schema> {

@@ -4,11 +4,12 @@ import { bfloat16ToFloat32, float16ToFloat32 } from '../files/floats.ts';
 import { parseJsonObject } from '../files/json.ts';
 import { parseHeader, readHeaderLength } from '../files/safetensors.ts';
 import { LfmError } from '../tensor/error.ts';
+import { packedWeights } from './source-packed.ts';
 import type { ModelSource, StoredWeights } from './source.ts';
 
 /** Errors: `model-file-missing`, `file-unreadable`, `json-file-…`, `safetensors-…`. */
-export async function openSource(name: string): Promise<ModelSource> {
-  const base = name.replace(/\/+$/, '');
+export async function openSource(url: string): Promise<ModelSource> {
+  const base = url.replace(/\/+$/, '');
   const json = async (file: string) => {
     const text = await readText(`${base}/${file}`);
     return text === undefined ? undefined : parseJsonObject(text, file, 'json-file');
@@ -18,14 +19,15 @@ export async function openSource(name: string): Promise<ModelSource> {
   const missing = !config ? 'config.json' : 'model.safetensors';
   if (!config || !bytes)
     throw new LfmError('model-file-missing', `Expected ${missing} at ${base}: give the URL of a model's folder.`);
+  const name = base.slice(base.lastIndexOf('/') + 1);
   return {
-    name: base.slice(base.lastIndexOf('/') + 1),
+    name,
     config,
     generationConfig: await json('generation_config.json'),
     tokenizer: await json('tokenizer.json'),
     tokenizerConfig: await json('tokenizer_config.json'),
     chatTemplate: await readText(`${base}/chat_template.jinja`),
-    weights: weightsIn(bytes),
+    weights: weightsIn(bytes, config, name),
   };
 }
 
@@ -43,25 +45,35 @@ async function readText(url: string): Promise<string | undefined> {
   return bytes && new TextDecoder('utf-8', { fatal: true }).decode(bytes);
 }
 
-function weightsIn(file: Uint8Array): StoredWeights {
+function weightsIn(file: Uint8Array, config: unknown, model: string): StoredWeights {
   const what = 'model.safetensors';
   const end = 8 + readHeaderLength(file, file.byteLength, what);
   const { tensors } = parseHeader(file.subarray(8, end), file.byteLength, what);
-  return {
-    tensors,
-    async readFloat32(name) {
-      const info = tensors.get(name);
-      if (!info) throw new LfmError('tensor-missing', `${what} has no tensor ${name}.`);
-      // A copy: what follows the header need not be aligned.
-      const { buffer } = new Uint8Array(file.subarray(info.byteOffset, info.byteOffset + info.byteLength));
-      if (info.dtype === 'float32') return new Float32Array(buffer);
-      if (info.dtype === 'float16') return float16ToFloat32(new Uint16Array(buffer));
-      if (info.dtype === 'bfloat16') return bfloat16ToFloat32(new Uint16Array(buffer));
-      throw new LfmError(
-        'tensor-not-float',
-        `${what}: the tensor ${name} is ${info.dtype}; expected float32, float16 or bfloat16.`,
-      );
-    },
-    async close() {},
+  const find = (name: string) => {
+    const info = tensors.get(name);
+    if (info) return info;
+    throw new LfmError('tensor-missing', `${what} has no tensor ${name}.`);
   };
+  const read = async (name: string) => {
+    const { byteOffset, byteLength } = find(name);
+    // A copy: what follows the header need not be aligned.
+    return new Uint8Array(file.subarray(byteOffset, byteOffset + byteLength));
+  };
+  const readFloat32 = async (name: string) => {
+    const { dtype } = find(name);
+    const { buffer } = await read(name);
+    if (dtype === 'float32') return new Float32Array(buffer);
+    if (dtype === 'float16') return float16ToFloat32(new Uint16Array(buffer));
+    if (dtype === 'bfloat16') return bfloat16ToFloat32(new Uint16Array(buffer));
+    throw new LfmError(
+      'tensor-not-float',
+      `${what}: the tensor ${name} is ${dtype}; expected float32, float16 or bfloat16.`,
+    );
+  };
+  return packedWeights({ tensors, read, readFloat32, close: async () => {} }, config, model);
+}
+
+/** Errors: `no-files`, always. */
+export async function saveBytes(path: string): Promise<void> {
+  throw new LfmError('no-files', `${path}: a browser has no files to write; keep what toBytes() gives where you like.`);
 }

@@ -1,16 +1,23 @@
-// What a model's name means on Node: one that ships with the package, a folder, a GGUF file, or a published definition.
+// What a model's name means on Node: one that ships with the package, a folder, a GGUF file, a published definition, or a model
+// of the hub.
 import { access, readdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { writeFileAtomic } from '../files/atomic.node.ts';
 import { openModelFolder } from '../files/folder.node.ts';
 import { MANIFEST_NAME, readManifest } from '../files/manifest.node.ts';
 import { openGguf } from '../files/gguf.node.ts';
+import { findCached } from '../files/hub/cache.node.ts';
+import { type HubName, parseHubName } from '../files/hub/name.ts';
+import { pull } from '../files/hub/pull.node.ts';
+import { hubSettings } from '../files/hub/settings.node.ts';
 import { findPackage } from '../host/package.node.ts';
 import { catalogue } from '../models/catalogue.ts';
 import type { CatalogueEntry } from '../models/entry.ts';
 import { genomeEntry } from '../models/genome.ts';
 import { LfmError } from '../tensor/error.ts';
 import { openGgufSource } from './source-gguf.ts';
-import type { ModelSource } from './source.ts';
+import { packedWeights } from './source-packed.ts';
+import type { FetchOptions, ModelSource } from './source.ts';
 
 export type ResolvedModel =
   | { readonly kind: 'folder'; readonly name: string; readonly path: string }
@@ -18,8 +25,9 @@ export type ResolvedModel =
   | { readonly kind: 'definition'; readonly name: string; readonly entry: CatalogueEntry };
 
 /**
- * What MODEL stands for: a shipped name, a folder, a GGUF file, an entry of the catalogue, or a genome, in this order (`./NAME`
- * is always a folder). Errors: `model-missing` with what there is, `hub-unsupported`, `bad-genome`.
+ * What MODEL stands for: a shipped name, a folder, a GGUF file, an entry of the catalogue, a genome, or a model of the hub that was
+ * pulled, in this order (`./NAME` is always a folder). Errors: `model-missing` with what there is, `model-not-pulled`,
+ * `bad-genome`.
  */
 export async function resolveModel(name: string): Promise<ResolvedModel> {
   const shipped = join(await weightsFolder(), name);
@@ -36,10 +44,13 @@ export async function resolveModel(name: string): Promise<ResolvedModel> {
       'model-missing',
       `${name} is a file; expected a GGUF file, or a folder with config.json, tokenizer.json and model.safetensors.`,
     );
-  if (/^[\w-][\w.-]*\/[\w.-]+$/.test(name)) {
+  const hub = parseHubName(name);
+  if (hub) {
+    const cached = await findCached((await hubSettings()).cache, hub);
+    if (cached) return { kind: cached.kind, name: nameOf(hub), path: cached.path };
     throw new LfmError(
-      'hub-unsupported',
-      `There is no folder ${name}, and models cannot be fetched from the hub yet: download it and give its folder.`,
+      'model-not-pulled',
+      `There is no folder ${name}, and no model of that name from the hub here: "lfm pull ${name}" downloads it.`,
     );
   }
   const names = await shippedNames();
@@ -50,8 +61,23 @@ export async function resolveModel(name: string): Promise<ResolvedModel> {
   );
 }
 
-/** Opens what `resolveModel` finds. Errors: as it, `no-weights` for a definition, those of `openModelFolder`, `manifest-…`, `gguf-…`. */
-export async function openSource(name: string): Promise<ModelSource> {
+/** The model of the hub that a name stands for, where it stands for nothing here and must be fetched first. */
+export async function missingFromHub(name: string): Promise<HubName | undefined> {
+  const hub = parseHubName(name);
+  if (!hub || Object.hasOwn(catalogue, name) || (await exists(name))) return undefined;
+  const { cache, offline } = await hubSettings();
+  const cached = await findCached(cache, hub);
+  return cached && (cached.hasTokenizer || offline) ? undefined : hub;
+}
+
+function nameOf({ owner, name, file }: HubName): string {
+  return file === undefined ? `${owner}/${name}` : basename(file).replace(/\.gguf$/i, '');
+}
+
+/** Opens what `resolveModel` finds; a model of the hub is fetched first. Errors: as it, those of `pull`, `no-weights` for a definition, those of `openModelFolder`, `manifest-…`, `gguf-…`, `quantiz…`. */
+export async function openSource(name: string, fetching: FetchOptions = {}): Promise<ModelSource> {
+  const missing = await missingFromHub(name);
+  if (missing) await pull(missing, { signal: fetching.signal, onProgress: fetching.onDownload });
   const resolved = await resolveModel(name);
   if (resolved.kind === 'definition') {
     const names = (await shippedNames()).map((shipped) => `, or ${shipped}`).join('');
@@ -64,12 +90,13 @@ export async function openSource(name: string): Promise<ModelSource> {
   const folder = await openModelFolder(resolved.path);
   try {
     await requireWhole(folder.path);
+    const { config, generationConfig, tokenizer, tokenizerConfig, chatTemplate } = folder;
+    const weights = packedWeights(folder.weights, config, resolved.name);
+    return { name: resolved.name, config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights };
   } catch (error) {
     await folder.weights.close();
     throw error;
   }
-  const { config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights } = folder;
-  return { name: resolved.name, config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights };
 }
 
 /** Models in the package's weights/, by name. */
@@ -103,4 +130,9 @@ function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+/** Writes a file whole or not at all. */
+export async function saveBytes(path: string, bytes: Uint8Array): Promise<void> {
+  await writeFileAtomic(path, bytes);
 }

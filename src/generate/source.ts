@@ -2,11 +2,25 @@
 // How a name leads to one is the platform's: source.node.ts, source.browser.ts, behind `#source`.
 
 import type { JsonObject } from '../files/json.ts';
+import type { QuantizedMatrix } from '../files/quantized.ts';
+import type { QuantizedForm } from '../tensor/index.ts';
+
+export interface StoredTensor {
+  readonly shape: readonly number[];
+  /** As stored: of a packed matrix, all its parts. */
+  readonly byteLength: number;
+  /** As the format spells it: `bfloat16`, or GGUF's `Q4_1`. */
+  readonly dtype: string;
+  /** Of a matrix that is stored packed. */
+  readonly quantized?: QuantizedForm;
+}
 
 export interface StoredWeights {
-  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly byteLength: number }>;
-  /** Errors: `tensor-not-float`, those of the format. */
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** Any tensor as floats, a packed one too. Errors: `tensor-not-float`, `quantized-scale`, those of the format. */
   readFloat32(name: string): Promise<Float32Array>;
+  /** A packed matrix as it is. Errors: `tensor-not-packed`, `quantized-scale`, those of the format. */
+  readQuantized(name: string): Promise<QuantizedMatrix>;
   close(): Promise<void>;
 }
 
@@ -21,4 +35,10 @@ export interface ModelSource {
   /** The text of chat_template.jinja. */
   readonly chatTemplate: string | undefined;
   readonly weights: StoredWeights;
+}
+
+/** For a model that must be downloaded first. */
+export interface FetchOptions {
+  readonly onDownload?: ((progress: { doneBytes: number; totalBytes: number }) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
 }

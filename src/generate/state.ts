@@ -1,9 +1,9 @@
-// What a model remembers of B texts, as buffers on an engine: made empty, carried from step to step, grown in few sizes.
-import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
-import type { Model } from '../liquid/index.ts';
+// What a model remembers of B texts, as buffers on an engine: made empty, carried from step to step, grown in few sizes,
+// copied from row to row.
+import type { Box, Buffer, Buffers, Engine } from '../engines/engine.ts';
+import type { Model, StateDeclaration } from '../liquid/index.ts';
 import { stateTypes } from '../liquid/index.ts';
-import type { ArrayType, Dim, Tensor } from '../tensor/index.ts';
-import { concatenate, LfmError, trace, zeros } from '../tensor/index.ts';
+import { LfmError } from '../tensor/index.ts';
 
 export interface State {
   /** Tokens that a row can hold, until it is grown. */
@@ -42,44 +42,71 @@ export async function emptyState(engine: Engine, model: Model, batch: number, ca
 
 /** Gives the state room for `capacity` tokens a row, on the engine. Where it fails the state stays as it was. */
 export async function growState(engine: Engine, model: Model, state: State, capacity: number): Promise<void> {
-  const batch = state.lengths.length;
-  const [before, after] = [state.capacity, capacity].map((size) => stateTypes(model, { batch, capacity: size }));
-  const growing = Object.entries(after ?? {}).flatMap(([name, to]) => {
-    const from = before?.[name];
-    return from && axisThatGrows(from.shape, to.shape) >= 0 ? [{ name: `state.${name}`, from, to }] : [];
-  });
-  if (growing.length > 0) {
-    const types: Record<string, ArrayType> = Object.fromEntries(growing.map(({ name, from }) => [name, from]));
-    const program = trace('grow', types, (inputs) =>
-      Object.fromEntries(growing.map(({ name, to }) => [name, padded(inputs[name], to.shape)])),
-    );
-    const executable = await engine.compile(program);
-    try {
-      const old = Object.fromEntries(growing.map(({ name }) => [name, state.buffers[name]] as const).filter(isPresent));
-      const grown = await executable.run(old);
-      disposeBuffers(old);
-      state.buffers = { ...state.buffers, ...grown };
-    } finally {
-      executable.release();
-    }
+  const larger = await emptyState(engine, model, state.lengths.length, capacity);
+  try {
+    for (let b = 0; b < state.lengths.length; b++) await copyRow(engine, model, state, b, larger, b);
+  } catch (error) {
+    disposeBuffers(larger.buffers);
+    throw error;
   }
+  disposeBuffers(state.buffers);
+  state.buffers = larger.buffers;
   state.capacity = capacity;
 }
 
-function isPresent(entry: readonly [string, Buffer | undefined]): entry is readonly [string, Buffer] {
-  return entry[1] !== undefined;
+/** The least number of rows that copies take: engines that compile a copy see few sizes. */
+const LEAST_ROWS = 64;
+
+/** Makes row `into` of `to` what row `row` of `from` is. `to` has room for it. */
+export async function copyRow(
+  engine: Engine,
+  model: Model,
+  from: State,
+  row: number,
+  to: State,
+  into: number,
+): Promise<void> {
+  const length = from.lengths[row] ?? 0;
+  // Rows past the length come along, where that makes a rounder number: nothing reads them.
+  const rounded = Math.max(LEAST_ROWS, 2 ** Math.ceil(Math.log2(Math.max(1, length))));
+  const rows = Math.min(rounded, from.capacity, to.capacity);
+  for (const [name, declaration] of Object.entries(model.states)) {
+    const [source, target] = [bufferOf(from.buffers, name), bufferOf(to.buffers, name)];
+    const shape = source.shape.map((size, axis) => Math.min(size, target.shape[axis] ?? 0)).with(0, 1);
+    if (declaration.kind === 'rows') shape[rowAxis(source)] = rows;
+    await engine.copy(source, target, boxAt(shape, row, into));
+  }
+  to.lengths[into] = length;
 }
 
-function axisThatGrows(from: readonly Dim[], to: readonly Dim[]): number {
-  return from.findIndex((size, axis) => size !== to[axis]);
+/** The axis of a buffer of rows that counts tokens. */
+export function rowAxis({ shape }: { readonly shape: readonly unknown[] }): number {
+  return shape.length - 2;
 }
 
-/** `x` with zeros after it along the one axis where `shape` is longer. */
-function padded(x: Tensor | undefined, shape: readonly Dim[]): Tensor {
-  if (!x) throw new LfmError('no-result', 'A state to grow was not among the inputs.');
-  const axis = axisThatGrows(x.shape, shape);
-  const more = shape.with(axis, Number(shape[axis]) - Number(x.shape[axis]));
-  return concatenate([x, zeros(x.dtype, more)], axis);
+/** A box of one row of the batch, from its front. */
+export function boxAt(shape: readonly number[], row: number, into: number): Box {
+  const zeros = shape.map(() => 0);
+  return { from: zeros.with(0, row), to: zeros.with(0, into), shape };
+}
+
+/** The buffer of a state of the model. */
+export function bufferOf(buffers: Buffers, name: string): Buffer {
+  const buffer = buffers[`state.${name}`];
+  if (buffer) return buffer;
+  throw new LfmError('no-result', `A state has no buffer for "${name}".`);
+}
+
+/** Names of the states that grow by a row a token, and of those that a snapshot must hold. */
+export function kindsOf({ states }: { readonly states: Readonly<Record<string, StateDeclaration>> }): {
+  readonly growing: readonly string[];
+  readonly fixed: readonly string[];
+} {
+  const names = Object.keys(states);
+  return {
+    growing: names.filter((name) => states[name]?.kind === 'rows'),
+    fixed: names.filter((name) => states[name]?.kind !== 'rows'),
+  };
 }
 
 export function disposeBuffers(buffers: Buffers): void {

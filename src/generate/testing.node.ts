@@ -75,10 +75,14 @@ const config = {
   eosTokenId: 2,
 };
 
-/** Writes a model folder of random weights: bfloat16, about 300 tokens, a chat template where asked for. */
-export async function writeModelFolder(folder: string, { chats = false } = {}): Promise<void> {
+/** Writes a model folder of random weights: bfloat16, about 300 tokens, a chat template or other widths where asked for. */
+export async function writeModelFolder(
+  folder: string,
+  { chats = false, hiddenSize = config.hiddenSize, intermediateSize = config.intermediateSize } = {},
+): Promise<void> {
   const tokenizer = await trainBpe([corpus], { vocabSize: 300 });
-  const model = lfm2(config);
+  const sized = { ...config, hiddenSize, intermediateSize };
+  const model = lfm2(sized);
   const tensors = Object.entries(initialise(model, 5)).map(([name, data]) => ({
     name,
     dtype: 'bfloat16' as const,
@@ -86,7 +90,7 @@ export async function writeModelFolder(folder: string, { chats = false } = {}): 
     data: new Uint16Array(Uint32Array.from(new Uint32Array(data.buffer), (bits) => bits >>> 16)),
   }));
   await writeFileAtomic(join(folder, 'model.safetensors'), (sink) => writeSafetensors(sink, tensors));
-  await writeFile(join(folder, 'config.json'), JSON.stringify(toHuggingFace(config)));
+  await writeFile(join(folder, 'config.json'), JSON.stringify(toHuggingFace(sized)));
   await writeFile(join(folder, 'tokenizer.json'), formatTokenizerJson(tokenizer));
   await writeFile(
     join(folder, 'tokenizer_config.json'),

@@ -6,6 +6,7 @@ import { flopsOfProgram } from './program-flops.ts';
 import { peakBytes } from './program-memory.ts';
 import { trafficOf } from './program-traffic.ts';
 import { stepProgram } from './programs.ts';
+import { parameterTypes } from './quantized.ts';
 import { elementsAt } from './state.ts';
 
 /** Element type of weights and state, as a model is usually run. */
@@ -14,9 +15,10 @@ export type RunType = 'float32' | 'bfloat16' | 'float16';
 /** Tokens of a prefill that are taken in at once, where nothing else is said: what llama.cpp does by default. */
 const PREFILL_CHUNK = 512;
 
-/** Bytes of all parameters. */
+/** Bytes of all parameters: packed ones as they are packed, the others in `dtype`. */
 export function weightBytes(model: Model, dtype: RunType = 'bfloat16'): number {
-  return byteLength(dtype, parameterTotal(model));
+  const types = Object.values(parameterTypes(model, dtype));
+  return types.reduce((sum, type) => sum + byteLength(type.dtype, countOf(type.shape.map(Number))), 0);
 }
 
 function parameterTotal(model: Model): number {
@@ -58,7 +60,8 @@ export function decodeBytes(model: Model, length: number, dtype: RunType = 'bflo
   const program = decodeStep(model, length, dtype);
   const { read, written } = trafficOf(program);
   const isState = ({ name }: { name: string }) => name.startsWith('state.');
-  const isWeight = ({ name }: { name: string }) => model.parameters[name] !== undefined;
+  const weights = new Set(Object.keys(parameterTypes(model, dtype)));
+  const isWeight = ({ name }: { name: string }) => weights.has(name);
   const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
   const readOf = (kind: (port: { name: string }) => boolean) =>
     sum(program.inputs.map((port, index) => (kind(port) ? (read[index]?.bytes ?? 0) : 0)));

@@ -25,6 +25,7 @@ import {
 import type { Context } from './context.ts';
 import { operator } from './operator.ts';
 import { bias, gain, weight } from './parameter.ts';
+import type { RotaryScaling } from './rotary-scaling.ts';
 import { rows, window as lastRows } from './state.ts';
 
 export interface AttentionOptions {
@@ -47,6 +48,12 @@ export interface AttentionOptions {
    */
   readonly rotaryFactor?: number;
   readonly rotaryKind?: 'default' | 'proportional';
+  /** How positions are stretched over longer contexts (Llama 3.1, Phi 3.5). */
+  readonly rotaryScaling?: RotaryScaling;
+  /** What products of queries and keys are multiplied by. Default: one over the root of a head's width. */
+  readonly scale?: number;
+  /** Scores s become c tanh(s / c) (Gemma 2). */
+  readonly softCap?: number;
   /** Each head's output times a sigmoid of the input (LFM3). */
   readonly outputGate?: boolean;
   /** Whether queries and keys are normalised, head by head. Default true, as in LFM2; Llama does without. */
@@ -97,7 +104,7 @@ function windowedAttention(
   k: Tensor,
   v: Tensor,
   { keys, values, starts, lengths }: Held,
-  options: { scale: number; window: number },
+  options: { scale: number; softCap?: number; window: number },
 ): { out: Tensor; keys: Tensor; values: Tensor } {
   const [b = 1, g = 1, kept = 1, d = 1] = keys.shape;
   if (typeof kept !== 'number') throw new LfmError('unbound-symbol', `A window of ${kept} rows needs a known size.`);
@@ -119,21 +126,21 @@ export function attendWithState(
   k: Tensor,
   v: Tensor,
   { keys, values, starts, lengths, segments }: Rows & Pick<Context, 'starts' | 'lengths' | 'segments'>,
-  { scale, window }: { scale: number; window: number | undefined },
+  { window, ...scoring }: { scale: number; softCap?: number; window: number | undefined },
 ): Rows & { readonly out: Tensor } {
   if (!keys || !values || !starts || !lengths)
-    return { out: attend(q, k, v, { scale, window: window ?? null, segments }), keys, values };
+    return { out: attend(q, k, v, { ...scoring, window: window ?? null, segments }), keys, values };
   const held = { keys, values, starts, lengths };
   return window === undefined
-    ? cachedAttention(q, k, v, held, { scale })
-    : windowedAttention(q, k, v, held, { scale, window });
+    ? cachedAttention(q, k, v, held, scoring)
+    : windowedAttention(q, k, v, held, { ...scoring, window });
 }
 
 /** How positions turn queries and keys. Errors: `bad-rotary`. */
 function turning(
   width: number,
   theta: number,
-  { rotaryFactor = 1, rotaryKind = 'default' }: AttentionOptions,
+  { rotaryFactor = 1, rotaryKind = 'default', rotaryScaling }: AttentionOptions,
   tables: Context['rotaryTables'],
 ): (x: Tensor) => Tensor {
   const turned = rotaryFactor * width;
@@ -143,15 +150,17 @@ function turning(
       `attention: a rotaryFactor of ${rotaryFactor} turns ${turned} of ${width} features of a head; expected an even number from 0 to ${width}.`,
     );
   if (turned === 0) return (x) => x;
-  if (turned === width) return (x) => rotary(x, tables(width, theta));
-  if (rotaryKind === 'proportional') return (x) => rotary(x, tables(width, theta, turned / 2));
-  return (x) =>
-    concatenate([rotary(sliceAxis(x, 3, 0, turned), tables(turned, theta)), sliceAxis(x, 3, turned, width)], 3);
+  if (turned === width || rotaryKind === 'proportional')
+    return (x) => rotary(x, tables(width, theta, turned / 2, rotaryScaling));
+  return (x) => {
+    const first = rotary(sliceAxis(x, 3, 0, turned), tables(turned, theta, turned / 2, rotaryScaling));
+    return concatenate([first, sliceAxis(x, 3, turned, width)], 3);
+  };
 }
 
 export const attention = operator('attention', (options: AttentionOptions) => {
   const { heads, keyValueHeads = heads, theta = 10_000, window, qkNorm = true } = options;
-  const { bias: biased = false, outBias = false, outputGate = false } = options;
+  const { bias: biased = false, outBias = false, outputGate = false, softCap } = options;
   return {
     scope: 'self_attn',
     parameters: ({ hiddenSize: d }) => {
@@ -197,13 +206,14 @@ export const attention = operator('attention', (options: AttentionOptions) => {
       };
     },
     mix: (p, { q, k, v, gate }, { keys, values }, { starts, lengths, segments }) => {
-      const scale = Number(q.dim(3)) ** -0.5;
+      const scale = options.scale ?? Number(q.dim(3)) ** -0.5;
+      const scoring = { scale, ...(softCap !== undefined && { softCap }), window };
       const project = (out: Tensor) => {
         const gated = gate ? mul(out, expandDims(gate, 3)) : out;
         const y = linear(reshape(gated, [q.dim(0), q.dim(1), p['out_proj.weight'].dim(1)]), p['out_proj.weight']);
         return p['out_proj.bias'] ? add(y, p['out_proj.bias']) : y;
       };
-      const { out, ...next } = attendWithState(q, k, v, { keys, values, starts, lengths, segments }, { scale, window });
+      const { out, ...next } = attendWithState(q, k, v, { keys, values, starts, lengths, segments }, scoring);
       return [project(out), next];
     },
   };

@@ -1,7 +1,9 @@
 // What operators may know of a call besides their input: where in its document each token stands.
 import type { Dim, Tensor } from '../tensor/index.ts';
-import { add, broadcastTo, expandDims, iota, rotaryTables } from '../tensor/index.ts';
+import { add, broadcastTo, expandDims, iota, LfmError, rotaryTablesOf } from '../tensor/index.ts';
 import { currentTracer } from '../tensor/tracer.ts';
+import type { RotaryScaling } from './rotary-scaling.ts';
+import { rotaryFrequencies, rotaryScale } from './rotary-scaling.ts';
 
 /** B rows of T tokens. */
 export interface Context {
@@ -21,11 +23,15 @@ export interface Context {
   /** [B, T, D]: what the encoder made of the inputs, for operators that read it at depth (Zamba 2's shared block). */
   readonly embeddings?: Tensor;
   readonly normEps: number;
-  /** Cosines and sines [B, T, width / 2] for `rotary`, of which `pairs` turn; made once for each (width, theta, pairs). */
+  /**
+   * Cosines and sines [B, T, width / 2] for `rotary`, of which `pairs` turn; made once for each set of arguments.
+   * Errors: `bad-rotary`; `unbound-symbol` where the scaling goes by a length that is a symbol.
+   */
   readonly rotaryTables: (
     width: number,
     theta: number,
     pairs?: number,
+    scaling?: RotaryScaling,
   ) => { readonly cos: Tensor; readonly sin: Tensor };
 }
 
@@ -33,8 +39,8 @@ export interface ContextOptions {
   readonly batch: Dim;
   readonly length: Dim;
   readonly normEps: number;
-  /** Where state is in use: how far it reaches, and how many tokens of each row come to it. */
-  readonly span?: { readonly starts: Tensor; readonly lengths: Tensor };
+  /** Where state is in use: how far it reaches, how many tokens of each row come to it, and how many it may hold. */
+  readonly span?: { readonly starts: Tensor; readonly lengths: Tensor; readonly capacity?: number };
   readonly segments?: Tensor | undefined;
   readonly timeSteps?: Tensor | undefined;
 }
@@ -52,11 +58,15 @@ export function createContext({ batch, length, normEps, span, segments, timeStep
     segments,
     timeSteps,
     normEps,
-    rotaryTables: (width, theta, pairs = width / 2) => {
-      const key = `${width}/${theta}/${pairs}`;
+    rotaryTables: (width, theta, pairs = width / 2, scaling) => {
+      const key = JSON.stringify([width, theta, pairs, scaling]);
       const known = tables.get(key);
       if (known) return known;
-      const made = home.run(() => rotaryTables(positions, width, theta, 'float32', pairs));
+      const reach = span?.capacity ?? length;
+      if (scaling?.type === 'longrope' && typeof reach !== 'number')
+        throw new LfmError('unbound-symbol', `Positions scaled by longrope need a known length; found ${reach}.`);
+      const frequencies = rotaryFrequencies({ width, theta, pairs, scaling }, Number(reach));
+      const made = home.run(() => rotaryTablesOf(positions, frequencies, 'float32', rotaryScale(scaling)));
       tables.set(key, made);
       return made;
     },

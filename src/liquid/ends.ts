@@ -9,6 +9,8 @@ export interface Encoder {
   readonly parameters: (sizes: Sizes) => Readonly<Record<string, ParameterDeclaration>>;
   /** What a program for B rows of T steps takes, by name; `time_steps`, float32 [B, T], is what operators see as their time. */
   readonly inputs: (batch: Dim, length: Dim) => Readonly<Record<string, ArrayType>>;
+  /** What a token's row is multiplied by; absent: nothing, or no rows. */
+  readonly scale?: number;
   /** Hidden states [B, T, D] in the parameters' element type. */
   readonly encode: (p: Tensors, inputs: Tensors) => Tensor;
 }
@@ -57,6 +59,7 @@ export function asProduct(head: Head, p: Tensors, hidden: Tensor): readonly [Ten
 /** A row of a table for each token id, times `scale`. Its program input is `tokens`, int32 [B, T]. */
 export function tokenEmbedding({ vocabSize, scale = 1 }: { vocabSize: number; scale?: number }): Encoder {
   return {
+    ...(scale !== 1 && { scale }),
     parameters: ({ hiddenSize }) => ({ [table]: weight([vocabSize, hiddenSize], ['vocabulary', 'hidden']) }),
     inputs: (batch, length) => ({ tokens: { dtype: 'int32', shape: [batch, length] } }),
     encode: (p, inputs) => {

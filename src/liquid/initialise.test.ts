@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Random } from '../tensor/index.ts';
-import { attention, defineModel, layer, swiglu } from './index.ts';
+import { attention, defineModel, layer, mamba, swiglu } from './index.ts';
 import { initialise } from './initialise.ts';
 
 const mlp = swiglu({ intermediateSize: 16 });
@@ -19,6 +19,13 @@ describe('initialise', () => {
     expect(deviation).toBeGreaterThan(0.0197);
     expect(deviation).toBeLessThan(0.0203);
     expect(new Set(weights['model.layers.0.operator_norm.weight'])).toEqual(new Set([1]));
+  });
+
+  it('repeats what a row of a larger shape starts with', () => {
+    const rates = defineModel({ vocabSize: 4, hiddenSize: 4, layers: [layer(mamba({ stateSize: 3 }), mlp)] });
+    const row = [1, 2, 3].map((rate) => Math.fround(Math.log(rate)));
+    const expected = Array.from({ length: 8 }, () => row).flat();
+    expect([...(initialise(rates, 1)['model.layers.0.mixer.A_log'] ?? [])]).toEqual(expected);
   });
 
   it('depends on the seed and the name alone', () => {

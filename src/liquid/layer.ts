@@ -1,4 +1,5 @@
 // Layers: lists of blocks, each one or more operators on a normalised copy of the stream, added back to it.
+import { LfmError } from '../tensor/error.ts';
 import type { Norm } from './norm.ts';
 import { rms } from './norm.ts';
 import type { Operator } from './operator.ts';
@@ -11,6 +12,8 @@ export interface BlockDefinition {
   readonly norm?: Norm;
   /** Of the output, before it is added to the stream. */
   readonly postNorm?: Norm;
+  /** Its output goes beside the stream: to what the next block sees, and no further (Zamba 2). */
+  readonly aside?: true;
 }
 
 export interface Layer {
@@ -22,16 +25,21 @@ export function layer(mixer: Operator, mlp: Operator): Layer {
   return stack(block(mixer, { norm: rms('operator_norm') }), block(mlp, { norm: rms('ffn_norm') }));
 }
 
-/** A layer of any blocks. */
+/** A layer of any blocks. Errors: `bad-layer` where the last one's output goes to a block that is not there. */
 export function stack(...blocks: readonly BlockDefinition[]): Layer {
+  if (blocks.at(-1)?.aside)
+    throw new LfmError(
+      'bad-layer',
+      'The last block of a layer is aside: expected another one after it, which sees it.',
+    );
   return { blocks };
 }
 
 export function block(
   operators: Operator | readonly Operator[],
-  norms: { readonly norm?: Norm; readonly postNorm?: Norm } = { norm: rms('operator_norm') },
+  rest: Omit<BlockDefinition, 'operators'> = { norm: rms('operator_norm') },
 ): BlockDefinition {
-  return { operators: 'featurize' in operators ? [operators] : operators, ...norms };
+  return { operators: 'featurize' in operators ? [operators] : operators, ...rest };
 }
 
 /**

@@ -35,8 +35,8 @@ export interface Mamba2Options {
   readonly nGroups?: number;
   readonly convKernel?: number;
   readonly chunkSize?: number;
-  /** Least and largest time step. */
-  readonly timeStepLimit?: readonly [number, number];
+  /** Least and largest time step; without the largest, they are not bound. */
+  readonly timeStepLimit?: readonly [least: number, most?: number];
 }
 
 /** RMS norm within each of some equal groups of channels. */
@@ -97,7 +97,7 @@ export const mamba2 = operator('mamba2', (options: Mamba2Options) => {
       const seen = silu(add(y, p['conv1d.bias']));
       const size = nGroups * stateSize;
       const rates = softplus(add(cast(cut(all, inner + mixed, heads), 'float32'), cast(p.dt_bias, 'float32')));
-      const [least, most] = timeStepLimit ?? [0, Infinity];
+      const [least = 0, most = Infinity] = timeStepLimit ?? [];
       const above = least > 0 ? maximum(rates, least) : rates;
       const features = {
         gate: cut(all, 0, inner),

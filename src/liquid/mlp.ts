@@ -5,7 +5,7 @@ import { operator } from './operator.ts';
 import { bias, weight } from './parameter.ts';
 
 /** `gelu` is exact, `gelu_tanh` its approximation by tanh (Hendrycks and Gimpel 2016, arXiv 1606.08415). */
-const activations = {
+export const activations = {
   gelu: (x: Tensor) => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1)),
   gelu_tanh: (x: Tensor) => {
     const cubed = mul(mul(x, x), x);

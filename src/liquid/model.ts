@@ -57,6 +57,9 @@ type Ends =
       readonly tieEmbeddings?: boolean;
       /** Whether a head of its own adds a number a token (Phi). */
       readonly headBias?: boolean;
+      /** What embeddings are multiplied by, and logits capped at by tanh (Gemma 2). */
+      readonly embeddingScale?: number;
+      readonly logitSoftCap?: number;
       readonly encoder?: undefined;
       readonly head?: undefined;
     }
@@ -66,6 +69,8 @@ type Ends =
       readonly vocabSize?: undefined;
       readonly tieEmbeddings?: undefined;
       readonly headBias?: undefined;
+      readonly embeddingScale?: undefined;
+      readonly logitSoftCap?: undefined;
     };
 
 export type ModelOptions = Ends & {
@@ -85,6 +90,7 @@ interface PlacedBlock {
   readonly operators: readonly PlacedOperator[];
   readonly norm: Norm | undefined;
   readonly postNorm: Norm | undefined;
+  readonly aside: boolean;
   readonly prefix: string;
 }
 
@@ -103,12 +109,12 @@ export function defineModel(options: ModelOptions): Model {
   const placer = new Placer(sizes);
   placer.declare(encoder.parameters(sizes));
   const placed = layers.map((layer, depth) =>
-    layer.blocks.map(({ operators, norm, postNorm }): PlacedBlock => {
+    layer.blocks.map(({ operators, norm, postNorm, aside = false }): PlacedBlock => {
       const prefix = `model.layers.${depth}.`;
       if (norm) placer.declare(normParameters(norm, prefix, hiddenSize));
       const found = operators.map((operator) => placer.place(operator, depth));
       if (postNorm) placer.declare(normParameters(postNorm, prefix, hiddenSize));
-      return { operators: found, norm, postNorm, prefix };
+      return { operators: found, norm, postNorm, aside, prefix };
     }),
   );
   placer.declare(normParameters(finalNorm, 'model.', hiddenSize));
@@ -140,12 +146,17 @@ export function defineModel(options: ModelOptions): Model {
       let x = encoder.encode(p, inputs);
       const context = { ...given, embeddings: x };
       for (const blocks of placed) {
-        const run = (from: Tensor): Tensor =>
-          blocks.reduce((stream, block) => {
-            const [next, kept] = applyBlock(block, p, stream, before, context, taken);
+        const run = (from: Tensor): Tensor => {
+          let [stream, beside]: [Tensor, Tensor | undefined] = [from, undefined];
+          for (const block of blocks) {
+            const seen: Tensor = beside ? add(stream, beside) : stream;
+            const [y, kept] = applyBlock(block, p, seen, before, context, taken);
             if (context.starts) Object.assign(after, kept);
-            return next;
-          }, from);
+            beside = block.aside ? y : undefined;
+            if (!block.aside) stream = add(stream, y);
+          }
+          return stream;
+        };
         const own = blocks.flatMap(({ operators }) => operators.filter((operator) => leaders.has(operator)));
         x = recompute ? recomputed(run, x, own, taken) : run(x);
       }
@@ -155,7 +166,7 @@ export function defineModel(options: ModelOptions): Model {
   };
 }
 
-/** x + postNorm(Σ operator(norm(x))), and the states that the block carries on, under the model's names. */
+/** postNorm(Σ operator(norm(x))), and the states that the block carries on, under the model's names. */
 function applyBlock(
   { operators, norm, postNorm, prefix }: PlacedBlock,
   p: Tensors,
@@ -179,8 +190,7 @@ function applyBlock(
   });
   const [first = x, ...others] = outputs;
   const sum = others.reduce((a, b) => add(a, b), first);
-  const y = postNorm ? applyNorm(postNorm, prefix, p, sum, context.normEps) : sum;
-  return [add(x, y), kept];
+  return [postNorm ? applyNorm(postNorm, prefix, p, sum, context.normEps) : sum, kept];
 }
 
 /** Runs a layer so that its backward pass recomputes it; features that later layers take leave it as outputs do. */
@@ -205,7 +215,10 @@ function recomputed(run: (x: Tensor) => Tensor, x: Tensor, leaders: readonly Pla
 
 function endsOf(options: ModelOptions): { encoder: Encoder; head: Head } {
   if (options.encoder) return options;
-  const { vocabSize, tieEmbeddings = true, headBias = false } = options;
-  const head = tieEmbeddings ? tiedHead({ vocabSize }) : classHead({ classes: vocabSize, bias: headBias });
-  return { encoder: tokenEmbedding({ vocabSize }), head };
+  const { vocabSize, tieEmbeddings = true, headBias = false, embeddingScale: scale = 1, logitSoftCap } = options;
+  const cap = logitSoftCap === undefined ? {} : { softCap: logitSoftCap };
+  const head = tieEmbeddings
+    ? tiedHead({ vocabSize, ...cap })
+    : classHead({ classes: vocabSize, bias: headBias, ...cap });
+  return { encoder: tokenEmbedding({ vocabSize, scale }), head };
 }

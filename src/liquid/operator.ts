@@ -36,8 +36,15 @@ export type StateTensors = Readonly<Record<string, Tensor | undefined>>;
 
 /** What an operator has in common with others of a model. Groups are labels; their first operator by depth leads. */
 export interface Sharing {
-  /** A depth group: one set of parameters. With `features`, only those parameters that make the features named. */
-  readonly weights?: { readonly group: string; readonly features?: readonly string[] };
+  /**
+   * A depth group: one set of parameters. With `features`, only those parameters that make the features named; without those
+   * in `own`, which each depth has for itself.
+   */
+  readonly weights?: {
+    readonly group: string;
+    readonly features?: readonly string[];
+    readonly own?: readonly string[];
+  };
   /** Featurizer interconnection: these features are the leader's, and so is what is remembered of nothing but them. */
   readonly features?: { readonly group: string; readonly names: readonly string[] };
 }

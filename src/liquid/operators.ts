@@ -1,25 +1,37 @@
 // Operators by name: those of the library, one line each, and those of a user's own modules.
 import { LfmError } from '../tensor/error.ts';
 import { attention } from './attention.ts';
+import { cfc } from './cfc.ts';
 import { gatedDelta } from './gated-delta.ts';
+import { latentAttention } from './latent-attention.ts';
 import { linearAttention } from './linear-attention.ts';
+import { longConv } from './long-conv.ts';
+import { ltc } from './ltc.ts';
+import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
 import { mlp } from './mlp.ts';
 import { moe } from './moe.ts';
 import type { Operator, OperatorConstructor } from './operator.ts';
 import { isOperatorConstructor } from './operator.ts';
+import { sharedTransformer } from './shared-transformer.ts';
 import { shortConv } from './short-conv.ts';
 import { liv } from './space/liv.ts';
 import { swiglu } from './swiglu.ts';
 
 const library: readonly OperatorConstructor[] = [
   attention,
+  cfc,
   gatedDelta,
+  latentAttention,
   linearAttention,
   liv,
+  longConv,
+  ltc,
+  mamba,
   mamba2,
   mlp,
   moe,
+  sharedTransformer,
   shortConv,
   swiglu,
 ];

@@ -1,8 +1,8 @@
 // What a parameter is: its shape, how it starts, how it may be divided over devices, and whether weight decay shrinks it.
 import { LfmError } from '../tensor/error.ts';
-import type { Tensor } from '../tensor/index.ts';
+import type { Activations, QuantizedForm, Tensor } from '../tensor/index.ts';
 
-/** Normal numbers of standard deviation `std` around 0, one value everywhere, or these values in row-major order. */
+/** Normal numbers of standard deviation `std` around 0, one value everywhere, or these in row-major order, over and over. */
 export type Init = { readonly std: number } | { readonly value: number } | { readonly values: readonly number[] };
 
 export interface ParameterDeclaration {
@@ -17,6 +17,8 @@ export interface ParameterDeclaration {
 /** A declaration with its place in a model: nothing is left open. */
 export interface Parameter extends ParameterDeclaration {
   readonly init: Init;
+  /** How a matrix of few bits is held, and what it meets in products. Absent: as floats. */
+  readonly quantized?: { readonly form: QuantizedForm; readonly activations: Activations };
 }
 
 export type Tensors = Readonly<Record<string, Tensor>>;
@@ -36,9 +38,13 @@ export function bias(shape: readonly number[], axes: readonly string[]): Paramet
   return { shape, axes, init: { value: 0 }, decay: false };
 }
 
-/** Numbers that start where they are told, and do not decay: rates and their like. */
-export function set(values: readonly number[], axes: readonly string[]): ParameterDeclaration {
-  return { shape: [values.length], axes, init: { values }, decay: false };
+/** Numbers that start where they are told, and do not decay: rates and their like. A larger shape repeats them. */
+export function set(
+  values: readonly number[],
+  axes: readonly string[],
+  shape: readonly number[] = [values.length],
+): ParameterDeclaration {
+  return { shape, axes, init: { values }, decay: false };
 }
 
 /** The tensor of that name. Errors: `missing-parameter`. */

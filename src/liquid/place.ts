@@ -88,7 +88,7 @@ export class Placer {
     const first = weights && this.leaderOf(`weights ${weights.group}`, operator, depth);
     if (weights && first) {
       const asked = weights.features && parametersOf(this.dependence(operator), weights.features);
-      const common = [...own].filter((key) => !asked || asked.has(key));
+      const common = [...own].filter((key) => (!asked || asked.has(key)) && !weights.own?.includes(key));
       for (const key of common) {
         this.requireAlike(operator, depth, first, key, parameters[key]);
         names[key] = first.parameters[key] ?? '';

@@ -18,6 +18,7 @@ import { asProduct } from './ends.ts';
 import type { Model } from './model.ts';
 import type { Tensors } from './parameter.ts';
 import { take } from './parameter.ts';
+import { parametersIn, parameterTypes } from './quantized.ts';
 import { bufferShape } from './state.ts';
 
 type Types = Readonly<Record<string, ArrayType>>;
@@ -33,10 +34,6 @@ export interface LossOptions {
   readonly chunks?: number;
   /** Take `segments`, int32 [B, T]: documents packed into one row do not see each other. */
   readonly segments?: boolean;
-}
-
-function parameterTypes(model: Model, dtype: DType = 'float32'): Types {
-  return Object.fromEntries(Object.entries(model.parameters).map(([name, { shape }]) => [name, { dtype, shape }]));
 }
 
 function prefixed(prefix: string, types: Types): Types {
@@ -74,7 +71,8 @@ function lossInputs(model: Model, { batch, length, segments = false }: LossOptio
 
 function lossOf(model: Model, inputs: Tensors, options: LossOptions): Tensor {
   const { batch, length, dtype = 'float32', checkpoint = false } = options;
-  const p = Object.fromEntries(Object.keys(model.parameters).map((name) => [name, cast(take(inputs, name), dtype)]));
+  const stored = parametersIn(model, inputs);
+  const p = Object.fromEntries(Object.entries(stored).map(([name, tensor]) => [name, cast(tensor, dtype)]));
   const { segments, time_steps: timeSteps } = inputs;
   const context = createContext({ batch, length, normEps: model.normEps, segments, timeSteps });
   const { hidden_BTD } = model.forward(p, inputs, context, undefined, { checkpoint });
@@ -107,11 +105,14 @@ export function lossProgram(model: Model, options: LossOptions): Program {
 
 /**
  * The loss program with an output `gradient.NAME` (float32) for every parameter. With `accumulate`, inputs `total.NAME` are
- * added to them and give up their memory to them.
+ * added to them and give up their memory to them. Errors: `frozen-weight` for a model with packed matrices.
  */
 export function gradientProgram(model: Model, options: LossOptions & { readonly accumulate?: boolean }): Program {
   const { accumulate = false } = options;
   const names = Object.keys(model.parameters);
+  const packed = names.find((name) => model.parameters[name]?.quantized);
+  if (packed !== undefined)
+    throw new LfmError('frozen-weight', `${packed} is packed, and so cannot be trained: load the model as floats.`);
   const types = { ...lossInputs(model, options), ...(accumulate && prefixed('total.', parameterTypes(model))) };
   const body = (inputs: Tensors) => {
     const loss = lossOf(model, inputs, options);
@@ -147,19 +148,23 @@ export interface StepOptions extends StateOptions {
   readonly length: Dim;
   /** Logits of all positions, [B, T, V], for scoring a text or verifying a guess. */
   readonly allLogits?: boolean;
+  /** Take `positions`, int32 [B, S], this S: logits [B, S, V] after these of the T tokens, in place of the last valid one. */
+  readonly positions?: Dim;
+  /** In place of logits the hidden states that they would be made of, [B, D], [B, T, D] or [B, S, D], as `hidden`. */
+  readonly hidden?: boolean;
 }
 
 /**
  * T more tokens for each of B rows: prefill and decoding alike. Inputs: every parameter and `state.NAME` (both of `dtype`),
  * the encoder's inputs (`tokens`, int32 [B, T]), `starts` int32 [B] (tokens that the row's state already holds), `lengths`
  * int32 [B] (how many of the T are valid, from the front). Outputs: `logits` float32 [B, V] after each row's last valid token
- * or, with `allLogits`, [B, T, V]; and `state.NAME`, which take over their inputs' memory.
+ * or, with `allLogits`, [B, T, V], or with `positions` [B, S, V]; and `state.NAME`, which take over their inputs' memory.
  *
  * What is not valid leaves no trace that a later step could see: a row of length 0 stays as it was (its logits mean nothing).
  * starts + lengths must not exceed the capacity: rows past it are not kept.
  */
 export function stepProgram(model: Model, options: StepOptions): Program {
-  const { batch, length, dtype = 'float32', allLogits = false } = options;
+  const { batch, length, dtype = 'float32', allLogits = false, positions, hidden: raw = false } = options;
   if (options.capacity < 1)
     throw new LfmError('bad-capacity', `A state for ${options.capacity} tokens was asked for; expected 1 or more.`);
   const perRow: ArrayType = { dtype: 'int32', shape: [batch] };
@@ -168,17 +173,24 @@ export function stepProgram(model: Model, options: StepOptions): Program {
     ...model.encoder.inputs(batch, length),
     starts: perRow,
     lengths: perRow,
+    ...(positions !== undefined && { positions: { dtype: 'int32', shape: [batch, positions] } as const }),
     ...prefixed('state.', stateTypes(model, options)),
   };
   const body = (inputs: Tensors) => {
-    const span = { starts: take(inputs, 'starts'), lengths: take(inputs, 'lengths') };
+    const span = { starts: take(inputs, 'starts'), lengths: take(inputs, 'lengths'), capacity: options.capacity };
     const context = createContext({ batch, length, normEps: model.normEps, span, timeSteps: inputs.time_steps });
-    const { hidden_BTD, states } = model.forward(inputs, inputs, context, selected(inputs, 'state.', model.states));
-    const hidden = allLogits ? hidden_BTD : lastValid(hidden_BTD, span.lengths);
+    const p = parametersIn(model, inputs, dtype);
+    const { hidden_BTD, states } = model.forward(p, inputs, context, selected(inputs, 'state.', model.states));
+    const hidden = inputs.positions
+      ? gatherFrom(hidden_BTD, inputs.positions, { axis: 1, batchDims: 1 })
+      : allLogits
+        ? hidden_BTD
+        : lastValid(hidden_BTD, span.lengths);
     const kept = Object.keys(model.states).map(
       (name) => [`state.${name}`, states[name] ?? take(inputs, `state.${name}`)] as const,
     );
-    return { logits: cast(model.logits(inputs, hidden), 'float32'), ...Object.fromEntries(kept) };
+    const result = raw ? { hidden: cast(hidden, 'float32') } : { logits: cast(model.logits(p, hidden), 'float32') };
+    return { ...result, ...Object.fromEntries(kept) };
   };
   const donations = Object.fromEntries(Object.keys(model.states).map((name) => [`state.${name}`, `state.${name}`]));
   return trace('step', types, body, { donations });

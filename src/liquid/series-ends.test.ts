@@ -4,12 +4,14 @@ import { Random } from '../tensor/index.ts';
 import type { Model } from './index.ts';
 import {
   attention,
+  cfc,
   classHead,
   defineModel,
   gradientProgram,
   initialise,
   layer,
   lossProgram,
+  ltc,
   outputProgram,
   regressionHead,
   shortConv,
@@ -34,6 +36,13 @@ const body = {
   initializerRange: 0.3,
   layers,
 };
+/** Operators that read the time between steps themselves. */
+const timed = defineModel({
+  ...body,
+  encoder: valueEncoder({ channels: C, timeSteps: 'operators' }),
+  layers: [layer(ltc({ unfolds: 2 }), mlp), layer(cfc({ backboneUnits: 6 }), mlp)],
+  head: regressionHead({ outputs: K }),
+});
 const predictor = defineModel({ ...body, head: regressionHead({ outputs: K }) });
 
 function random(shape: readonly number[], seed: number): Host {
@@ -53,7 +62,7 @@ function weightsOf(model: Model): Record<string, Host> {
 
 const own = weightsOf(predictor);
 const values = random([B, T, C], 1);
-const steps = random([B, T], 2);
+const steps = float32([B, T], numbers(random([B, T], 2)).map(Math.abs));
 const labels = random([B, T, K], 3);
 
 /** Steps [from, to) of rows. */
@@ -128,6 +137,7 @@ describeOnEngines('a model of numbers', (engine) => {
   it.each([
     ['numbers', predictor],
     ['classes', defineModel({ ...body, head: classHead({ classes: 5 }) })],
+    ['numbers, by cells in irregular time,', timed],
   ])('gives as a stream the %s that it gives of the whole sequence', async (_, model) => {
     const weights = weightsOf(model);
     const given = { ...weights, values, time_steps: steps };
@@ -159,5 +169,19 @@ describeOnEngines('a model of numbers', (engine) => {
       at += length;
     }
     expect(at).toBe(T);
+  });
+
+  it('depends on the time between steps where an operator reads it', async () => {
+    const program = outputProgram(timed, { batch: B, length: T });
+    const given = { ...weightsOf(timed), values };
+    const { outputs } = await run(engine, program, { ...given, time_steps: steps });
+    const slower = float32(
+      [B, T],
+      numbers(steps).map((step, at) => (at % T === 3 ? 4 * step : step)),
+    );
+    const { outputs: other } = await run(engine, program, { ...given, time_steps: slower });
+    const part = (host: Host | undefined, from: number, to: number) => host && stepsOf(host, from, to);
+    expect(difference(part(other, 0, 3), part(outputs, 0, 3))).toBe(0);
+    expect(difference(part(other, 3, T), part(outputs, 3, T))).toBeGreaterThan(1e-3);
   });
 });

@@ -11,14 +11,26 @@ import type { Operator } from './operator.ts';
 import { applyOperator } from './operator.ts';
 import { stateTypes, stepProgram } from './programs.ts';
 
-/** `body` as a suite of every engine; the tests of one that is absent are skipped. */
-export function describeOnEngines(title: string, body: (engine: Engine | undefined) => void): void {
-  for (const [name, engine] of loaded) describe.skipIf(!engine)(`${title} [${name}]`, () => body(engine));
+type Loaded = readonly (readonly [string, Engine | undefined])[];
+
+async function loadEngines(names: readonly string[]): Promise<Loaded> {
+  const asked = engines.filter(({ name }) => names.includes(name));
+  return Promise.all(asked.map(async ({ name, load }) => [name, await load()] as const));
 }
 
-const loaded = await Promise.all(
-  engines.filter((e) => e.name !== 'xla').map(async ({ name, load }) => [name, await load()] as const),
-);
+/** xla too: it takes a while to compile, so it is for tests with one program or two. */
+export const allEngines = () => loadEngines(['reference', 'onnx', 'xla']);
+
+const loaded = await loadEngines(['reference', 'onnx']);
+
+/** `body` as a suite of every engine; the tests of one that is absent are skipped. */
+export function describeOnEngines(
+  title: string,
+  body: (engine: Engine | undefined) => void,
+  found: Loaded = loaded,
+): void {
+  for (const [name, engine] of found) describe.skipIf(!engine)(`${title} [${name}]`, () => body(engine));
+}
 
 export interface Host {
   readonly dtype: DType;
@@ -36,23 +48,29 @@ export function stored({ shape, data }: Stored): Host {
   return float32(shape, data);
 }
 
-/** One operator over x [batch, length, width], whole sequences: y. */
+/** One operator over x [batch, length, width], whole sequences: y. With `time_steps` and `embeddings` if asked for. */
 export function operatorProgram(
   operator: Operator,
   parameters: Readonly<Record<string, Stored>>,
   [batch, length, width]: readonly [Dim, Dim, number],
+  { timed = false, embedded = false } = {},
 ): Program {
   const types = Object.fromEntries(
     Object.entries(parameters).map(([key, { shape }]) => [key, { dtype: 'float32', shape } as const]),
   );
-  return trace(
-    operator.name,
-    { ...types, x: { dtype: 'float32', shape: [batch, length, width] } as const },
-    (given) => {
-      const context = createContext({ batch, length, normEps: 1e-5 });
-      return { y: applyOperator(operator, given, given.x, {}, context).y };
-    },
-  );
+  const stream = { dtype: 'float32', shape: [batch, length, width] } as const;
+  const more = {
+    ...(timed && { time_steps: { dtype: 'float32', shape: [batch, length] } as const }),
+    ...(embedded && { embeddings: stream }),
+  };
+  return trace(operator.name, { ...types, x: stream, ...more }, (given) => {
+    const { time_steps: timeSteps, embeddings } = given;
+    const context = {
+      ...createContext({ batch, length, normEps: 1e-5, timeSteps }),
+      ...(embeddings && { embeddings }),
+    };
+    return { y: applyOperator(operator, given, given.x, {}, context).y };
+  });
 }
 
 /** Fresh weights of a model as test arrays. */

@@ -3,34 +3,44 @@
 import type { GgufHeader, GgufValue } from '../files/gguf.ts';
 import type { JsonObject } from '../files/json.ts';
 import { LfmError } from '../tensor/error.ts';
+import { lfm2moe, mixtralLayer, moreArchitectures, scaling } from './gguf-architectures.ts';
 
 /** A tensor of the model, and the file's tensor that it is made of. */
 export interface GgufTensorSource {
   readonly from: string;
   readonly shape: readonly number[];
   readonly byteLength: number;
+  /** As GGUF spells it. */
+  readonly dtype: string;
   /** Set where each head's rows stand in pairs (i, i + half) and must be put back in halves: how many heads. */
   readonly pairedHeads?: number;
+  /** Set where the file holds one more than the checkpoint that it was made of: Gemma's norms. */
+  readonly plusOne?: boolean;
 }
 
-interface Architecture {
-  readonly config: (read: Reader, tensors: GgufHeader['tensors']) => JsonObject;
+/** How GGUF names the tensors of an architecture, and which it stores in another order. */
+export interface GgufNames {
   /** GGUF's name -> Hugging Face's, of tensors of the whole model and of those of a layer. */
   readonly model: Readonly<Record<string, string>>;
   readonly layer: Readonly<Record<string, string>>;
   /** The heads of GGUF's tensors whose rows are paired. */
   readonly paired?: Readonly<Record<string, 'num_attention_heads' | 'num_key_value_heads'>>;
+  /** GGUF's tensors that hold one more than Hugging Face's. */
+  readonly plusOne?: RegExp;
 }
 
-const llama: Architecture = {
+export interface GgufArchitecture extends GgufNames {
+  readonly config: (read: Reader, tensors: GgufHeader['tensors']) => JsonObject;
+}
+
+const llama: GgufArchitecture = {
   config: (read, tensors) => {
-    for (const key of ['rope.scaling.type', 'expert_count']) {
-      const value = read.get(key);
-      if (value !== undefined && value !== 'none' && value !== 0) throw read.unsupported(key, value);
-    }
+    const experts = read.number('expert_count', 0);
     const heads = read.count('attention.head_count');
     return {
-      model_type: 'llama',
+      architectures: [experts > 0 ? 'MixtralForCausalLM' : 'LlamaForCausalLM'],
+      model_type: experts > 0 ? 'mixtral' : 'llama',
+      ...(experts > 0 && { num_local_experts: experts, num_experts_per_tok: read.count('expert_used_count') }),
       vocab_size: tensors.get('token_embd.weight')?.shape[0],
       hidden_size: read.count('embedding_length'),
       intermediate_size: read.count('feed_forward_length'),
@@ -42,6 +52,7 @@ const llama: Architecture = {
       rope_theta: read.number('rope.freq_base', 10_000),
       max_position_embeddings: read.count('context_length'),
       tie_word_embeddings: !tensors.has('output.weight'),
+      ...scaling(read, tensors),
     };
   },
   model: { token_embd: 'embed_tokens', output_norm: 'norm' },
@@ -55,11 +66,12 @@ const llama: Architecture = {
     ffn_gate: 'mlp.gate_proj',
     ffn_up: 'mlp.up_proj',
     ffn_down: 'mlp.down_proj',
+    ...mixtralLayer,
   },
   paired: { attn_q: 'num_attention_heads', attn_k: 'num_key_value_heads' },
 };
 
-const lfm2: Architecture = {
+const lfm2: GgufArchitecture = {
   config: (read, tensors) => {
     const depth = read.count('block_count');
     // No key/value heads: a convolution.
@@ -68,6 +80,7 @@ const lfm2: Architecture = {
     if (widths.length > 1) throw read.unsupported('attention.head_count_kv', keyValueHeads.join(', '));
     const heads = read.list('attention.head_count', depth).filter((count) => count > 0);
     return {
+      architectures: ['Lfm2ForCausalLM'],
       model_type: 'lfm2',
       vocab_size: tensors.get('token_embd.weight')?.shape[0],
       hidden_size: read.count('embedding_length'),
@@ -105,10 +118,20 @@ const lfm2: Architecture = {
   },
 };
 
-const architectures = new Map<GgufValue | undefined, Architecture>([
+const architectures = new Map<GgufValue | undefined, GgufArchitecture>([
   ['llama', llama],
   ['lfm2', lfm2],
+  ['lfm2moe', lfm2moe(lfm2)],
+  ...moreArchitectures,
 ]);
+
+/** Factors of rotary wavelengths that lie among the tensors, and the keys of config.json that they are. */
+const rotaryFactors: Readonly<Record<string, readonly RotaryKey[]>> = {
+  'rope_freqs.weight': ['short_factor', 'long_factor'],
+  'rope_factors_short.weight': ['short_factor'],
+  'rope_factors_long.weight': ['long_factor'],
+};
+type RotaryKey = 'short_factor' | 'long_factor';
 
 /**
  * The config.json of a GGUF file's model, and its tensors by Hugging Face's names.
@@ -118,6 +141,8 @@ const architectures = new Map<GgufValue | undefined, Architecture>([
 export function openedGguf({ metadata, tensors }: GgufHeader): {
   config: JsonObject;
   tensors: Map<string, GgufTensorSource>;
+  /** Keys of the configuration's `rope_scaling` whose values are the numbers of a tensor of the file. */
+  rotaryFactors: readonly (readonly [key: RotaryKey, tensor: string])[];
 } {
   const name = metadata.get('general.architecture');
   const architecture = architectures.get(name);
@@ -130,24 +155,40 @@ export function openedGguf({ metadata, tensors }: GgufHeader): {
   }
   const config = architecture.config(new Reader(metadata, name), tensors);
   const found = new Map<string, GgufTensorSource>();
-  for (const { name: from, shape, byteLength } of tensors.values()) {
+  const factors: [RotaryKey, string][] = [];
+  for (const { name: from, shape, byteLength, type } of tensors.values()) {
+    const keys = Object.hasOwn(rotaryFactors, from) ? rotaryFactors[from] : undefined;
+    if (keys && config.rope_scaling) {
+      factors.push(...keys.map((key): [RotaryKey, string] => [key, from]));
+      continue;
+    }
     const [to, part = ''] = translate(from, architecture);
     const heads = architecture.paired?.[part];
     // The taps of a convolution are stored without the axis of one channel.
-    const placed = part === 'shortconv.conv' && shape.length === 2 ? [shape[0] ?? 0, 1, shape[1] ?? 0] : shape;
-    found.set(to, { from, shape: placed, byteLength, ...(heads && { pairedHeads: Number(config[heads]) }) });
+    const taps = part === 'shortconv.conv' && shape.length === 2 ? [shape[0] ?? 0, 1, shape[1] ?? 0] : shape;
+    // And a matrix of one row without that axis.
+    const placed = part === 'ffn_gate_inp_shexp' && shape.length === 1 ? [1, ...shape] : taps;
+    found.set(to, {
+      from,
+      shape: placed,
+      byteLength,
+      dtype: type.name,
+      ...(heads && { pairedHeads: Number(config[heads]) }),
+      ...(architecture.plusOne?.test(part) && { plusOne: true }),
+    });
   }
-  return { config, tensors: found };
+  return { config, tensors: found, rotaryFactors: factors };
 }
 
 /** Hugging Face's name of a GGUF tensor, and the part of a layer that it is. */
-function translate(from: string, { model, layer }: Architecture): readonly [name: string, part?: string] {
+function translate(from: string, { model, layer }: GgufArchitecture): readonly [name: string, part?: string] {
   if (from === 'output.weight') return ['lm_head.weight'];
-  const [, depth, part = ''] = /^(?:blk\.(\d{1,4})\.)?([a-z_.]+)\.weight$/.exec(from) ?? [];
+  const [, depth, part = '', kind = ''] = /^(?:blk\.(\d{1,4})\.)?([a-z_.]+)\.(weight|bias)$/.exec(from) ?? [];
+  if (depth !== undefined && part === 'exp_probs_b') return [`model.layers.${depth}.feed_forward.expert_bias`];
   const names = depth === undefined ? model : layer;
   if (Object.hasOwn(names, part)) {
     const prefix = depth === undefined ? 'model.' : `model.layers.${depth}.`;
-    return [`${prefix}${names[part]}.weight`, part];
+    return [`${prefix}${names[part]}.${kind}`, part];
   }
   throw new LfmError(
     'gguf-tensor-unknown',
@@ -156,8 +197,8 @@ function translate(from: string, { model, layer }: Architecture): readonly [name
 }
 
 /** Puts rows that stand in pairs back in halves, as transformers turns them. @param x [heads * rows of a head, columns] */
-export function unpair(x: Float32Array, heads: number, columns: number): Float32Array {
-  const out = new Float32Array(x.length);
+export function unpair<T extends Float32Array | Uint8Array>(x: T, heads: number, columns: number): T {
+  const out = x.slice() as T;
   const rows = x.length / columns / heads;
   for (let head = 0; head < heads; head++) {
     for (let row = 0; row < rows; row++) {
@@ -169,8 +210,26 @@ export function unpair(x: Float32Array, heads: number, columns: number): Float32
   return out;
 }
 
+/** The other way: rows of each head's halves in pairs (i, i + half), as GGUF has them. @param x as `unpair` takes it */
+export function pair(x: Float32Array, heads: number, columns: number): Float32Array {
+  const out = new Float32Array(x.length);
+  const rows = x.length / columns / heads;
+  for (let head = 0; head < heads; head++) {
+    for (let row = 0; row < rows; row++) {
+      const from = (head * rows + (row % 2) * (rows / 2) + Math.floor(row / 2)) * columns;
+      out.set(x.subarray(from, from + columns), (head * rows + row) * columns);
+    }
+  }
+  return out;
+}
+
+/** The names of an architecture's tensors; undefined where it has no place in GGUF that is known here. */
+export function ggufNames(architecture: unknown): GgufNames | undefined {
+  return typeof architecture === 'string' ? architectures.get(architecture) : undefined;
+}
+
 /** Reads the metadata of one architecture. */
-class Reader {
+export class Reader {
   readonly #metadata: ReadonlyMap<string, GgufValue>;
   readonly #prefix: string;
 

@@ -1,6 +1,6 @@
-// The dense models of the announcement of 30 September 2024, in stated sizes and a recipe of our own.
+// The models of the announcement of 30 September 2024, in stated sizes and a recipe of our own.
 import type { Layer, Model } from '../liquid/index.ts';
-import { attention, defineModel, depthGroup, layer, shared, shortConv, swiglu } from '../liquid/index.ts';
+import { attention, defineModel, depthGroup, layer, moe, shared, shortConv, swiglu } from '../liquid/index.ts';
 import type { Catalogue } from './entry.ts';
 
 interface Recipe {
@@ -39,6 +39,19 @@ function lfm1({ hiddenSize, intermediateSize, heads, depth, period }: Recipe): M
   });
 }
 
+/**
+ * What was published: 40.3B parameters, 12B of them active, a context of 32k. The layers are ours, after LFM2-MoE: three gated
+ * short convolutions to one grouped-query attention, and in every layer sixteen experts, four of them for each token.
+ */
+function lfm40(): Model {
+  const routed = moe({ experts: 16, activeExperts: 4, intermediateSize: 5344, routing: 'sigmoid', expertBias: true });
+  const attend = attention({ heads: 32, keyValueHeads: 8, theta: 1_000_000 });
+  const layers = Array.from({ length: 36 }, (_, index) =>
+    layer(index % 4 === 3 ? attend : shortConv({ kernel: 3 }), routed),
+  );
+  return defineModel({ vocabSize: 65_536, hiddenSize: 4096, layers, contextLength: 32_768 });
+}
+
 const source = 'stated size and context; the layers, all widths and the vocabulary are ours';
 
 export const lfm1Models: Catalogue = {
@@ -53,5 +66,11 @@ export const lfm1Models: Catalogue = {
     title: 'LFM-3B',
     source,
     model: () => lfm1({ hiddenSize: 2560, intermediateSize: 8960, heads: 40, depth: 36, period: 4 }),
+  },
+  'lfm-40.3b-a12b': {
+    family: 'lfm1_moe',
+    title: 'LFM-40B',
+    source: 'stated size, active size and context; the layers, all widths and the vocabulary are ours',
+    model: lfm40,
   },
 };

@@ -30,7 +30,7 @@ const LONGEST_AXIS = 2 ** 22;
 
 const label = z.string().min(1).max(256);
 const tokenId = wholeNumber(0, 2 ** 24).nullable();
-const norm = z.strictObject({ kind: z.enum(['rms', 'layer']), name: label });
+const norm = z.strictObject({ kind: z.enum(['rms', 'rms_from_one', 'layer']), name: label });
 const names = z.array(label).max(256).readonly();
 
 const optionsSchema = z.record(z.string(), z.unknown());
@@ -40,7 +40,9 @@ const operatorSchema = z.strictObject({
   options: optionsSchema.default({}),
   sharing: z
     .strictObject({
-      weights: z.strictObject({ group: label, features: names.exactOptional() }).exactOptional(),
+      weights: z
+        .strictObject({ group: label, features: names.exactOptional(), own: names.exactOptional() })
+        .exactOptional(),
       features: z.strictObject({ group: label, names }).exactOptional(),
     })
     .exactOptional(),
@@ -50,6 +52,7 @@ const blockSchema = z.strictObject({
   operators: z.array(operatorSchema).min(1).max(256),
   norm: norm.exactOptional(),
   post_norm: norm.exactOptional(),
+  aside: z.literal(true).exactOptional(),
 });
 
 /** `mixer` and `mlp`, each behind its norm as in LFM2, or any blocks. */
@@ -82,6 +85,8 @@ const schema = z.strictObject({
   max_position_embeddings: wholeNumber(1, 2 ** 30).default(32_768),
   tie_word_embeddings: z.boolean().default(true),
   head_bias: z.boolean().default(false),
+  embedding_scale: z.number().positive().max(1e6).exactOptional(),
+  logit_soft_cap: z.number().positive().max(1e6).exactOptional(),
   pad_token_id: tokenId.default(null),
   bos_token_id: tokenId.default(null),
   eos_token_id: z.union([tokenId, z.array(wholeNumber(0, 2 ** 24)).max(1024)]).default(null),
@@ -130,6 +135,8 @@ export function liquid(json: unknown, operators: readonly OperatorConstructor[] 
       contextLength: config.max_position_embeddings,
       tieEmbeddings: config.tie_word_embeddings,
       headBias: config.head_bias,
+      ...(config.embedding_scale !== undefined && { embeddingScale: config.embedding_scale }),
+      ...(config.logit_soft_cap !== undefined && { logitSoftCap: config.logit_soft_cap }),
       config,
     }),
   );
@@ -182,10 +189,10 @@ function layerOf({ mixer, mlp, blocks }: z.output<typeof layerSchema>, { at, hid
   };
   if (mixer && mlp) return layer(made(mixer, 'mixer'), made(mlp, 'mlp'));
   return stack(
-    ...(blocks ?? []).map(({ operators, norm: before, post_norm: after }, index) =>
+    ...(blocks ?? []).map(({ operators, norm: before, post_norm: after, aside }, index) =>
       block(
         operators.map((one, place) => made(one, `blocks.${index}.operators.${place}`)),
-        { ...(before && { norm: before }), ...(after && { postNorm: after }) },
+        { ...(before && { norm: before }), ...(after && { postNorm: after }), ...(aside && { aside }) },
       ),
     ),
   );
@@ -246,6 +253,8 @@ export function toLiquid(model: Model, { pad, endOfText }: ConfigIds): LiquidCon
     max_position_embeddings: model.contextLength,
     tie_word_embeddings: !model.parameters['lm_head.weight'],
     head_bias: model.parameters['lm_head.bias'] !== undefined,
+    ...(model.encoder.scale !== undefined && { embedding_scale: model.encoder.scale }),
+    ...(model.head.softCap !== undefined && { logit_soft_cap: model.head.softCap }),
     pad_token_id: pad,
     bos_token_id: endOfText,
     eos_token_id: endOfText,
@@ -278,10 +287,11 @@ function storedLayer({ blocks }: Layer, depth: number): StoredLayer {
     options: optionsSchema.parse(plainJson(options, `layer ${depth}: the options of ${name}`, 'not-json')),
     ...(sharing && { sharing }),
   });
-  const found = blocks.map(({ operators, norm: before, postNorm: after }) => ({
+  const found = blocks.map(({ operators, norm: before, postNorm: after, aside }) => ({
     operators: operators.map(stored),
     ...(before && { norm: before }),
     ...(after && { post_norm: after }),
+    ...(aside && { aside }),
   }));
   const [mixer, mlp] = found.flatMap(({ operators }) => operators);
   return mixer && mlp && JSON.stringify(found) === JSON.stringify(pairOf(mixer, mlp))

@@ -1,21 +1,25 @@
 // Llama (Touvron et al. 2023, arXiv 2302.13971; grouped queries since 2307.09288): attention and SwiGLU at every depth.
-// SmolLM2, Llama 2 and 3, TinyLlama and others are this architecture.
+// SmolLM2, Llama 2 and 3, TinyLlama and others are this architecture; Mistral adds a window, Qwen 2 biases.
 import { z } from 'zod';
-import type { Model } from '../liquid/index.ts';
+import type { AttentionOptions, Model } from '../liquid/index.ts';
 import { attention, defineModel, layer, swiglu } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
-import { parseConfig, wholeNumber } from './config.ts';
+import type { Names, Spelling } from './checkpoint.ts';
+import { parseConfig } from './config.ts';
+import { headsOf, off, positive, rotaryKeys, rotaryOf, size, sizeKeys, windowOf } from './decoder.ts';
 
 /** transformers' names, in camelCase. */
 export interface LlamaConfig {
-  readonly vocabSize: number;
-  readonly hiddenSize: number;
-  readonly intermediateSize: number;
-  readonly numHiddenLayers: number;
   readonly numAttentionHeads: number;
   readonly numKeyValueHeads: number;
   readonly headDim: number;
   readonly ropeTheta: number;
+  /** What attention takes besides. */
+  readonly attention: Pick<AttentionOptions, 'bias' | 'outBias' | 'window' | 'rotaryFactor' | 'rotaryScaling'>;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly numHiddenLayers: number;
   readonly rmsNormEps: number;
   readonly initializerRange: number;
   readonly maxPositionEmbeddings: number;
@@ -28,6 +32,7 @@ export interface LlamaConfig {
 export function llama(config: LlamaConfig): Model {
   const block = layer(
     attention({
+      ...config.attention,
       heads: config.numAttentionHeads,
       keyValueHeads: config.numKeyValueHeads,
       headDim: config.headDim,
@@ -48,69 +53,100 @@ export function llama(config: LlamaConfig): Model {
   });
 }
 
-const names: readonly (readonly [ours: RegExp, theirs: string])[] = [
-  [/^model\.embedding_norm\./, 'model.norm.'],
-  [/\.operator_norm\./, '.input_layernorm.'],
-  [/\.ffn_norm\./, '.post_attention_layernorm.'],
-  [/\.self_attn\.out_proj\./, '.self_attn.o_proj.'],
-  [/\.feed_forward\.w1\./, '.mlp.gate_proj.'],
-  [/\.feed_forward\.w2\./, '.mlp.down_proj.'],
-  [/\.feed_forward\.w3\./, '.mlp.up_proj.'],
+/** What checkpoints of Llama's relatives call norms and attention. */
+export const blockNames: Names = [
+  ['model.embedding_norm.', 'model.norm.'],
+  ['.operator_norm.', '.input_layernorm.'],
+  ['.ffn_norm.', '.post_attention_layernorm.'],
+  ['.self_attn.out_proj.', '.self_attn.o_proj.'],
 ];
 
-/** What a Llama checkpoint calls a parameter. */
-export function llamaName(parameter: string): string {
-  return names.reduce((name, [ours, theirs]) => name.replace(ours, theirs), parameter);
-}
+/** And a SwiGLU's matrices. */
+export const mlpNames: Names = [
+  ['.feed_forward.', '.mlp.'],
+  ['.w1.', '.gate_proj.'],
+  ['.w2.', '.down_proj.'],
+  ['.w3.', '.up_proj.'],
+];
 
-// Bounds are far above any model that exists: a hostile file must not decide how much memory is asked for.
-const size = wholeNumber(1, 2 ** 18);
-const positive = z.number().positive().max(1e12);
-const off = z.literal(false).nullish();
+export const llamaSpelling: Spelling = { names: [[...blockNames, ...mlpNames]] };
 
-/** As transformers' LlamaConfig reads it. Other keys are not read, but for those that would change what is computed. */
-const schema = z.looseObject({
-  vocab_size: wholeNumber(1, 2 ** 24).default(32_000),
-  hidden_size: size.default(4096),
-  intermediate_size: size.default(11_008),
-  num_hidden_layers: wholeNumber(1, 1024).default(32),
-  num_attention_heads: size.default(32),
-  num_key_value_heads: size.nullish(),
-  head_dim: size.nullish(),
-  hidden_act: z.literal('silu').default('silu'),
-  attention_bias: off,
-  mlp_bias: off,
-  rope_theta: positive.nullish(),
-  rope_parameters: z.object({ rope_theta: positive.optional(), rope_type: z.literal('default').optional() }).nullish(),
-  rope_scaling: z.null().optional(),
-  rms_norm_eps: positive.default(1e-6),
-  initializer_range: positive.default(0.02),
-  max_position_embeddings: wholeNumber(1, 2 ** 30).default(2048),
-  tie_word_embeddings: z.boolean().default(false),
-});
+const defaults = {
+  llama: {
+    vocabSize: 32_000,
+    hiddenSize: 4096,
+    intermediateSize: 11_008,
+    layers: 32,
+    heads: 32,
+    keyValueHeads: null,
+    positions: 2048,
+  },
+  mistral: {
+    vocabSize: 32_000,
+    hiddenSize: 4096,
+    intermediateSize: 14_336,
+    layers: 32,
+    heads: 32,
+    keyValueHeads: 8,
+    positions: 131_072,
+  },
+  qwen2: {
+    vocabSize: 151_936,
+    hiddenSize: 4096,
+    intermediateSize: 22_016,
+    layers: 32,
+    heads: 32,
+    keyValueHeads: 32,
+    positions: 32_768,
+  },
+};
+type Kind = keyof typeof defaults;
 
-/** Reads a config.json. Errors: `bad-config`, naming the key: scaled rotary positions and biases are not known here. */
-export function llamaFromHuggingFace(json: unknown): LlamaConfig {
-  const config = parseConfig(schema, json);
-  const { hidden_size: hiddenSize, num_attention_heads: numAttentionHeads } = config;
-  const numKeyValueHeads = config.num_key_value_heads ?? numAttentionHeads;
-  const headDim = config.head_dim ?? hiddenSize / numAttentionHeads;
-  const wrong = !Number.isInteger(headDim) || headDim % 2 !== 0 ? 'head_dim' : undefined;
-  const key = numAttentionHeads % numKeyValueHeads === 0 ? wrong : 'num_key_value_heads';
-  if (key)
-    throw new LfmError(
-      'bad-config',
-      `config.json: ${key} does not fit a hidden_size of ${hiddenSize}, ${numAttentionHeads} heads and ${numKeyValueHeads} key/value heads.`,
-    );
+/** As transformers' classes read them. Other keys are not read, but for those that would change what is computed. */
+const schemaOf = (kind: Kind) =>
+  z.looseObject({
+    ...sizeKeys(defaults[kind]),
+    ...rotaryKeys,
+    hidden_act: z.literal('silu').default('silu'),
+    attention_bias: z.boolean().nullish(),
+    mlp_bias: off,
+    rms_norm_eps: positive.default(1e-6),
+    sliding_window: kind === 'mistral' ? size.nullable().default(4096) : size.nullish(),
+    use_sliding_window: off,
+    layer_types: z.array(z.literal('full_attention')).max(1024).nullish(),
+  });
+
+const biases: Readonly<Record<Kind, (asked: boolean) => Pick<AttentionOptions, 'bias' | 'outBias'>>> = {
+  llama: (asked) => (asked ? { bias: true, outBias: true } : {}),
+  mistral: (asked) => {
+    if (asked) throw new LfmError('bad-config', 'config.json: attention_bias: expected none of Mistral; found true.');
+    return {};
+  },
+  qwen2: () => ({ bias: true }),
+};
+
+/**
+ * Reads a config.json of llama, mistral or qwen2. Errors: `bad-config`, naming the key: positions that are scaled by kinds not
+ * known here, biases of the MLP, windows at some depths.
+ */
+export function llamaFromHuggingFace(json: unknown, kind: Kind = 'llama'): LlamaConfig {
+  const config = parseConfig(schemaOf(kind), json);
+  const { heads, keyValueHeads, headDim } = headsOf(config);
+  const { theta, ...rotary } = rotaryOf(config);
   return {
+    numAttentionHeads: heads,
+    numKeyValueHeads: keyValueHeads,
+    headDim,
+    ropeTheta: theta,
+    attention: {
+      ...rotary,
+      ...biases[kind](config.attention_bias === true),
+      ...(kind === 'mistral' && windowOf(config)),
+    },
     vocabSize: config.vocab_size,
-    hiddenSize,
+    hiddenSize: config.hidden_size,
     intermediateSize: config.intermediate_size,
     numHiddenLayers: config.num_hidden_layers,
-    numAttentionHeads,
-    numKeyValueHeads,
-    headDim,
-    ropeTheta: config.rope_parameters?.rope_theta ?? config.rope_theta ?? 10_000,
     rmsNormEps: config.rms_norm_eps,
     initializerRange: config.initializer_range,
     maxPositionEmbeddings: config.max_position_embeddings,

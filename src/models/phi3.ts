@@ -1,28 +1,69 @@
-// Phi-3 (arXiv 2404.14219): Llama's layers, with as many heads of keys and values as of queries in the mini.
+// Phi-3 (arXiv 2404.14219): Llama's layers, with positions stretched by LongRoPE where inputs are long.
+import { z } from 'zod';
 import type { Model } from '../liquid/index.ts';
-import { attention, defineModel, layer, swiglu } from '../liquid/index.ts';
+import type { Spelling } from './checkpoint.ts';
+import { parseConfig } from './config.ts';
+import { headsOf, off, positive, rotaryKeys, rotaryOf, size, sizeKeys, windowOf } from './decoder.ts';
 import type { Catalogue } from './entry.ts';
+import { blockNames, llama, mlpNames } from './llama.ts';
 
-/**
- * Checkpoints keep q, k, v and gate, up in one matrix each, which changes no size. The stretched rotary wavelengths of long
- * inputs are left out: no cost depends on them.
- */
-function phi35Mini(): Model {
-  const block = layer(attention({ heads: 32, qkNorm: false }), swiglu({ intermediateSize: 8192 }));
-  return defineModel({
+const schema = z.looseObject({
+  ...sizeKeys({
     vocabSize: 32_064,
     hiddenSize: 3072,
-    layers: Array.from({ length: 32 }, () => block),
-    tieEmbeddings: false,
-    contextLength: 131_072,
+    intermediateSize: 8192,
+    layers: 32,
+    heads: 32,
+    keyValueHeads: null,
+    positions: 4096,
+  }),
+  ...rotaryKeys,
+  // transformers' class has this default, and it decides over the dictionary.
+  original_max_position_embeddings: size.default(4096),
+  hidden_act: z.literal('silu').default('silu'),
+  attention_bias: off,
+  mlp_bias: off,
+  lm_head_bias: off,
+  rms_norm_eps: positive.default(1e-5),
+  sliding_window: size.nullish(),
+});
+
+/** The model of a config.json of `model_type` phi3. Errors: `bad-config`, naming the key. */
+export function phi3(json: unknown): Model {
+  const config = parseConfig(schema, json);
+  const { heads, keyValueHeads, headDim } = headsOf(config);
+  const { theta, ...rotary } = rotaryOf(config);
+  return llama({
+    numAttentionHeads: heads,
+    numKeyValueHeads: keyValueHeads,
+    headDim,
+    ropeTheta: theta,
+    attention: { ...rotary, ...windowOf(config) },
+    vocabSize: config.vocab_size,
+    hiddenSize: config.hidden_size,
+    intermediateSize: config.intermediate_size,
+    numHiddenLayers: config.num_hidden_layers,
+    rmsNormEps: config.rms_norm_eps,
+    initializerRange: config.initializer_range,
+    maxPositionEmbeddings: config.max_position_embeddings,
+    tieWordEmbeddings: config.tie_word_embeddings,
+    json: config,
   });
 }
+
+export const phi3Spelling: Spelling = {
+  names: [[...blockNames, ...mlpNames]],
+  fused: [
+    ['qkv_proj', ['q_proj', 'k_proj', 'v_proj']],
+    ['gate_up_proj', ['w1', 'w3']],
+  ],
+};
 
 export const phi3Models: Catalogue = {
   'phi-3.5-mini': {
     family: 'phi3',
     title: 'Phi-3.5-mini',
-    source: 'the published config.json',
-    model: phi35Mini,
+    source: 'the published config.json; the factors of LongRoPE, which no cost depends on, are left out',
+    model: () => phi3({ model_type: 'phi3', max_position_embeddings: 131_072 }),
   },
 };

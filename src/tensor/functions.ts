@@ -6,6 +6,7 @@ import type { Direction } from './primitives/elementwise.ts';
 import type { GatherAttributes, ScatterAttributes } from './primitives/indexing.ts';
 import type { Reducer } from './primitives/reduction.ts';
 import type { ArrayType } from './program.ts';
+import { QuantizedTensor } from './quantized.ts';
 import type { Dim, Shape } from './shape.ts';
 import { addDims, divideDims, sameShape, sizeOf } from './shape.ts';
 import type { Tensor } from './tracer.ts';
@@ -59,7 +60,9 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 }
 
 export function reshape(x: Tensor, shape: Shape): Tensor {
-  return sameShape(x.shape, shape) ? x : emitOne('reshape', [x], { shape });
+  if (sameShape(x.shape, shape)) return x;
+  const packed = x instanceof QuantizedTensor ? x.reshaped(shape) : undefined;
+  return packed ?? emitOne('reshape', [x], { shape });
 }
 
 export function transpose(x: Tensor, permutation: readonly number[]): Tensor {
@@ -234,8 +237,9 @@ export function dotGeneral(lhs: Tensor, rhs: Tensor, attributes: DotAttributes):
   return emitOne('dot_general', [lhs, rhs], attributes);
 }
 
-/** y = x wᵀ: x [..., in], w [out..., in] as checkpoints store it; y [..., out...]. */
+/** y = x wᵀ: x [..., in], w [out..., in] as checkpoints store it, perhaps packed; y [..., out...]. */
 export function linear(x: Tensor, w: Tensor): Tensor {
+  if (w instanceof QuantizedTensor) return w.times(x);
   return dotGeneral(x, w, {
     lhsBatching: [],
     rhsBatching: [],
@@ -267,9 +271,10 @@ export function scatterInto(operand: Tensor, indices: Tensor, updates: Tensor, a
   return emitOne('scatter', [operand, indices, updates], attributes);
 }
 
-/** Rows of a table [rows, ...] by int32 indices of any shape. */
+/** Rows of a table [rows, ...], perhaps packed, by int32 indices of any shape. */
 export function embed(indices: Tensor, table: Tensor): Tensor {
-  return gatherFrom(table, indices, { axis: 0, batchDims: 0 });
+  const pick = (from: Tensor) => gatherFrom(from, indices, { axis: 0, batchDims: 0 });
+  return table instanceof QuantizedTensor && table.rank === 2 ? table.rows(pick) : pick(table);
 }
 
 export function dynamicSlice(x: Tensor, starts: readonly Tensor[], sizes: Shape): Tensor {

@@ -17,6 +17,7 @@ const CHAR_BYTES: ReadonlyMap<string, string> = new Map(
 );
 
 const encoder = new TextEncoder();
+const utf8Decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 function makeByteChars(): string[] {
   const isPrintable = (byte: number) => (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
@@ -34,6 +35,11 @@ export function toByteString(bytes: Uint8Array, start = 0, end = bytes.length): 
 /** The byte string of a text's UTF-8 form. */
 export function utf8ByteString(text: string): string {
   return toByteString(encoder.encode(text));
+}
+
+/** The text whose UTF-8 form a byte string is. */
+export function fromUtf8(byteString: string): string {
+  return utf8Decoder.decode(Uint8Array.from(byteString, (byte) => byte.charCodeAt(0)));
 }
 
 /** A byte string written in the GPT-2 alphabet, as `tokenizer.json` spells tokens. */

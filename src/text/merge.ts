@@ -2,9 +2,9 @@
 
 import { PairTable } from './pair-table.ts';
 
-/** Above this many bytes the quadratic scan loses to the heap. */
+/** Above this many units the quadratic scan loses to the heap. */
 const SCAN_LIMIT = 48;
-/** For words up to this many bytes the linked list is made once and kept. */
+/** For words up to this many units the linked list is made once and kept. */
 const KEPT_LENGTH = 1 << 12;
 const NO_RANK = 0x7fffffff;
 
@@ -30,7 +30,7 @@ export class IdList {
 
 /** The merge rules of a vocabulary. */
 export class Merger {
-  readonly #byteIds: Int32Array;
+  readonly #unitIds: Int32Array;
   readonly #ranks: PairTable;
   readonly #results: Int32Array;
   readonly #ids = new Int32Array(SCAN_LIMIT);
@@ -38,13 +38,13 @@ export class Merger {
   #links: Links | undefined;
 
   /**
-   * @param byteIds the token id of each of the 256 bytes
+   * @param unitIds the token id of each unit that words are made of: of the 256 bytes, or of characters by number
    * @param merges (left id, right id, resulting id) of each rule, the first rule first. Of two rules for one pair the
    *   later counts, as in the `tokenizers` library.
    */
-  constructor(byteIds: Int32Array, merges: Int32Array) {
+  constructor(unitIds: Int32Array, merges: Int32Array) {
     const count = merges.length / 3;
-    this.#byteIds = byteIds;
+    this.#unitIds = unitIds;
     this.#ranks = new PairTable(count);
     this.#results = new Int32Array(count);
     for (let rank = 0; rank < count; rank++) {
@@ -53,8 +53,8 @@ export class Merger {
     }
   }
 
-  /** Appends the tokens of a word given as its bytes. */
-  merge(word: Uint8Array, out: IdList): void {
+  /** Appends the tokens of a word given as its units. */
+  merge(word: Uint8Array | Int32Array, out: IdList): void {
     if (word.length <= SCAN_LIMIT) this.#mergeShort(word, out);
     else this.#mergeLong(word, out);
   }
@@ -64,11 +64,11 @@ export class Merger {
     return rank < 0 ? NO_RANK : rank;
   }
 
-  #mergeShort(word: Uint8Array, out: IdList): void {
+  #mergeShort(word: Uint8Array | Int32Array, out: IdList): void {
     const ids = this.#ids;
     const ranks = this.#pairRanks;
     let length = word.length;
-    for (let i = 0; i < length; i++) ids[i] = this.#byteIds[word[i] ?? 0] ?? 0;
+    for (let i = 0; i < length; i++) ids[i] = this.#unitIds[word[i] ?? 0] ?? 0;
     for (let i = 0; i + 1 < length; i++) ranks[i] = this.#rankOf(ids[i] ?? 0, ids[i + 1] ?? 0);
     while (length > 1) {
       let best = NO_RANK;
@@ -93,7 +93,7 @@ export class Merger {
     for (let i = 0; i < length; i++) out.push(ids[i] ?? 0);
   }
 
-  #mergeLong(word: Uint8Array, out: IdList): void {
+  #mergeLong(word: Uint8Array | Int32Array, out: IdList): void {
     const length = word.length;
     const links = length <= KEPT_LENGTH ? (this.#links ??= new Links(KEPT_LENGTH)) : new Links(length);
     const { ids, next, previous, ranks, heap } = links;
@@ -104,7 +104,7 @@ export class Merger {
       if (rank !== NO_RANK) heap.push(rank, at);
     };
     for (let i = 0; i < length; i++) {
-      ids[i] = this.#byteIds[word[i] ?? 0] ?? 0;
+      ids[i] = this.#unitIds[word[i] ?? 0] ?? 0;
       next[i] = i + 1;
       previous[i] = i - 1;
     }
@@ -126,7 +126,7 @@ export class Merger {
   }
 }
 
-/** The tokens of a long word as a linked list, by the position of their first byte. */
+/** The tokens of a long word as a linked list, by the position of their first unit. */
 class Links {
   readonly ids: Int32Array;
   readonly next: Int32Array;

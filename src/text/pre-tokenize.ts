@@ -10,13 +10,18 @@ export type SplitBehavior = 'Isolated' | 'Removed' | 'MergedWithPrevious' | 'Mer
 export type PreTokenizerStep =
   | { type: 'split'; pattern: string; literal: boolean; behavior: SplitBehavior; invert: boolean }
   | { type: 'digits'; individual: boolean }
-  | { type: 'bytes'; addPrefixSpace: boolean; useRegex: boolean };
+  | { type: 'bytes'; addPrefixSpace: boolean; useRegex: boolean }
+  | { type: 'metaspace'; mark: string; prepends: PrependScheme; splits: boolean };
+
+/** Whether a mark is put before every stretch of text, before the first one where the text begins with it, or never. */
+export type PrependScheme = 'always' | 'first' | 'never';
 
 type Visit = (word: string) => void;
+type Stage = (text: string, visit: Visit, isFirst: boolean) => void;
 
 export interface PreTokenizer {
-  /** Calls `visit` with every word of a well-formed, non-empty text, in order. */
-  split(text: string, visit: Visit): void;
+  /** Calls `visit` with every word of a well-formed, non-empty stretch of text, in order. `isFirst`: the text begins here. */
+  split(text: string, visit: Visit, isFirst: boolean): void;
   /** Whether UTF-8 may be cut before a byte without changing any word; absent when that cannot be told. */
   isWordBoundary?: (bytes: Uint8Array, at: number) => boolean;
 }
@@ -32,10 +37,10 @@ const GPT2_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\
 /** Makes a pre-tokenizer of its steps. Errors: `pattern-unsupported` (see `compilePattern`). */
 export function compilePreTokenizer(steps: readonly PreTokenizerStep[]): PreTokenizer {
   const stages = steps.map(compileStep);
-  const split = (text: string, visit: Visit) => {
+  const split = (text: string, visit: Visit, isFirst: boolean) => {
     const run = (piece: string, stage: number): void => {
       const next = stages[stage];
-      if (next) next(piece, stage === stages.length - 1 ? visit : (part) => run(part, stage + 1));
+      if (next) next(piece, stage === stages.length - 1 ? visit : (part) => run(part, stage + 1), isFirst);
       else visit(piece);
     };
     run(text, 0);
@@ -50,19 +55,32 @@ function isScanned(step: PreTokenizerStep): boolean {
   return step.pattern === LFM2_PATTERN && step.behavior === 'Isolated';
 }
 
-function compileStep(step: PreTokenizerStep): (text: string, visit: Visit) => void {
+function compileStep(step: PreTokenizerStep): Stage {
   if (isScanned(step)) return scanWords;
   if (step.type === 'digits') return splitBy(/\p{N}/gu, step.individual ? 'Isolated' : 'Contiguous', false);
   if (step.type === 'split') {
     const pattern = step.literal ? compileLiteral(step.pattern) : compilePattern(step.pattern);
     return splitBy(pattern, step.behavior, step.invert);
   }
+  if (step.type === 'metaspace') return markSpaces(step);
   const { addPrefixSpace, useRegex } = step;
   const words = useRegex ? splitBy(compilePattern(GPT2_PATTERN), 'Isolated', false) : undefined;
   return (text, visit) => {
     const prefixed = addPrefixSpace && !text.startsWith(' ') ? ` ${text}` : text;
     if (words) words(prefixed, visit);
     else visit(prefixed);
+  };
+}
+
+/** SentencePiece's way: spaces become marks, with which words begin. */
+function markSpaces({ mark, prepends, splits }: PreTokenizerStep & { type: 'metaspace' }): Stage {
+  const words = splits ? splitBy(compileLiteral(mark), 'MergedWithNext', false) : undefined;
+  return (text, visit, isFirst) => {
+    const marked = text.replaceAll(' ', mark);
+    const isLed = prepends !== 'never' && (prepends === 'always' || isFirst) && !marked.startsWith(mark);
+    const led = isLed ? mark + marked : marked;
+    if (words) words(led, visit);
+    else visit(led);
   };
 }
 

@@ -12,6 +12,21 @@ const CHARS = [
   ...'🌊🙂👩🏽🇩𐌰𝒜𝟏𠀀\u{e0001}\u{f0000}\u{10ffff}',
 ];
 
+/** Every code point that is no surrogate, in rows of 64. */
+export function* codePointRows(): Generator<string> {
+  let row = '';
+  let count = 0;
+  for (let point = 1; point < 0x110000; point++) {
+    if (point >= 0xd800 && point < 0xe000) continue;
+    row += String.fromCodePoint(point);
+    if (++count % 64 === 0) {
+      yield row;
+      row = '';
+    }
+  }
+  if (row !== '') yield row;
+}
+
 /** A well-formed text of up to `most` characters, in which characters tend to repeat and to keep company. */
 export function randomText(seed: number, most: number): string {
   const random = new Random(seed);

@@ -9,6 +9,7 @@ import { hasRealModel, hasTexts, REAL_MODEL, TEXTS, without } from '../../test/r
 import type { GgufValue } from '../files/gguf.ts';
 import { openGguf } from '../files/gguf.node.ts';
 import { BYTE_CHARS } from './bytes.ts';
+import { codePointRows } from './random-text.ts';
 import { tokenizerConfigFromGguf, tokenizerJsonFromGguf } from './tokenizer-gguf.ts';
 import { readTokenizerJson } from './tokenizer-json.ts';
 import type { Tokenizer } from './tokenizer.ts';
@@ -23,21 +24,6 @@ function linesOf(language: string): string[] {
     .split('\n')
     .filter((line) => line !== '')
     .slice(0, 1250);
-}
-
-/** Every code point that is no surrogate, in rows of 64. */
-function* planes(): Generator<string> {
-  let row = '';
-  let count = 0;
-  for (let point = 1; point < 0x110000; point++) {
-    if (point >= 0xd800 && point < 0xe000) continue;
-    row += String.fromCodePoint(point);
-    if (++count % 64 === 0) {
-      yield row;
-      row = '';
-    }
-  }
-  if (row !== '') yield row;
 }
 
 const family = ['\u{1f468}', '\u{1f469}', '\u{1f467}', '\u{1f466}'].join('\u200d');
@@ -79,7 +65,7 @@ describe.skipIf(!hasRealModel)(`the real GGUF's tokenizer${hasRealModel ? '' : w
   );
 
   it.each([
-    ['every code point', planes],
+    ['every code point', codePointRows],
     ['long runs', () => runs],
     ['mixed cases', () => mixed],
   ])('gives the tokens of the published tokenizer for %s', (name, lines) => {
@@ -134,6 +120,32 @@ describe('tokenizerJsonFromGguf', () => {
     ['default', 'a 123', 5],
   ])('knows the splits of %s', (pre, text, count) => {
     expect(read({ 'tokenizer.ggml.pre': pre, 'tokenizer.ggml.add_bos_token': false }).encode(text)).toHaveLength(count);
+  });
+
+  it('composes characters for qwen2, as its models do', () => {
+    const tokenizer = read({ 'tokenizer.ggml.pre': 'qwen2' });
+    expect(tokenizer.encode('e\u0301')).toEqual(tokenizer.encode('\u00e9'));
+    expect(read({}).encode('e\u0301')).not.toEqual(read({}).encode('\u00e9'));
+  });
+
+  it('of scores puts no space before a text where the file says so', () => {
+    const tokens = [
+      ...Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),
+      '\u2581',
+      'a',
+      '\u2581a',
+    ];
+    const changes = {
+      'tokenizer.ggml.model': 'llama',
+      'tokenizer.ggml.tokens': tokens,
+      'tokenizer.ggml.token_type': Int32Array.from(tokens, (_, id) => (id < 256 ? 6 : 1)),
+      'tokenizer.ggml.scores': new Float32Array(tokens.length),
+      'tokenizer.ggml.add_bos_token': false,
+    };
+    expect([...read(changes).encode('a a')]).toEqual([258, 258]);
+    const plain = read({ ...changes, 'tokenizer.ggml.add_space_prefix': false });
+    expect([[...plain.encode('a a')], plain.decode(plain.encode(' a'))]).toEqual([[257, 258], ' a']);
+    expect(() => read({ ...changes, 'tokenizer.ggml.scores': new Float32Array(1) })).toThrow('tokenizer.ggml.scores');
   });
 
   it.each([

@@ -5,6 +5,9 @@ import type { JsonObject } from '../files/json.ts';
 import type { GgufValue } from '../files/gguf.ts';
 import { LfmError } from '../tensor/error.ts';
 import { LFM2_PATTERN } from './scan.ts';
+import { parseNormalizer, parsePreTokenizer } from './tokenizer-json-parts.ts';
+import type { TokenizerDefinition } from './tokenizer.ts';
+import { SPM_MARK, spmMerges } from './spm.ts';
 
 type Metadata = ReadonlyMap<string, GgufValue>;
 
@@ -16,7 +19,12 @@ const split = (pattern: string) => ({
   behavior: 'Isolated',
   invert: false,
 });
-const bytes = (useRegex: boolean) => ({ type: 'ByteLevel', add_prefix_space: false, use_regex: useRegex });
+const bytes = (useRegex: boolean) => ({
+  type: 'ByteLevel',
+  add_prefix_space: false,
+  trim_offsets: true,
+  use_regex: useRegex,
+});
 const steps = (...pretokenizers: JsonObject[]): JsonObject => ({ type: 'Sequence', pretokenizers });
 
 const GPT2 = steps(bytes(true));
@@ -33,7 +41,8 @@ const UNNAMED = steps(
 );
 
 interface Kind {
-  readonly preTokenizer: JsonObject;
+  readonly preTokenizer: JsonObject | null;
+  readonly normalizer?: JsonObject;
   /** Whether a word that is a token is taken whole. */
   readonly ignoreMerges?: boolean;
   /** Where the file does not say. */
@@ -48,17 +57,40 @@ const kinds: ReadonlyMap<GgufValue | undefined, Kind> = new Map<GgufValue | unde
   ...named(['smollm', 'starcoder', 'refact', 'command-r', 'codeshell', 'exaone'], { preTokenizer: SINGLE_DIGITS }),
   ...named(['llama3', 'llama-v3', 'llama-bpe', 'falcon3', 'pixtral', 'lfm2'], llama3),
   ...named(['dbrx', 'smaug-bpe'], { preTokenizer: LLAMA3 }),
-  ...named(['qwen2', 'stablelm2', 'deepseek-r1-qwen'], { preTokenizer: QWEN2 }),
+  ...named(['qwen2', 'stablelm2', 'deepseek-r1-qwen'], { preTokenizer: QWEN2, normalizer: { type: 'NFC' } }),
 ]);
+
+const spm: Kind = { preTokenizer: null, addBos: true };
 
 function named(names: readonly string[], kind: Kind): [string, Kind][] {
   return names.map((name) => [name, kind]);
 }
 
+/**
+ * The name that GGUF has for such splits; among several, one that takes words whole as told, and the architecture's own.
+ * undefined: none has them.
+ */
+export function preTokenizerName(
+  { preTokenizer, normalizer = [], ignoreMerges }: TokenizerDefinition,
+  architecture?: string,
+): string | undefined {
+  const wanted = JSON.stringify([normalizer, preTokenizer, ignoreMerges]);
+  const names = [...kinds].flatMap(([name, kind]) => {
+    const of = [
+      parseNormalizer(kind.normalizer),
+      parsePreTokenizer(kind.preTokenizer, true),
+      kind.ignoreMerges ?? false,
+    ];
+    return typeof name === 'string' && JSON.stringify(of) === wanted ? name : [];
+  });
+  return names.find((name) => name === architecture) ?? names[0];
+}
+
 /** Kinds of token (llama.cpp, llama_token_type). */
-const CONTROL = 3;
-const USER_DEFINED = 4;
-const UNUSED = 5;
+export const NORMAL = 1;
+export const CONTROL = 3;
+export const USER_DEFINED = 4;
+export const UNUSED = 5;
 
 /**
  * A tokenizer.json of the same tokens, merges and splits; undefined when the file has no tokenizer.
@@ -67,9 +99,11 @@ const UNUSED = 5;
 export function tokenizerJsonFromGguf(metadata: Metadata): JsonObject | undefined {
   const model = metadata.get('tokenizer.ggml.model');
   if (model === undefined) return undefined;
-  if (model !== 'gpt2') throw unsupported('tokenizer.ggml.model', model, 'gpt2 (byte-level BPE)');
+  if (model !== 'gpt2' && model !== 'llama')
+    throw unsupported('tokenizer.ggml.model', model, 'gpt2 (byte-level BPE) and llama (SentencePiece BPE)');
+  const isSpm = model === 'llama';
   const pre = metadata.get('tokenizer.ggml.pre');
-  const kind = kinds.get(pre);
+  const kind = isSpm ? spm : kinds.get(pre);
   if (!kind)
     throw unsupported('tokenizer.ggml.pre', pre, [...kinds.keys()].filter((name) => name !== undefined).join(', '));
   const tokens = strings(metadata, 'tokenizer.ggml.tokens');
@@ -82,31 +116,37 @@ export function tokenizerJsonFromGguf(metadata: Metadata): JsonObject | undefine
     if (ids.has(content)) throw invalid(`tokenizer.ggml.tokens[${id}]`, 'a token of its own', content);
     ids.set(content, id);
     if (type === CONTROL || type === USER_DEFINED)
-      addedTokens.push({ id, content, special: type === CONTROL, normalized: false });
+      addedTokens.push({ id, content, ...plainToken, special: type === CONTROL });
   }
   const spell = (key: string): string[] => {
     const id = tokenId(metadata, key, tokens.length);
     if (id === undefined) throw invalid(key, 'given, since it is put with every text', id);
     return [tokens[id] ?? ''];
   };
+  const leads = flag(metadata, 'tokenizer.ggml.add_space_prefix', true);
   const before = flag(metadata, 'tokenizer.ggml.add_bos_token', kind.addBos ?? false);
   const after = flag(metadata, 'tokenizer.ggml.add_eos_token', false);
   return {
     version: '1.0',
+    truncation: null,
+    padding: null,
     added_tokens: addedTokens,
-    normalizer: null,
+    normalizer: isSpm ? spmNormalizer(leads) : kind.normalizer,
     pre_tokenizer: kind.preTokenizer,
     post_processor: template(
       before ? spell('tokenizer.ggml.bos_token_id') : [],
       after ? spell('tokenizer.ggml.eos_token_id') : [],
       ids,
     ),
-    decoder: bytes(true),
+    decoder: isSpm ? spmDecoder(leads) : bytes(true),
     model: {
       type: 'BPE',
+      byte_fallback: isSpm,
       ignore_merges: kind.ignoreMerges ?? false,
       vocab: Object.fromEntries(ids),
-      merges: strings(metadata, 'tokenizer.ggml.merges'),
+      merges: isSpm
+        ? spmMerges(ids, (id) => types[id] === NORMAL, scoresOf(metadata, tokens.length))
+        : strings(metadata, 'tokenizer.ggml.merges'),
     },
   };
 }
@@ -118,7 +158,18 @@ export function tokenizerConfigFromGguf(metadata: Metadata): JsonObject {
     throw invalid('tokenizer.chat_template', 'a text', chatTemplate);
   const tokens = metadata.has('tokenizer.ggml.tokens') ? strings(metadata, 'tokenizer.ggml.tokens') : [];
   const token = (name: string) => tokens[tokenId(metadata, `tokenizer.ggml.${name}_token_id`, tokens.length) ?? -1];
-  return { bos_token: token('bos'), eos_token: token('eos'), chat_template: chatTemplate };
+  return {
+    bos_token: token('bos'),
+    eos_token: token('eos'),
+    pad_token: token('padding'),
+    chat_template: chatTemplate,
+  };
+}
+
+/** What config.json says of single tokens. Errors: `tokenizer-invalid`. */
+export function tokenIdsFromGguf(metadata: Metadata): JsonObject {
+  const id = (name: string) => tokenId(metadata, `tokenizer.ggml.${name}_token_id`, Infinity) ?? null;
+  return { bos_token_id: id('bos'), eos_token_id: id('eos'), pad_token_id: id('padding') };
 }
 
 /** The ids that end a text: of a sentence, and of a turn where the file tells it apart. Errors: `tokenizer-invalid`. */
@@ -127,12 +178,33 @@ export function endIdsFromGguf(metadata: Metadata): number[] {
   return [...new Set(ids.filter((id) => id !== undefined))];
 }
 
+/** What the `tokenizers` library wants said of every added token. */
+const plainToken = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+/** Spaces as marks, and one before each stretch of text where the file says so. */
+function spmNormalizer(leads: boolean): JsonObject {
+  const replace = { type: 'Replace', pattern: { String: ' ' }, content: SPM_MARK };
+  return { type: 'Sequence', normalizers: leads ? [{ type: 'Prepend', prepend: SPM_MARK }, replace] : [replace] };
+}
+
+function spmDecoder(leads: boolean): JsonObject {
+  const steps = [
+    { type: 'Replace', pattern: { String: SPM_MARK }, content: ' ' },
+    { type: 'ByteFallback' },
+    { type: 'Fuse' },
+  ];
+  const strip = { type: 'Strip', content: ' ', start: 1, stop: 0 };
+  return { type: 'Sequence', decoders: leads ? [...steps, strip] : steps };
+}
+
 function template(before: readonly string[], after: readonly string[], ids: ReadonlyMap<string, number>): JsonObject {
-  const special = (content: string) => ({ SpecialToken: { id: content, type_id: 0 } });
+  const around = (sequence: string, type: number) => {
+    const special = (content: string) => ({ SpecialToken: { id: content, type_id: type } });
+    return [...before.map(special), { Sequence: { id: sequence, type_id: type } }, ...after.map(special)];
+  };
   return {
     type: 'TemplateProcessing',
-    single: [...before.map(special), { Sequence: { id: 'A', type_id: 0 } }, ...after.map(special)],
-    pair: [],
+    single: around('A', 0),
+    pair: [...around('A', 0), ...around('B', 1)],
     special_tokens: Object.fromEntries(
       [...new Set([...before, ...after])].map((content) => [
         content,
@@ -152,6 +224,12 @@ function typesOf(metadata: Metadata, count: number): ArrayLike<number> {
   const types = metadata.get('tokenizer.ggml.token_type') ?? new Int32Array(count);
   if ((types instanceof Int32Array || types instanceof Uint32Array) && types.length === count) return types;
   throw invalid('tokenizer.ggml.token_type', `a list of ${count} numbers, one a token`, types);
+}
+
+function scoresOf(metadata: Metadata, count: number): ArrayLike<number> {
+  const scores = metadata.get('tokenizer.ggml.scores');
+  if (scores instanceof Float32Array && scores.length === count) return scores;
+  throw invalid('tokenizer.ggml.scores', `a list of ${count} numbers, one a token`, scores);
 }
 
 function tokenId(metadata: Metadata, key: string, count: number): number | undefined {

@@ -1,8 +1,9 @@
-// The pre-tokenizer and post-processor of a `tokenizer.json`.
+// The normalizer, pre-tokenizer, decoder and post-processor of a `tokenizer.json`.
 
 import type { JsonObject } from '../files/json.ts';
 import { asArray, asBoolean, asId, asObject, asString, field, invalid, unsupported } from './json-fields.ts';
-import type { PreTokenizerStep, SplitBehavior } from './pre-tokenize.ts';
+import type { NormalizerStep } from './normalize.ts';
+import type { PreTokenizerStep, PrependScheme, SplitBehavior } from './pre-tokenize.ts';
 
 const MAX_STEPS = 16;
 const MAX_PATTERN_LENGTH = 4096;
@@ -15,12 +16,63 @@ const BEHAVIORS: readonly SplitBehavior[] = [
   'Contiguous',
 ];
 
+const PREPENDS: readonly PrependScheme[] = ['always', 'first', 'never'];
+const FORMS = ['NFC', 'NFD', 'NFKC', 'NFKD'] as const;
+
+/** How many times as long a text may become by being normalised: a file must not fill memory. */
+const MOST_GROWTH = 64;
+
 /** Errors: `tokenizer-invalid`, `tokenizer-unsupported`. */
-export function parsePreTokenizer(value: unknown): PreTokenizerStep[] {
+export function parseNormalizer(value: unknown): NormalizerStep[] {
+  const steps = flatten(value, 'normalizer', 'normalizers').map((step): NormalizerStep => {
+    const type = field(step, 'type');
+    const form = FORMS.find((each) => each === type);
+    if (form) return { type: 'unicode', form };
+    const text = (name: string) => asString(field(step, name), `normalizer ${type}.${name}`, MAX_PATTERN_LENGTH);
+    if (type === 'Prepend') return { type: 'prepend', text: text('prepend') };
+    if (type === 'Replace')
+      return { type: 'replace', ...parsePattern(step, 'normalizer Replace'), content: text('content') };
+    throw unsupported('a normalizer', type, `Prepend, Replace, ${FORMS.join(', ')} and a Sequence of them`);
+  });
+  const growth = steps.reduce((product, step) => product * growthOf(step), 1);
+  if (growth > MOST_GROWTH) throw unsupported('normalizer', value, 'steps that do not make a text much longer');
+  return steps;
+}
+
+function growthOf(step: NormalizerStep): number {
+  if (step.type === 'unicode') return 4;
+  return 1 + (step.type === 'replace' ? step.content : step.text).length;
+}
+
+/** What decoding does: a byte-level vocabulary's way, or how SentencePiece's tokens become text. */
+export type DecoderKind = 'bytes' | { readonly spaceMark: string; readonly dropsLeadingSpace: boolean };
+
+/** Errors: `tokenizer-invalid`, `tokenizer-unsupported`. */
+export function parseDecoder(value: unknown): DecoderKind {
+  const steps = flatten(value, 'decoder', 'decoders');
+  const types = steps.map((step) => field(step, 'type')).join(', ');
+  if (types === 'ByteLevel') return 'bytes';
+  const [replace, , , strip] = steps;
+  if (!replace || !/^Replace, ByteFallback, Fuse(, Strip)?$/.test(types))
+    throw unsupported('decoder', value, 'ByteLevel, or a Sequence of Replace, ByteFallback, Fuse and perhaps Strip');
+  const { pattern, literal } = parsePattern(replace, 'decoder Replace');
+  const isSpace = literal && Array.from(pattern).length === 1 && field(replace, 'content') === ' ';
+  if (!isSpace) throw unsupported('decoder Replace', replace, 'one that puts a space for one character');
+  const isPlain = !strip || (field(strip, 'content') === ' ' && field(strip, 'stop') === 0);
+  const start = strip ? field(strip, 'start') : 0;
+  if (!isPlain || (start !== 0 && start !== 1))
+    throw unsupported('decoder Strip', strip, 'one that takes one space from the start');
+  return { spaceMark: pattern, dropsLeadingSpace: start === 1 };
+}
+
+/** `isOfBytes`: of a byte-level vocabulary. Errors: `tokenizer-invalid`, `tokenizer-unsupported`. */
+export function parsePreTokenizer(value: unknown, isOfBytes: boolean): PreTokenizerStep[] {
   const steps = flatten(value, 'pre_tokenizer', 'pretokenizers').map(parseStep);
-  if (steps.filter((step) => step.type === 'bytes').length !== 1 || steps.at(-1)?.type !== 'bytes') {
+  const count = (type: PreTokenizerStep['type']) => steps.filter((step) => step.type === type).length;
+  if (isOfBytes && (count('bytes') !== 1 || steps.at(-1)?.type !== 'bytes' || count('metaspace') > 0))
     throw unsupported('pre_tokenizer', value, 'a ByteLevel, or a Sequence that ends in one');
-  }
+  if (!isOfBytes && (count('bytes') > 0 || (count('metaspace') > 0 && steps.length > 1)))
+    throw unsupported('pre_tokenizer', value, 'null, a Metaspace, or Split and Digits, for a model with byte_fallback');
   return steps;
 }
 
@@ -41,19 +93,37 @@ function parseStep(step: JsonObject): PreTokenizerStep {
   if (type === 'ByteLevel')
     return { type: 'bytes', addPrefixSpace: flag('add_prefix_space'), useRegex: flag('use_regex', true) };
   if (type === 'Digits') return { type: 'digits', individual: flag('individual_digits', false) };
-  if (type !== 'Split') throw unsupported('a pre_tokenizer', type, 'Split, Digits, ByteLevel and a Sequence of them');
-  const pattern = asObject(field(step, 'pattern'), 'pre_tokenizer Split.pattern');
-  const kind = ['Regex', 'String'].find((each) => field(pattern, each) !== undefined);
-  if (kind === undefined) throw unsupported('pre_tokenizer Split.pattern', pattern, 'Regex and String');
+  if (type === 'Metaspace') return parseMetaspace(step, flag('split', true));
+  if (type !== 'Split')
+    throw unsupported('a pre_tokenizer', type, 'Split, Digits, ByteLevel, Metaspace and a Sequence of them');
   const behavior = BEHAVIORS.find((each) => each === field(step, 'behavior'));
   if (behavior === undefined)
     throw unsupported('pre_tokenizer Split.behavior', field(step, 'behavior'), BEHAVIORS.join(', '));
   return {
     type: 'split',
-    pattern: asString(field(pattern, kind), `pre_tokenizer Split.pattern.${kind}`, MAX_PATTERN_LENGTH),
-    literal: kind === 'String',
+    ...parsePattern(step, 'pre_tokenizer Split'),
     behavior,
     invert: flag('invert', false),
+  };
+}
+
+function parseMetaspace(step: JsonObject, splits: boolean): PreTokenizerStep {
+  const mark = asString(field(step, 'replacement'), 'pre_tokenizer Metaspace.replacement', 2);
+  // Older files say only whether a space is put before a text.
+  const older = field(step, 'add_prefix_space') === false ? 'never' : 'always';
+  const scheme = field(step, 'prepend_scheme') ?? older;
+  const prepends = PREPENDS.find((each) => each === scheme);
+  if (prepends === undefined) throw unsupported('pre_tokenizer Metaspace.prepend_scheme', scheme, PREPENDS.join(', '));
+  return { type: 'metaspace', mark, prepends, splits };
+}
+
+function parsePattern(step: JsonObject, where: string): { pattern: string; literal: boolean } {
+  const pattern = asObject(field(step, 'pattern'), `${where}.pattern`);
+  const kind = ['Regex', 'String'].find((each) => field(pattern, each) !== undefined);
+  if (kind === undefined) throw unsupported(`${where}.pattern`, pattern, 'Regex and String');
+  return {
+    pattern: asString(field(pattern, kind), `${where}.pattern.${kind}`, MAX_PATTERN_LENGTH),
+    literal: kind === 'String',
   };
 }
 

@@ -1,12 +1,13 @@
-// Reads a Hugging Face `tokenizer.json` (version "1.0" of the `tokenizers` library) with a byte-level BPE model.
+// Reads a Hugging Face `tokenizer.json` (version "1.0" of the `tokenizers` library) with a BPE model,
+// of bytes (GPT-2, Llama 3, LFM2, Qwen2) or of characters that fall back to bytes (Llama 2, Mistral, Phi 3, Gemma).
 // The file is not trusted: every field is checked, sizes are bounded, and what is not supported is named.
 
 import { parseJsonObject, type JsonObject } from '../files/json.ts';
 import type { AddedToken } from './added-tokens.ts';
-import { BYTE_CHARS, fromByteChars } from './bytes.ts';
+import { BYTE_CHARS, fromByteChars, utf8ByteString } from './bytes.ts';
 import { asArray, asBoolean, asId, asObject, asString, field, invalid, unsupported } from './json-fields.ts';
-import { parsePostProcessor, parsePreTokenizer } from './tokenizer-json-parts.ts';
-import { Tokenizer } from './tokenizer.ts';
+import { parseDecoder, parseNormalizer, parsePostProcessor, parsePreTokenizer } from './tokenizer-json-parts.ts';
+import { type CharacterUnits, Tokenizer } from './tokenizer.ts';
 
 const MAX_FILE_LENGTH = 1 << 27;
 const MAX_ID = (1 << 20) - 1;
@@ -29,26 +30,31 @@ export function parseTokenizerJson(text: string): Tokenizer {
 export function readTokenizerJson(file: JsonObject): Tokenizer {
   const model = asObject(field(file, 'model'), 'model');
   checkModel(model);
-  if (field(file, 'normalizer') !== undefined) throw unsupported('normalizer', field(file, 'normalizer'), 'null');
-  const decoder = field(file, 'decoder');
-  if (decoder === undefined || field(asObject(decoder, 'decoder'), 'type') !== 'ByteLevel') {
-    throw unsupported('decoder', decoder, 'ByteLevel');
+  const decoder = parseDecoder(field(file, 'decoder'));
+  const fallsBack = asBoolean(field(model, 'byte_fallback'), 'model.byte_fallback', false);
+  if (fallsBack === (decoder === 'bytes')) {
+    const supported = fallsBack ? 'one with ByteFallback, as model.byte_fallback is true' : 'ByteLevel';
+    throw unsupported('decoder', field(file, 'decoder'), supported);
   }
   const idOfSpelling = parseVocab(field(model, 'vocab'));
   const addedTokens = parseAddedTokens(field(file, 'added_tokens') ?? [], idOfSpelling);
-  const tokens = spellTokens(idOfSpelling, addedTokens);
+  const characters = decoder === 'bytes' ? undefined : { ...decoder, byteIds: parseByteTokens(idOfSpelling) };
+  const tokens = spellTokens(idOfSpelling, addedTokens, characters);
+  const normalizer = parseNormalizer(field(file, 'normalizer'));
   return new Tokenizer({
     tokens,
     merges: parseMerges(field(model, 'merges'), idOfSpelling),
     addedTokens,
-    preTokenizer: parsePreTokenizer(field(file, 'pre_tokenizer')),
+    ...(normalizer.length > 0 && { normalizer }),
+    preTokenizer: parsePreTokenizer(field(file, 'pre_tokenizer'), characters === undefined),
     ...parsePostProcessor(
       field(file, 'post_processor'),
       new Set([...idOfSpelling.values(), ...addedTokens.map((t) => t.id)]),
     ),
     ignoreMerges: asBoolean(field(model, 'ignore_merges'), 'model.ignore_merges', false),
     // So does the library; with an unk_token it would put that, which we do not: the tokenizer then refuses.
-    ...(lacksBytes(tokens) && field(model, 'unk_token') === undefined && { dropsUnknownBytes: true }),
+    ...(characters && { characters }),
+    ...(!characters && lacksBytes(tokens) && field(model, 'unk_token') === undefined && { dropsUnknownBytes: true }),
   });
 }
 
@@ -61,8 +67,6 @@ function checkModel(model: JsonObject): void {
   for (const name of ['continuing_subword_prefix', 'end_of_word_suffix']) {
     if (field(model, name)) throw unsupported(`model.${name}`, field(model, name), 'null');
   }
-  if (field(model, 'byte_fallback'))
-    throw unsupported('model.byte_fallback', true, 'false, with the 256 bytes in the vocabulary');
   // unk_token and fuse_unk have no effect where every byte has a token.
 }
 
@@ -97,25 +101,31 @@ function parseAddedTokens(value: unknown, idOfSpelling: ReadonlyMap<string, numb
     if (ids.has(id)) throw invalid(`${where}.id`, 'an id of its own', id);
     contents.add(content);
     ids.add(id);
-    for (const name of ['single_word', 'lstrip', 'rstrip']) {
-      if (asBoolean(field(token, name), `${where}.${name}`, false))
-        throw unsupported(`${where}.${name}`, true, 'false');
-    }
-    const special = asBoolean(field(token, 'special'), `${where}.special`, false);
-    return { id, content, special, normalized: asBoolean(field(token, 'normalized'), `${where}.normalized`, !special) };
+    const flag = (name: string, absent: boolean) => asBoolean(field(token, name), `${where}.${name}`, absent);
+    if (flag('single_word', false)) throw unsupported(`${where}.single_word`, true, 'false');
+    const special = flag('special', false);
+    return {
+      id,
+      content,
+      special,
+      normalized: flag('normalized', !special),
+      ...(flag('lstrip', false) && { takesSpaceBefore: true }),
+      ...(flag('rstrip', false) && { takesSpaceAfter: true }),
+    };
   });
 }
 
 function spellTokens(
   idOfSpelling: ReadonlyMap<string, number>,
   addedTokens: readonly AddedToken[],
+  characters: CharacterUnits | undefined,
 ): (string | undefined)[] {
   const added = new Set(addedTokens.map((token) => token.id));
   const highest = [...idOfSpelling.values()].reduce((most, id) => Math.max(most, id), -1);
   const tokens = Array.from({ length: highest + 1 }, (): string | undefined => undefined);
   for (const [spelling, id] of idOfSpelling) {
     if (added.has(id)) continue;
-    const token = fromByteChars(spelling);
+    const token = characters ? utf8ByteString(spelling) : fromByteChars(spelling);
     if (token === undefined) {
       throw unsupported(
         `the token ${id} of model.vocab`,
@@ -126,6 +136,16 @@ function spellTokens(
     tokens[id] = token;
   }
   return tokens;
+}
+
+/** Tokens named `<0x00>` to `<0xFF>`. With all of them every text can be encoded, so `unk_token` has no use. */
+function parseByteTokens(idOfSpelling: ReadonlyMap<string, number>): number[] {
+  return Array.from({ length: 256 }, (_, byte) => {
+    const spelling = `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
+    const id = idOfSpelling.get(spelling);
+    if (id === undefined) throw unsupported('model.vocab', `without ${spelling}`, 'byte_fallback with all 256 bytes');
+    return id;
+  });
 }
 
 function lacksBytes(tokens: readonly (string | undefined)[]): boolean {

@@ -1,12 +1,15 @@
-// Text <-> token ids with a byte-level BPE vocabulary. Where a vocabulary comes from is not known here.
+// Text <-> token ids with a BPE vocabulary, of bytes (GPT-2) or of characters (SentencePiece). Where a vocabulary comes from
+// is not known here.
 
 import { LfmError } from '../tensor/error.ts';
 import { AddedTokenMatcher, type AddedToken } from './added-tokens.ts';
-import { detach, toByteString, utf8ByteString } from './bytes.ts';
+import { detach, fromUtf8, toByteString, utf8ByteString } from './bytes.ts';
 import { decodeChunks } from './chunk.ts';
 import { IdList, Merger } from './merge.ts';
+import { compileNormalizer, type NormalizerStep } from './normalize.ts';
 import { compilePreTokenizer, type PreTokenizer, type PreTokenizerStep } from './pre-tokenize.ts';
 import { StreamDecoder } from './stream-decoder.ts';
+import { TokenBytes } from './token-bytes.ts';
 
 /** Everything a tokenizer is made of, as plain data. A byte string is a string whose char codes are bytes. */
 export interface TokenizerDefinition {
@@ -15,6 +18,8 @@ export interface TokenizerDefinition {
   /** (left id, right id, resulting id) of each merge, first merge first. */
   readonly merges: Int32Array;
   readonly addedTokens: readonly AddedToken[];
+  /** What is done to a text first; default: nothing. */
+  readonly normalizer?: readonly NormalizerStep[];
   readonly preTokenizer: readonly PreTokenizerStep[];
   /** Ids put before and after a text by `addSpecialTokens`. */
   readonly prefix: readonly number[];
@@ -23,6 +28,17 @@ export interface TokenizerDefinition {
   readonly ignoreMerges: boolean;
   /** Whether a byte without a token is left out of a text, as the `tokenizers` library does; else none may lack one. */
   readonly dropsUnknownBytes?: boolean;
+  /** Present where words are made of characters instead of bytes, as SentencePiece's are. */
+  readonly characters?: CharacterUnits;
+}
+
+export interface CharacterUnits {
+  /** The ids of the 256 bytes that spell a character which has no token. */
+  readonly byteIds: readonly number[];
+  /** The character that stands for a space in tokens; in a text it cannot be told from one. */
+  readonly spaceMark: string;
+  /** Whether a decoded text loses the space it begins with: the one that encoding put there. */
+  readonly dropsLeadingSpace: boolean;
 }
 
 export interface EncodeOptions {
@@ -38,6 +54,8 @@ export interface EncodeOptions {
 export interface DecodeOptions {
   /** Leaves special tokens out. Default false. */
   skipSpecialTokens?: boolean;
+  /** The ids continue a text that ended before them: a space they begin with is part of it. Default false. */
+  continues?: boolean;
 }
 
 /** Words longer than this are not cached: they hardly ever return. In UTF-16 units. */
@@ -50,15 +68,16 @@ const NO_TOKEN = -1;
 const encoder = new TextEncoder();
 
 /**
- * A byte-level BPE tokenizer. `decode(encode(text, { addSpecialTokens: false }))` is `text` for every well-formed
- * string, unless the pre-tokenizer itself changes text (a prefix space, removed separators) or the vocabulary lacks bytes
- * and its file says that they are dropped. A lone surrogate has no
- * UTF-8 form: it is encoded, and so comes back, as U+FFFD.
+ * A BPE tokenizer. `decode(encode(text, { addSpecialTokens: false }))` is `text` for every well-formed string, unless the
+ * file itself has text changed (normalised to NFC, a prefix space, removed separators, U+2581 for a space, white space that
+ * an added token takes) or the vocabulary lacks bytes and its file says that they are dropped. A lone surrogate has no UTF-8
+ * form: it is encoded, and so comes back, as U+FFFD.
  */
 export class Tokenizer {
   readonly definition: TokenizerDefinition;
   /** One more than the highest id. */
   readonly vocabSize: number;
+  readonly #normalize: ((text: string) => string) | undefined;
   readonly #preTokenizer: PreTokenizer;
   readonly #merger: Merger;
   readonly #byteIds: Int32Array;
@@ -67,9 +86,10 @@ export class Tokenizer {
   readonly #idOfBytes = new Map<string, number>();
   readonly #added = new Map<number, AddedToken>();
   readonly #idOfAdded = new Map<string, number>();
-  /** The bytes of all tokens, one after another, and where each id's begin. */
-  readonly #bytes: Uint8Array;
-  readonly #offsets: Int32Array;
+  readonly #bytes: TokenBytes;
+  /** Of a vocabulary of characters: the token of each character that has one, and whether no token crosses into a word. */
+  readonly #charIds = new Map<string, number>();
+  readonly #cutsAtMarks: boolean;
   readonly #cache = new Map<string, number | Int32Array>();
   readonly #matchers = new Map<boolean, AddedTokenMatcher[]>();
   readonly #wordBytes = new Uint8Array(CACHED_LENGTH * 3);
@@ -77,33 +97,40 @@ export class Tokenizer {
   /** Errors: `tokenizer-bytes-missing` when a byte has no token; `pattern-unsupported`; `added-token-invalid`. */
   constructor(definition: TokenizerDefinition) {
     this.definition = definition;
+    const { characters } = definition;
+    this.#normalize = compileNormalizer(definition.normalizer ?? []);
     this.#preTokenizer = compilePreTokenizer(definition.preTokenizer);
-    const spelt = [...definition.tokens];
+    const spelt: (string | undefined)[] = [...definition.tokens];
     for (const token of definition.addedTokens) {
       this.#added.set(token.id, token);
       this.#idOfAdded.set(token.content, token.id);
-      spelt[token.id] = utf8ByteString(token.content);
+      const content = token.normalized ? this.#normalize?.(token.content) : undefined;
+      spelt[token.id] = utf8ByteString(content ?? token.content);
     }
     for (const [id, token] of definition.tokens.entries()) {
       if (token !== undefined && !this.#idOfBytes.has(token)) this.#idOfBytes.set(token, id);
     }
-    this.#byteIds = Int32Array.from({ length: 256 }, (_, byte) => this.#byteId(byte));
-    this.#isLossy = this.#byteIds.includes(NO_TOKEN);
-    this.#merger = new Merger(this.#byteIds, definition.merges);
     this.vocabSize = spelt.length;
-    this.#offsets = new Int32Array(spelt.length + 1);
-    for (const [id, token] of spelt.entries()) this.#offsets[id + 1] = (this.#offsets[id] ?? 0) + (token?.length ?? 0);
-    this.#bytes = new Uint8Array(this.#offsets[spelt.length] ?? 0);
-    for (const [id, token] of spelt.entries()) {
-      const start = this.#offsets[id] ?? 0;
-      for (let i = 0; i < (token?.length ?? 0); i++) this.#bytes[start + i] = token?.charCodeAt(i) ?? 0;
+    const mark = utf8ByteString(characters?.spaceMark ?? '');
+    if (characters) {
+      for (const [token, id] of this.#idOfBytes) if (isCharacter(token)) this.#charIds.set(fromUtf8(token), id);
+      for (const [byte, id] of characters.byteIds.entries()) spelt[id] = String.fromCharCode(byte);
+      const isByte = new Set(characters.byteIds);
+      for (const [id, token] of spelt.entries()) if (!isByte.has(id)) spelt[id] = token?.replaceAll(mark, ' ');
     }
+    this.#cutsAtMarks = mark !== '' && !definition.tokens.some((token) => token && crossesInto(token, mark));
+    this.#byteIds = Int32Array.from({ length: 256 }, (_, byte) => characters?.byteIds[byte] ?? this.#byteId(byte));
+    this.#isLossy = this.#byteIds.includes(NO_TOKEN);
+    // The units of a vocabulary of characters are tokens themselves.
+    const units = characters ? Int32Array.from(spelt, (_, id) => id) : this.#byteIds;
+    this.#merger = new Merger(units, definition.merges);
+    this.#bytes = new TokenBytes(spelt);
     for (const parse of [false, true]) {
       const active = definition.addedTokens.filter((token) => parse || !token.special);
       const passes = [false, true].map((normalized) => active.filter((token) => token.normalized === normalized));
       this.#matchers.set(
         parse,
-        passes.map((tokens) => new AddedTokenMatcher(tokens)),
+        passes.map((tokens, i) => new AddedTokenMatcher(tokens, i === 1 ? this.#normalize : undefined)),
       );
     }
   }
@@ -135,10 +162,13 @@ export class Tokenizer {
     const hasSpaced = this.definition.addedTokens.some(
       (token) => (parse || !token.special) && /\s/.test(token.content),
     );
+    const mayCut = hasSpaced || this.#normalize ? undefined : this.#preTokenizer.isWordBoundary;
     return this.#wrap(options, (out) => {
-      for (const piece of decodeChunks(bytes, hasSpaced ? undefined : this.#preTokenizer.isWordBoundary)) {
-        if (typeof piece === 'string') this.#encodeText(piece, parse, out);
+      let isFirst = true;
+      for (const piece of decodeChunks(bytes, mayCut)) {
+        if (typeof piece === 'string') this.#encodeText(piece, parse, out, isFirst);
         else for (const byte of piece.filter(this.#hasToken)) out.push(this.#byteIds[byte] ?? 0);
+        isFirst = false;
       }
     });
   }
@@ -152,18 +182,36 @@ export class Tokenizer {
     return out.toArray();
   }
 
-  #encodeText(text: string, parse: boolean, out: IdList): void {
+  /** Added tokens first, those that are to be found in normalised text after it is. `isFirst`: the whole text begins here. */
+  #encodeText(text: string, parse: boolean, out: IdList, isFirst = true): void {
+    const [raw, normalized] = this.#matchers.get(parse) ?? [];
+    const onToken = ({ id }: AddedToken) => out.push(id);
     const encodeWord = (word: string) => this.#encodeWord(word, out);
-    const run = (piece: string, [matcher, ...later]: readonly AddedTokenMatcher[]): void => {
-      if (matcher)
-        matcher.split(
+    const visit = this.#cutsAtMarks ? (word: string) => this.#eachWord(word, encodeWord) : encodeWord;
+    raw?.split(
+      text,
+      (between, start) => {
+        const piece = this.#normalize?.(between) ?? between;
+        normalized?.split(
           piece,
-          (between) => run(between, later),
-          (token) => out.push(token.id),
+          (rest, at) => this.#preTokenizer.split(rest, visit, isFirst && start === 0 && at === 0),
+          onToken,
         );
-      else this.#preTokenizer.split(piece, encodeWord);
-    };
-    if (text.length > 0) run(text, this.#matchers.get(parse) ?? []);
+      },
+      onToken,
+    );
+  }
+
+  /** Words of a piece that has none cut out, where no merge could reach from one into the next. */
+  #eachWord(piece: string, visit: (word: string) => void): void {
+    const mark = this.definition.characters?.spaceMark ?? '';
+    let start = 0;
+    for (let at = piece.indexOf(mark, 1); at > 0; at = piece.indexOf(mark, at + 1)) {
+      if (piece.startsWith(mark, at - 1)) continue;
+      visit(piece.slice(start, at));
+      start = at;
+    }
+    visit(piece.slice(start));
   }
 
   #encodeWord(word: string, out: IdList): void {
@@ -180,12 +228,24 @@ export class Tokenizer {
       ? this.#wordBytes.subarray(0, encoder.encodeInto(word, this.#wordBytes).written)
       : encoder.encode(word);
     const whole = this.definition.ignoreMerges ? this.#idOfBytes.get(toByteString(bytes)) : undefined;
-    if (whole === undefined) this.#merger.merge(this.#isLossy ? bytes.filter(this.#hasToken) : bytes, out);
-    else out.push(whole);
+    if (whole !== undefined) out.push(whole);
+    else if (this.definition.characters) this.#merger.merge(this.#charTokens(word), out);
+    else this.#merger.merge(this.#isLossy ? bytes.filter(this.#hasToken) : bytes, out);
     if (!isShort) return;
     if (this.#cache.size >= CACHED_WORDS) this.#cache.clear();
     const ids = out.toArray(start);
     this.#cache.set(detach(word), ids.length === 1 ? (ids[0] ?? 0) : ids);
+  }
+
+  /** The token of each character, or those of its bytes. */
+  #charTokens(word: string): Int32Array {
+    const ids = new IdList();
+    for (const char of word) {
+      const id = this.#charIds.get(char);
+      if (id !== undefined) ids.push(id);
+      else for (const byte of encoder.encode(char)) ids.push(this.#byteIds[byte] ?? 0);
+    }
+    return ids.toArray();
   }
 
   /** The text of token ids; bytes in it that are not UTF-8 become U+FFFD. See `decodeBytes`. */
@@ -195,26 +255,21 @@ export class Tokenizer {
 
   /** The exact bytes of token ids. An id without a token adds nothing: models have rows that no token uses. */
   decodeBytes(ids: Iterable<number>, options: DecodeOptions = {}): Uint8Array {
-    const skip = options.skipSpecialTokens ?? false;
-    let out = new Uint8Array(256);
-    let length = 0;
-    for (const id of ids) {
-      if (skip && this.isSpecial(id)) continue;
-      const start = this.#offsets[id] ?? 0;
-      const end = this.#offsets[id + 1] ?? start;
-      if (length + end - start > out.length) {
-        const grown = new Uint8Array((length + end - start) * 2);
-        grown.set(out);
-        out = grown;
-      }
-      for (let i = start; i < end; i++) out[length++] = this.#bytes[i] ?? 0;
-    }
-    return out.slice(0, length);
+    const bytes = this.#joined(ids, options);
+    return this.#dropsSpace(options) && bytes[0] === 0x20 ? bytes.subarray(1) : bytes;
+  }
+
+  #joined(ids: Iterable<number>, { skipSpecialTokens: skip = false }: DecodeOptions = {}): Uint8Array {
+    return this.#bytes.join(ids, (id) => skip && this.isSpecial(id));
+  }
+
+  #dropsSpace({ continues = false }: DecodeOptions): boolean {
+    return !continues && (this.definition.characters?.dropsLeadingSpace ?? false);
   }
 
   /** A decoder that takes one id at a time, for text as it is generated. */
   streamDecoder(options: DecodeOptions = {}): StreamDecoder {
-    return new StreamDecoder((id) => this.decodeBytes([id], options));
+    return new StreamDecoder((id) => this.#joined([id], options), this.#dropsSpace(options));
   }
 
   /** The id of a token given as text or bytes (an added token by its text); undefined when there is none. */
@@ -225,11 +280,26 @@ export class Tokenizer {
 
   /** The bytes of a token; undefined when no token has the id. */
   tokenOf(id: number): Uint8Array | undefined {
-    const bytes = this.decodeBytes([id]);
+    const bytes = this.#joined([id]);
     return bytes.length > 0 ? bytes : undefined;
   }
 
   isSpecial(id: number): boolean {
     return this.#added.get(id)?.special ?? false;
   }
+}
+
+/** Whether a byte string is the UTF-8 form of one character. */
+function isCharacter(token: string): boolean {
+  const lead = token.charCodeAt(0);
+  const width = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  return token.length === width;
+}
+
+/** Whether a token holds a mark behind something else than marks. */
+function crossesInto(token: string, mark: string): boolean {
+  for (let at = token.indexOf(mark, 1); at > 0; at = token.indexOf(mark, at + 1)) {
+    if (at < mark.length || !token.startsWith(mark, at - mark.length)) return true;
+  }
+  return false;
 }

@@ -38,7 +38,7 @@ export class WordCounter {
 
   /** Counts the words of a well-formed text. */
   add(text: string): void {
-    if (text.length > 0) this.#preTokenizer.split(text, this.#countWord);
+    if (text.length > 0) this.#preTokenizer.split(text, this.#countWord, true);
   }
 
   readonly #countWord = (word: string): void => {

@@ -2,7 +2,18 @@
 import type { Buffer, Engine, Executable, Sharding } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
-import { constant, full, mul, randomUniform, reshape, streamOf, sub, trace } from '../tensor/index.ts';
+import {
+  broadcastTo,
+  constant,
+  countOf,
+  full,
+  mul,
+  randomUniform,
+  reshape,
+  streamOf,
+  sub,
+  trace,
+} from '../tensor/index.ts';
 
 export interface DeviceWeights {
   /** Undefined for what is no parameter. Uniform, of the spread that the parameter asks for. */
@@ -18,8 +29,11 @@ export function deviceWeights(engine: Engine, model: Model, seed: number): Devic
     const kind = JSON.stringify([shape, init, sharding?.axes]);
     const program = trace('make', { key: { dtype: 'uint32', shape: [2] } }, ({ key }) => {
       if (!key) return {};
-      if ('values' in init)
-        return { made: reshape(constant('float32', [init.values.length], Float32Array.from(init.values)), shape) };
+      if ('values' in init) {
+        const { values } = init;
+        const row = constant('float32', [values.length], Float32Array.from(values));
+        return { made: reshape(broadcastTo(row, [countOf(shape) / values.length, values.length]), shape) };
+      }
       if ('value' in init) return { made: full('float32', shape, init.value) };
       // A uniform number in [-1/2, 1/2) has the variance 1/12.
       return { made: mul(sub(randomUniform(key, shape), 0.5), init.std * Math.sqrt(12)) };

@@ -6,12 +6,11 @@ import type { TensorInParts } from '../files/parts.node.ts';
 import { writeParts } from '../files/parts.node.ts';
 import { writeSafetensors } from '../files/safetensors-write.ts';
 import type { TensorToWrite } from '../files/safetensors-write.ts';
+import { addShards } from '../files/shards.ts';
 import type { Model } from '../liquid/index.ts';
 import { checkpointNames } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { HostArray } from '../tensor/dtype.ts';
-import { byteLength } from '../tensor/dtype.ts';
-import { countOf } from '../tensor/shape.ts';
 import { configOf } from './model-config.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
 
@@ -57,7 +56,7 @@ export async function addModelFiles(
   await folder.file('config.json', json({ ...config, dtype }));
   const nameOf = checkpointNames(config);
   if (division) await writeParts(folder, 'model', division.id, inParts(parts, division, [''], nameOf));
-  else await addWeights(folder, tensorsOf(parts, [''], dtype, nameOf), mostBytes);
+  else await addShards(folder, tensorsOf(parts, [''], dtype, nameOf), { maxShardBytes: mostBytes });
   await folder.file('tokenizer.json', vocabulary.json);
   const spelt = (id: number | null): string | null => (id === null ? null : tokenizer.decode([id]));
   const [prefix = null] = tokenizer.definition.prefix;
@@ -79,35 +78,6 @@ export async function addModelFiles(
     temperature: 0.8,
   };
   await folder.file('generation_config.json', json(generation));
-}
-
-async function addWeights(folder: FolderWriter, tensors: readonly TensorToWrite[], mostBytes: number): Promise<void> {
-  const bytesOf = ({ dtype, shape }: TensorToWrite): number => byteLength(dtype, countOf(shape));
-  const files: TensorToWrite[][] = [];
-  let room = 0;
-  for (const tensor of tensors) {
-    const bytes = bytesOf(tensor);
-    if (files.length === 0 || bytes > room) {
-      files.push([]);
-      room = mostBytes;
-    }
-    files.at(-1)?.push(tensor);
-    room -= bytes;
-  }
-  const five = (number: number): string => String(number).padStart(5, '0');
-  const fileName = (at: number): string =>
-    files.length === 1 ? 'model.safetensors' : `model-${five(at + 1)}-of-${five(files.length)}.safetensors`;
-  for (const [at, list] of files.entries())
-    await folder.file(fileName(at), (sink) => writeSafetensors(sink, list, { format: 'pt' }));
-  if (files.length === 1) return;
-  const places = files.flatMap((list, at) => list.map(({ name }) => [name, fileName(at)] as const));
-  await folder.file(
-    'model.safetensors.index.json',
-    json({
-      metadata: { total_size: tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0) },
-      weight_map: Object.fromEntries(places),
-    }),
-  );
 }
 
 const moments = ['first.', 'second.'];

@@ -46,7 +46,7 @@ describe('planTraining', () => {
     expect(fsdp?.memory.state).toBeLessThan(0.6 * (one?.memory.state ?? 0));
     expect(fsdp?.memory.pass).toBeLessThanOrEqual(data?.memory.pass ?? 0);
     // Twice half of the gradients to sum them; as much to gather weights twice, and half of it for gradients.
-    expect(data?.collectives).toEqual({ 'summing gradients (data)': 4 * parameters });
+    expect(data?.collectives).toEqual({ 'summing gradients (data, sequence)': 4 * parameters });
     const [gathered, scattered] = Object.values(fsdp?.collectives ?? {});
     expect(gathered).toBe(2 * (scattered ?? 0));
   });

@@ -139,7 +139,9 @@ function collectivesOf(
     found['gathering weights (fsdp)'] = accumulate * 2 * ring(fsdp) * gathered;
     found['scattering gradients (fsdp)'] = accumulate * ring(fsdp) * gathered;
   }
-  if (data > 1) found['summing gradients (data)'] = accumulate * 2 * ring(data) * held;
+  // Devices that hold the same weights and see other tokens.
+  const copies = data * sequence;
+  if (copies > 1) found['summing gradients (data, sequence)'] = accumulate * 2 * ring(copies) * held;
   const rows = (batch.size / (data * fsdp)) * (batch.length / sequence) * model.hiddenSize * width * accumulate;
   // Each of a layer's two blocks sums its output, and in the backward pass its input's gradient.
   const sums = model.layers.length * 2 * (recompute ? 3 : 2);

@@ -104,6 +104,8 @@ export const recipeSchema = z.strictObject({
       plugin: path.optional(),
       /** For xla: devices to divide the training over, by axis (data, fsdp, tensor, sequence, expert), the outermost first. */
       mesh: z.partialRecord(z.enum(['data', 'fsdp', 'tensor', 'sequence', 'expert']), whole(1, 4096)).optional(),
+      /** For xla: sums in one order, so that a resumed run is the same to the last bit on GPUs too; about a seventh slower there. */
+      deterministic: z.boolean().default(false),
       /** Of activations and products; parameters and moments stay float32. */
       dtype: z.enum(['float32', 'bfloat16']).default('float32'),
       /** Recompute each layer in the backward pass: less memory, more arithmetic. */

@@ -48,7 +48,9 @@ describe('a run [onnx]', () => {
     const result = await runRecipe(tinyRecipe(), { data: [text], out, onEvent });
     expect(result).toMatchObject({ folder: out, step: 12, stopped: false, final: join(out, 'final') });
     expect((await readdir(out)).sort()).toEqual(['data', 'final', 'metrics.jsonl', 'plot.html', 'step-12', 'step-8']);
-    expect(kinds()).toEqual(new Set(['recipe', 'progress', 'begin', 'step', 'heldOut', 'checkpoint', 'sample']));
+    expect(kinds()).toEqual(
+      new Set(['recipe', 'progress', 'plan', 'begin', 'step', 'heldOut', 'checkpoint', 'sample']),
+    );
     const steps = events.flatMap((event) => (event.kind === 'step' ? [event] : []));
     expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, index) => index + 1));
     expect(steps.at(-1)?.loss).toBeLessThan((steps[0]?.loss ?? 0) - 0.3);

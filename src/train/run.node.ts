@@ -170,8 +170,11 @@ function deviceOf({ device }: Engine, { engine: { dtype } }: Recipe): PlannedDev
 }
 
 /** An engine's options as its opener takes them: what the recipe leaves open is not there. */
-function engineOf({ engine: { name, threads, plugin, mesh } }: Recipe): Parameters<typeof openEngine>[0] {
+function engineOf({
+  engine: { name, threads, plugin, mesh, deterministic },
+}: Recipe): Parameters<typeof openEngine>[0] {
   return {
+    deterministic,
     ...(name !== undefined && { name }),
     ...(threads !== undefined && { threads }),
     ...(plugin !== undefined && { plugin }),

@@ -21,7 +21,7 @@ export interface StartingPoint extends AsyncDisposable {
   reader(key: string): ((part?: Part) => Promise<Float32Array>) | undefined;
 }
 
-/** Errors: those of openModelFolder and of a damaged tokenizer, `vocabulary-mismatch`, `weights-mismatch`, `bad-recipe`. */
+/** Errors: those of openModelFolder and of a damaged tokenizer, `vocabulary-mismatch`, `weights-mismatch`, `frozen-weight`, `bad-recipe`. */
 export async function openStart(recipe: Recipe): Promise<StartingPoint> {
   const { model: spec, tokenizer, batch } = recipe;
   const { file, endOfText } = tokenizer;
@@ -66,6 +66,11 @@ export async function openStart(recipe: Recipe): Promise<StartingPoint> {
 
 /** Every parameter must be there in its shape: a run that quietly began part of a model anew would be worse than none. */
 function readModel({ config, weights }: ModelFolder, shown: string): Model {
+  if (config['quantization_config'] !== undefined)
+    throw new LfmError(
+      'frozen-weight',
+      `${shown} holds packed weights, which cannot be trained: start from the floats.`,
+    );
   const model = modelFromConfig(
     config,
     Object.fromEntries([...weights.tensors].map(([name, { shape }]) => [name, shape])),

@@ -176,7 +176,12 @@ describe('configOf', () => {
     expect(refused({ vocabSize: 5, hiddenSize: 16, layers })).toThrow(
       /layer 0: the options of scaled: scale: expected plain JSON; found a function/,
     );
-    const encoder = tokenEmbedding({ vocabSize: 5, scale: 2 });
+    const scaledBy2 = tokenEmbedding({ vocabSize: 5, scale: 2 });
+    const caps = tiedHead({ vocabSize: 5, softCap: 3 });
+    const said = configOf(defineModel({ encoder: scaledBy2, head: caps, hiddenSize: 16, layers: [c] }), ids);
+    expect(said).toMatchObject({ model_type: 'liquid', embedding_scale: 2, logit_soft_cap: 3 });
+    const plain = tokenEmbedding({ vocabSize: 5 });
+    const encoder = { ...plain, encode: (...given: Parameters<typeof plain.encode>) => mul(plain.encode(...given), 2) };
     expect(refused({ encoder, head: tiedHead({ vocabSize: 5 }), hiddenSize: 16, layers: [c] })).toThrow(
       expect.objectContaining({ code: 'no-config' }),
     );

@@ -121,7 +121,7 @@ export async function train(model: Model, options: TrainOptions): Promise<Traine
           steps,
           seed,
           heldOut,
-          engine: { dtype: 'float32', recompute: false },
+          engine: { dtype: 'float32', recompute: false, deterministic: false },
         },
         sources: corpora.map((corpus, index) => ({
           ...corpus,

@@ -76,6 +76,27 @@ describe.each(await Promise.all(engines.map(async ({ name, load }) => [name, awa
         });
       }
 
+      scenario('copy boxes into one another', async () => {
+        const from = await float([2, 3], 1, 2, 3, 4, 5, 6);
+        const to = await float([3, 2, 3], ...new Array<number>(18).fill(0));
+        const row = await float([1, 2, 3], 1, 2, 3, 4, 5, 6);
+        const flat = await float([3, 3], ...new Array<number>(9).fill(9));
+        await present().copy(row, to, { from: [0, 0, 0], to: [2, 0, 0], shape: [1, 2, 3] });
+        await present().copy(row, to, { from: [0, 1, 1], to: [0, 0, 1], shape: [1, 1, 2] });
+        await present().copy(from, flat, { from: [0, 1], to: [1, 0], shape: [2, 2] });
+        await present().copy(from, flat, { from: [0, 0], to: [0, 0], shape: [0, 3] });
+        expect(await read(to)).toEqual([0, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6]);
+        expect(await read(flat)).toEqual([9, 9, 9, 2, 3, 9, 5, 6, 9]);
+        const refused = (box: { from: number[]; to: number[]; shape: number[] }, onto = flat) =>
+          expect(present().copy(from, onto, box)).rejects.toMatchObject({ code: 'bad-box' });
+        await refused({ from: [0, 2], to: [0, 0], shape: [2, 2] });
+        await refused({ from: [0, 0], to: [2, 0], shape: [2, 1] });
+        await refused({ from: [-1, 0], to: [0, 0], shape: [1, 1] });
+        await refused({ from: [0, 0], to: [0, 0], shape: [1, 1] }, to);
+        await refused({ from: [0, 0], to: [1, 0], shape: [1, 1] }, from);
+        dispose({ from, to, row, flat });
+      });
+
       scenario('are counted', async () => {
         const a = await float([2, 2], 1, 2, 3, 4);
         const b = await present().zeros('int32', [3]);

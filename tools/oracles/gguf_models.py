@@ -122,4 +122,5 @@ def main():
     (OUT / "models.json").write_text(json.dumps(expected, separators=(",", ":")) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

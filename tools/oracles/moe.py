@@ -1,5 +1,6 @@
 """Outputs of transformers' mixtures of experts on small random weights, for src/liquid/moe.test.ts:
-test/fixtures/moe/NAME.json, each with options, parameters under lfm's names, x [2, 9, 8] and y."""
+test/fixtures/moe/NAME.json, each with operator, reference,
+options, parameters under lfm's names, x [2, 9, 8] and y."""
 
 import json
 import pathlib
@@ -42,7 +43,8 @@ def write(name: str, block: torch.nn.Module, options: dict) -> None:
         y = block(x)
     y = y[0] if isinstance(y, tuple) else y
     options = {"experts": EXPERTS, "activeExperts": ACTIVE, "intermediateSize": INNER, **options}
-    record = {"options": options, "parameters": {k: numbers(v) for k, v in parameters.items()}, "x": numbers(x), "y": numbers(y)}
+    reference = f"transformers {type(block).__name__}"
+    record = {"operator": "moe", "reference": reference, "options": options, "parameters": {k: numbers(v) for k, v in parameters.items()}, "x": numbers(x), "y": numbers(y)}
     (OUT / f"{name}.json").write_text(json.dumps(record, separators=(",", ":")) + "\n")
 
 

@@ -1,10 +1,12 @@
 // Composites that ONNX Runtime has a kernel for, where the kernel is faster than the decomposition (see LOG.md).
 import type { Operation, Value } from '../../tensor/index.ts';
 import type { Lowering, Rule } from './lowering.ts';
+import { matmulNBits } from './quantized.ts';
+import { groupedProducts } from './ragged.ts';
 
 interface Mapping {
-  /** Whether the kernel can do this instance; otherwise it is expanded. */
-  readonly fits: (operation: Operation) => boolean;
+  /** Whether the kernel can do this instance; otherwise it is expanded. `isBound`: whether a value is fixed when compiled. */
+  readonly fits: (operation: Operation, isBound: (value: Value) => boolean) => boolean;
   readonly rule: Rule;
   /** Operand index -> index of the result that may share its memory: the kernel appends in place. */
   readonly inPlace: Readonly<Record<number, number>>;
@@ -38,16 +40,23 @@ const cachedAttention: Mapping = {
     const known = typeof width === 'number' && width % 8 === 0 && typeof cache?.shape[2] === 'number';
     return floats(operands.slice(0, 5)) && known && attributes.window === null && (batch === 1 || length === 1);
   },
-  rule: (lowering, operation) => {
-    const { operands, results, attributes } = operation;
-    const [q, k, v, keys, values] = operands;
-    const [out, nextKeys, nextValues] = results;
-    if (!q || !k || !v || !out) return;
+  rule: (lowering, operation) => groupedAttention(lowering, operation, lastRows(lowering, operation)),
+  inPlace: { 3: 1, 4: 2 },
+};
+
+/** The kernel itself: `last` and `total` as lastRows makes them. */
+function groupedAttention(
+  lowering: Lowering,
+  { operands, results, attributes }: Operation,
+  { last, total }: { readonly last: string; readonly total: string },
+): void {
+  const [q, k, v, keys, values] = operands;
+  const [out, nextKeys, nextValues] = results;
+  if (q && k && v && out) {
     const [batch = 1, length = 1, heads = 1, width = 1] = q.shape;
     const [groups = 1] = k.shape.slice(2);
     const flat = (x: typeof q, count: typeof heads) =>
       lowering.reshaped(lowering.name(x), x.shape, [batch, length, Number(count) * Number(width)]);
-    const { last, total } = lastRows(lowering, operation);
     const inputs = [
       flat(q, heads),
       flat(k, groups),
@@ -65,11 +74,30 @@ const cachedAttention: Mapping = {
         num_heads: { int: Number(heads) },
         kv_num_heads: { int: Number(groups) },
         scale: { float: Number(attributes.scale) },
+        ...(attributes.softCap !== undefined && { softcap: { float: Number(attributes.softCap) } }),
       },
     });
     lowering.define(out, 'Reshape', lowering.reshapeInputs(lowering.name(raw), shape, out.shape));
+  }
+}
+
+/**
+ * cached_attention in a model that stands alone: the cache comes with as many rows as it holds and leaves with the new ones
+ * after them. Rows of a batch are of one length.
+ */
+export const growingAttention = {
+  fits: ({ operands, attributes }: Operation): boolean => {
+    const width = operands[0]?.shape[3];
+    return floats(operands.slice(0, 5)) && typeof width === 'number' && width % 8 === 0 && attributes.window === null;
   },
-  inPlace: { 3: 1, 4: 2 },
+  rule: (lowering: Lowering, operation: Operation): void => {
+    const [q, , , , , starts] = operation.operands;
+    const count = lowering.cast(lowering.dimScalar(q?.shape[1] ?? 1), 'int32');
+    const end = lowering.node('Add', [lowering.name(starts), count]);
+    const last = lowering.node('Sub', [end, lowering.constant('int32', [], [1])]);
+    const total = lowering.node('ReduceMax', [end], { attributes: { keepdims: { int: 0 } } });
+    groupedAttention(lowering, operation, { last, total });
+  },
 };
 
 /** rms_norm as SimplifiedLayerNormalization: one walk instead of four. */
@@ -107,71 +135,12 @@ const rotary: Mapping = {
   inPlace: {},
 };
 
-/** Groups whose products stand side by side in the graph. */
-const MOST_GROUPS = 256;
-
-/**
- * ragged_dot with each group's own rows, whatever their number: the rows split at run time, one product a group, or a loop that
- * cuts out a group's rows on both sides. Nothing is computed twice or filled up, where the decomposition would copy the whole
- * result at every step.
- */
-const raggedDot: Mapping = {
-  fits: ({ operands }) =>
-    floats(operands.slice(0, 2)) && Number(operands[2]?.shape[0]) <= MOST_GROUPS && !operands[0]?.shape.includes(0),
-  rule: (lowering, { operands: [lhs, rhs, sizes], attributes, results: [result] }) => {
-    if (!lhs || !rhs || !sizes || !result) return;
-    const groups = Number(sizes.shape[0]);
-    const counts = lowering.cast(lowering.name(sizes), 'int64');
-    if (attributes.rhsContracting === 0) return sumsOfGroups(lowering, [lhs, rhs], counts, result);
-    const given = lowering.node('ReduceSum', [counts], { attributes: { keepdims: { int: 1 } } });
-    const rest = lowering.node('Sub', [lowering.dimTensor(lhs.shape[0] ?? 1), given]);
-    const concatenated = { attributes: { axis: { int: 0 } } };
-    const lengths = lowering.node('Concat', [counts, rest], concatenated);
-    const along = { attributes: { axis: { int: 0 } } };
-    const rows = lowering.graph.node('Split', [lowering.name(lhs), lengths], { ...along, outputs: groups + 1 });
-    const [, n = 1, k = 1] = rhs.shape;
-    const spec = {
-      domain: 'com.microsoft',
-      attributes: { transB: { int: Number(attributes.rhsContracting === 2) } },
-    };
-    const products = rows.slice(0, groups).map((name, group) => {
-      const one = lowering.node('Gather', [lowering.name(rhs), lowering.constant('int64', [], [group])], along);
-      return lowering.node('FusedMatMul', [name, one], spec);
-    });
-    const width = attributes.rhsContracting === 2 ? n : k;
-    const zeros = lowering.node('Expand', [
-      lowering.constant('float32', [], [0]),
-      lowering.node('Concat', [rest, lowering.dimTensor(width)], concatenated),
-    ]);
-    lowering.define(result, 'Concat', [...products, zeros], concatenated);
-  },
-  inPlace: {},
-};
-
-/** ragged_dot over the ragged axis itself: a product for each group, stacked. */
-function sumsOfGroups(lowering: Lowering, sides: readonly Value[], counts: string, result: Value): void {
-  const ends = lowering.node('CumSum', [counts, lowering.constant('int64', [], [0])]);
-  const [groups = 1, ...shape] = result.shape;
-  const line = (name: string) => lowering.node('Reshape', [name, lowering.integers([Number(groups), 1])]);
-  const bounds = [lowering.node('Sub', [ends, counts]), ends].map(line);
-  const body = lowering.graph.subgraph();
-  const entered = bounds.map((name) => body.input(`${name}.of.group`, 'int64', [1]));
-  const names = sides.map((side) => lowering.name(side));
-  const axis = lowering.integers([0]);
-  const [left = '', right = ''] = names.map((name) => body.node('Slice', [name, ...entered, axis]));
-  // Turned beforehand: see the rule of dot_general.
-  const turned = body.node('Transpose', [left], { attributes: { perm: { ints: [1, 0] } } });
-  body.output(body.node('MatMul', [turned, right]), 'float32', shape.map(Number));
-  lowering.define(result, 'Scan', bounds, {
-    attributes: { body: { graph: body }, num_scan_inputs: { int: bounds.length } },
-  });
-}
-
 const mappings: Readonly<Record<string, Mapping>> = {
   cached_attention: cachedAttention,
   rms_norm: rmsNorm,
   rotary,
-  ragged_dot: raggedDot,
+  matmul_quantized: { ...matmulNBits, inPlace: {} },
+  ragged_dot: { ...groupedProducts, inPlace: {} },
 };
 
 export const compositeRules: Readonly<Record<string, Rule>> = Object.fromEntries(
@@ -179,8 +148,8 @@ export const compositeRules: Readonly<Record<string, Rule>> = Object.fromEntries
 );
 
 /** Whether an operation is left whole for its kernel. */
-export function isMapped(operation: Operation): boolean {
-  return mappings[operation.kind]?.fits(operation) ?? false;
+export function isMapped(operation: Operation, isBound: (value: Value) => boolean): boolean {
+  return mappings[operation.kind]?.fits(operation, isBound) ?? false;
 }
 
 /** Whether the kernel may write a result into this operand's own memory. */

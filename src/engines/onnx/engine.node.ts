@@ -9,7 +9,8 @@ import {
   LfmError,
   viewHostArray,
 } from '../../tensor/index.ts';
-import type { Buffer, Buffers, CompileOptions, Engine, Executable } from '../engine.ts';
+import { checkBox, copyBox } from '../copy.ts';
+import type { Box, Buffer, Buffers, CompileOptions, Engine, Executable } from '../engine.ts';
 import type { LoweredProgram } from './lower.ts';
 import { lower } from './lower.ts';
 import type { Binding, ProviderName, SessionOptions } from './runtime.node.ts';
@@ -283,6 +284,12 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
       const value = pool.take(dtype, shape);
       value.bytes().fill(0);
       return new OnnxBuffer(pool, value);
+    },
+    async copy(from: Buffer, to: Buffer, box: Box) {
+      if (!(from instanceof OnnxBuffer && to instanceof OnnxBuffer))
+        throw new LfmError('bad-input', 'copy expects buffers of the onnx engine.');
+      checkBox(from, to, box);
+      copyBox(from.value.bytes(), from.shape, to.value.bytes(), to.shape, box, byteLength(from.dtype, 1));
     },
     live: () => ({ buffers: pool.liveBuffers, bytes: pool.liveBytes }),
     async close() {

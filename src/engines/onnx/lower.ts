@@ -85,7 +85,8 @@ function squaresOf(program: Program): Map<Value, Value> {
   return squares;
 }
 
-function lowerBody(lowering: Lowering, program: Program): string[] {
+/** Lowers a program's operations, `own` rules before the usual ones, and names its outputs. */
+export function lowerBody(lowering: Lowering, program: Program, own: Readonly<Record<string, Rule>> = {}): string[] {
   const { scales, folded } = foldableScales(program);
   const squares = squaresOf(program);
   const rules: Readonly<Record<string, Rule>> = {
@@ -93,10 +94,11 @@ function lowerBody(lowering: Lowering, program: Program): string[] {
     ...movementRules,
     ...reductionRules,
     ...indexingRules,
-    ...controlRules(lowerBody),
+    ...controlRules((inner, body) => lowerBody(inner, body, own)),
     ...compositeRules,
     dot_general: dotRule(scales),
     reduce: sumRule(squares),
+    ...own,
   };
   for (const operation of program.operations) {
     const [first] = operation.results;
@@ -108,14 +110,33 @@ function lowerBody(lowering: Lowering, program: Program): string[] {
   return program.outputs.map(({ value }) => lowering.name(value));
 }
 
+/** Lowers the operations such that the outputs carry these names; inputs must have been set. */
+export function lowerOutputs(
+  lowering: Lowering,
+  program: Program,
+  names: readonly string[],
+  own: Readonly<Record<string, Rule>> = {},
+): void {
+  const given = new Set(program.inputs.map(({ value }) => value));
+  const wanted = new Set<Value>();
+  program.outputs.forEach(({ value }, index) => {
+    if (!given.has(value) && !wanted.has(value)) lowering.want(value, names[index] ?? '');
+    wanted.add(value);
+  });
+  lowerBody(lowering, program, own).forEach((found, index) => {
+    const name = names[index] ?? '';
+    if (found !== name) lowering.graph.node('Identity', [found], { outputs: name });
+  });
+}
+
 /**
  * Lowers a program. `bound` names the inputs whose values are fixed: they become initializers, whose memory the session is
  * given. Errors: `onnx-unsupported` for what ONNX Runtime's kernels cannot do.
  */
 export function lower(source: Program, bound: ReadonlySet<string> = new Set(), mapped = true): LoweredProgram {
-  const program = withoutIdleHistory(
-    expanded(source, (operation) => mapped && isMapped(operation), mapped ? variants : {}),
-  );
+  const fixed = new Set(source.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
+  const keep = (operation: Operation) => mapped && isMapped(operation, (value) => fixed.has(value));
+  const program = withoutIdleHistory(expanded(source, keep, mapped ? variants : {}));
   const graph = new GraphBuilder(program.name || 'program');
   const lowering = new Lowering(program, graph);
   const inputs = program.inputs.map(({ name, value }) => {
@@ -129,27 +150,17 @@ export function lower(source: Program, bound: ReadonlySet<string> = new Set(), m
     lowering.set(value, id);
     return id;
   });
-  const given = new Set(program.inputs.map(({ value }) => value));
-  const wanted = new Set<Value>();
-  const outputs = program.outputs.map(({ name, value }) => {
-    const id = `out:${name}`;
-    const direct = !given.has(value) && !wanted.has(value);
-    if (direct) lowering.want(value, id);
-    wanted.add(value);
-    return { id, value };
-  });
-  const names = lowerBody(lowering, program);
-  outputs.forEach(({ id, value }, index) => {
-    const name = names[index] ?? '';
-    if (name !== id) graph.node('Identity', [name], { outputs: id });
-    graph.output(id, value.dtype, declaredDims(value.shape));
-  });
+  const outputs = program.outputs.map(({ name }) => `out:${name}`);
+  lowerOutputs(lowering, program, outputs);
+  program.outputs.forEach(({ value }, index) =>
+    graph.output(outputs[index] ?? '', value.dtype, declaredDims(value.shape)),
+  );
   const inPlace = inPlaceDonations(program);
   return {
     model: encodeModel(graph),
     program,
     inputs,
-    outputs: outputs.map(({ id }) => id),
+    outputs,
     inPlace,
     nodes: graph.nodes.length,
   };

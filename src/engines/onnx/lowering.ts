@@ -1,6 +1,6 @@
 // The state of one lowering: which ONNX name stands for each value, and how sizes become tensors.
 import type { Dim, DType, Operation, Program, Shape, Value } from '../../tensor/index.ts';
-import { isFloat, LfmError, newHostArray, sameShape, symbolsOf, termsOf } from '../../tensor/index.ts';
+import { countOf, isFloat, LfmError, newHostArray, sameShape, symbolsOf, termsOf } from '../../tensor/index.ts';
 import type { Attribute, GraphBuilder } from './proto.ts';
 import { elementTypes } from './proto.ts';
 
@@ -158,6 +158,17 @@ export class Lowering {
       data[index] = data instanceof BigInt64Array ? BigInt(value) : value;
     });
     const name = this.root.graph.initializer(`constant.${this.root.constants.size}`, dtype, dims, data);
+    this.root.constants.set(key, name);
+    return name;
+  }
+
+  /** A constant of zeros, of any size. */
+  zeros(dtype: DType, dims: readonly number[]): string {
+    const key = `zeros ${dtype}[${dims.join(',')}]`;
+    const known = this.root.constants.get(key);
+    if (known) return known;
+    const name = `constant.${this.root.constants.size}`;
+    this.root.graph.initializer(name, dtype, dims, newHostArray(dtype, countOf(dims)));
     this.root.constants.set(key, name);
     return name;
   }

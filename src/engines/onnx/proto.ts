@@ -71,12 +71,19 @@ interface ValueInfo {
   readonly dims: readonly Dimension[];
 }
 
+/** Where a tensor's bytes stand in a file beside the model's. */
+export interface ExternalData {
+  readonly location: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
 interface Initializer {
   readonly name: string;
   readonly dtype: DType;
   readonly dims: readonly number[];
   /** Absent: the session is given the memory when it is created. */
-  readonly data: Uint8Array | undefined;
+  readonly data: Uint8Array | ExternalData | undefined;
 }
 
 /** A graph under construction. Nodes must be added in an order that defines every name before its use. */
@@ -126,11 +133,12 @@ export class GraphBuilder {
   /**
    * A constant held in the model: `data` is raw little-endian memory and is read when the model is encoded.
    * Without `data` the model only names it, and the session must be given its memory (see SessionOptions.initializers):
-   * the way for large weights, which are then neither copied nor bound by protobuf's 2 GB.
+   * the way for large weights, which are then neither copied nor bound by protobuf's 2 GB. `ExternalData` says in which file
+   * the runtime finds them itself.
    */
-  initializer(name: string, dtype: DType, dims: readonly number[], data?: ArrayBufferView): string {
+  initializer(name: string, dtype: DType, dims: readonly number[], data?: ArrayBufferView | ExternalData): string {
     checkDims(name, dims);
-    const bytes = data && rawBytes(name, { dtype, dims, data });
+    const bytes = data && 'buffer' in data ? rawBytes(name, { dtype, dims, data }) : data;
     this.initializers.push({ name, dtype, dims, data: bytes });
     return this.#define(name);
   }
@@ -188,16 +196,20 @@ export class GraphBuilder {
 }
 
 /**
- * The bytes of an ONNX ModelProto (IR version 11; operator sets 23 and com.microsoft 1).
+ * The bytes of an ONNX ModelProto (IR version 11; operator sets 23 and com.microsoft 1), with `metadata` for who reads it.
  * @throws LfmError onnx-model-size when they would pass protobuf's 2 GB
  */
-export function encodeModel(graph: GraphBuilder): Uint8Array<ArrayBuffer> {
+export function encodeModel(
+  graph: GraphBuilder,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
   const size = estimateSize(graph);
   if (size > protobufLimit) {
     const found = `found at least ${size} bytes; give large initializers to the session instead of the model`;
     throw new LfmError('onnx-model-size', `Expected a model of at most ${protobufLimit} bytes, ${found}.`);
   }
   const w = new ReverseWriter(size);
+  for (const [key, value] of Object.entries(metadata).toReversed()) w.message(14, () => writePair(w, key, value));
   for (const [domain, version] of opsets.toReversed()) {
     w.message(8, () => {
       w.integer(2, version);
@@ -213,7 +225,7 @@ export function encodeModel(graph: GraphBuilder): Uint8Array<ArrayBuffer> {
 /** A little more than the model takes for typical names, so that encoding rarely has to grow its buffer. */
 function estimateSize(graph: GraphBuilder): number {
   let size = 4096;
-  for (const { data } of graph.initializers) size += 256 + (data?.byteLength ?? 0);
+  for (const { data } of graph.initializers) size += 256 + (data instanceof Uint8Array ? data.byteLength : 0);
   for (const { inputs, outputs, attributes } of graph.nodes) {
     size += 64 + 16 * (inputs.length + outputs.length) + 64 * attributes.length;
     for (const [, attribute] of attributes) {
@@ -285,21 +297,25 @@ function writeTensor(
   name: string,
   dtype: DType,
   dims: readonly number[],
-  data: Uint8Array | undefined,
+  data: Initializer['data'],
 ): void {
-  if (data) {
+  if (data instanceof Uint8Array) {
     w.bytes(9, data);
   } else {
     w.integer(14, 1);
     // The runtime wants a file's name even where the session supplies the memory, and repeats it if the session does not.
-    w.message(13, () => {
-      w.string(2, 'memory given to the session');
-      w.string(1, 'location');
-    });
+    const { location, ...place } = data ?? { location: 'memory given to the session' };
+    for (const [key, value] of Object.entries(place)) w.message(13, () => writePair(w, key, String(value)));
+    w.message(13, () => writePair(w, 'location', location));
   }
   if (name) w.string(8, name);
   w.integer(2, elementTypes[dtype]);
   w.integers(1, dims);
+}
+
+function writePair(w: ReverseWriter, key: string, value: string): void {
+  w.string(2, value);
+  w.string(1, key);
 }
 
 function writeValueInfo(w: ReverseWriter, field: number, { name, dtype, dims }: ValueInfo): void {

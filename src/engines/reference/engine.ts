@@ -4,7 +4,8 @@ import { fromHost, newArray, toHost } from '../../tensor/array.ts';
 import { evaluateProgram } from '../../tensor/evaluate.ts';
 import type { DType, HostArray, Program } from '../../tensor/index.ts';
 import { byteLength, LfmError } from '../../tensor/index.ts';
-import type { Buffer, Buffers, CompileOptions, Engine, Executable } from '../engine.ts';
+import { checkBox, copyBox } from '../copy.ts';
+import type { Box, Buffer, Buffers, CompileOptions, Engine, Executable } from '../engine.ts';
 
 class ReferenceBuffer implements Buffer {
   private contents: NDArray | undefined;
@@ -73,6 +74,10 @@ export function referenceEngine(): Engine {
     },
     async zeros(dtype: DType, shape: readonly number[]) {
       return new ReferenceBuffer(live, newArray(dtype, shape));
+    },
+    async copy(from: Buffer, to: Buffer, box: Box) {
+      checkBox(from, to, box);
+      copyBox(arrayOf(from, 'copy').data, from.shape, arrayOf(to, 'copy').data, to.shape, box);
     },
     live: () => ({ buffers: live.size, bytes: [...live].reduce((total, buffer) => total + buffer.byteLength, 0) }),
     async close() {

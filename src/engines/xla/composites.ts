@@ -20,7 +20,7 @@ export interface PreparedComposites {
   readonly keep: (operation: Operation) => boolean;
 }
 
-/** Bytes of logits that a GPU may hold at once; above it the cross entropy is cut. */
+/** Bytes of logits that a device may hold at once; above it the cross entropy is cut. */
 const LOGIT_BYTES = 4 * 2 ** 30;
 
 /** How a mesh divides an attention whose parts no device needs another for: rows of the batch, and groups of heads. */
@@ -33,8 +33,8 @@ function attentionDivision(mesh: Mesh, batch: number, groups: number): Division 
  * a mesh every axis must divide the batch or the heads: along another the devices would all do the same.
  */
 function fitsCudnn({ operands: [q, k], attributes }: Operation, bindings: Bindings, mesh: Mesh | undefined): boolean {
-  const { causal, window, segments } = attributes as unknown as AttentionAttributes;
-  if (!q || !k || q.dtype !== 'bfloat16' || window !== null || segments) return false;
+  const { causal, window, segments, softCap } = attributes as unknown as AttentionAttributes;
+  if (!q || !k || q.dtype !== 'bfloat16' || window !== null || segments || softCap !== undefined) return false;
   const [batch = 0, length = 0, heads = 0, width = 0] = evaluateShape(q.shape, bindings);
   const [, keys = 0, groups = 1] = evaluateShape(k.shape, bindings);
   if (mesh && partsOf(mesh, attentionDivision(mesh, batch, groups).flat()) !== deviceCountOf(mesh)) return false;
@@ -186,10 +186,13 @@ export function prepareComposites(
   { target, deterministic = false, mesh }: CompositeTarget,
   bindings: Bindings,
 ): PreparedComposites {
-  if (target === 'generic') return { program, rules: {}, keep: () => false };
+  const devices = mesh ? deviceCountOf(mesh) : 1;
+  // Over devices the gradient of each cut is summed by itself: fewer cuts are less to send, on any platform.
+  const whole = target === 'cuda' || devices > 1 ? withFewerChunks(program, bindings, devices) : program;
+  if (target === 'generic') return { program: whole, rules: {}, keep: () => false };
   const rules = cudnnRules(deterministic);
   return {
-    program: withFewerChunks(program, bindings, mesh ? deviceCountOf(mesh) : 1),
+    program: whole,
     rules,
     keep: (operation) => operation.kind in rules && fitsCudnn(operation, bindings, mesh),
   };

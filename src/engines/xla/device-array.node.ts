@@ -53,6 +53,14 @@ export class DeviceArray implements Buffer {
     return this.held?.some((memory) => memory.isDeleted()) ?? false;
   }
 
+  /** Takes over what another one holds, in place of memory that it gave up. */
+  become(other: DeviceArray): void {
+    this.held = other.memories;
+    other.held = undefined;
+    this.owner.delete(other);
+    this.owner.add(this);
+  }
+
   dispose(): void {
     if (!this.held) return;
     if (this.pins > 0) this.doomed = this.held;

@@ -1,17 +1,22 @@
 // The xla engine on Node: programs as StableHLO in a PJRT plug-in, compiled once for each binding of their symbols.
 import { join } from 'node:path';
 import { host } from '#host';
-import type { DType, HostArray, Program } from '../../tensor/index.ts';
+import type { ArrayType, DType, HostArray, Program, Tensor } from '../../tensor/index.ts';
 import {
   byteLength,
   countOf,
+  dynamicSlice,
+  dynamicUpdateSlice,
   evaluateShape,
   newHostArray,
+  reshape,
+  sliceAxis,
   symbolsOf,
   trace,
   zeros as zerosOf,
 } from '../../tensor/index.ts';
-import type { Buffer, CompileOptions, Engine, Sharding } from '../engine.ts';
+import { checkBox } from '../copy.ts';
+import type { Box, Buffer, CompileOptions, Engine, Sharding } from '../engine.ts';
 import { ExecutableCache } from './cache.node.ts';
 import { cudaMajorOf } from './cuda.node.ts';
 import { arrayOf, DeviceArray } from './device-array.node.ts';
@@ -270,9 +275,43 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
       const { zeros } = await (await maker).run({});
       return arrayOf(zeros, 'zeros');
     },
+    async copy(from: Buffer, to: Buffer, box: Box) {
+      checkBox(from, to, box);
+      const target = arrayOf(to, 'copy');
+      const key = `copy ${from.dtype}[${from.shape.join()}] [${to.shape.join()}] [${box.shape.join()}]`;
+      const maker = makers.get(key) ?? compile(copyProgram(from, to, box));
+      makers.set(key, maker);
+      const starts = { fromStart: box.from, toStart: box.to };
+      const given: Record<string, DeviceArray> = {};
+      for (const [name, start] of Object.entries(starts))
+        given[name] = await upload('int32', [start.length], Int32Array.from(start));
+      const { to: written } = await (await maker).run({ from, to, ...given });
+      for (const start of Object.values(given)) start.dispose();
+      target.become(arrayOf(written, 'copy'));
+    },
     live: () => ({ buffers: live.size, bytes: [...live].reduce((total, buffer) => total + buffer.byteLength, 0) }),
     close: () => client.close(),
   };
+}
+
+/** A box from one array into the other, which gives its memory up to the result. */
+function copyProgram(from: Buffer, to: Buffer, { shape }: Box): Program {
+  const start: ArrayType = { dtype: 'int32', shape: [shape.length] };
+  const types = {
+    from: { dtype: from.dtype, shape: from.shape },
+    to: { dtype: to.dtype, shape: to.shape },
+    fromStart: start,
+    toStart: start,
+  };
+  const parts = (starts: Tensor) => shape.map((_, axis) => reshape(sliceAxis(starts, 0, axis, axis + 1), []));
+  return trace(
+    'copy',
+    types,
+    (given) => ({
+      to: dynamicUpdateSlice(given.to, dynamicSlice(given.from, parts(given.fromStart), shape), parts(given.toStart)),
+    }),
+    { donations: { to: 'to' } },
+  );
 }
 
 function jsonSafe(_key: string, value: unknown): unknown {

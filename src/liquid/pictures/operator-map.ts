@@ -1,6 +1,6 @@
 // The map of operators: token mixing by channel mixing, each with its featurizer. Figure 4 of the announcement.
 import type { Classification } from '../classification.ts';
-import { channelMixings, classifications, tokenMixings } from '../classification.ts';
+import { channelMixings, classifications, tokenPlaces } from '../classification.ts';
 import { operatorsOf } from '../layer.ts';
 import type { Model } from '../model.ts';
 import { nameOf } from '../operator.ts';
@@ -24,6 +24,7 @@ const rows: Readonly<Record<string, string>> = {
   'scaled Toeplitz': 'by distance, gated',
   'semi-separable': 'through a state that decays',
   'low rank': 'by content, all pairs',
+  nonlinear: 'a state that steers itself',
 };
 
 /** Operators that a model has made of parts, by what they are called. */
@@ -48,7 +49,7 @@ export function operatorMap(model?: Model): string {
     Object.entries(known).filter(
       ([, { tokenMixing, channelMixing }]) => tokenMixing === token && channelMixing === channel,
     );
-  const heights = tokenMixings.map((token) => {
+  const heights = tokenPlaces.map((token) => {
     const most = Math.max(1, ...channelMixings.map((channel) => inCell(token, channel).length));
     return most * (chip.height + chip.gap) - chip.gap + 2 * cell.pad;
   });
@@ -66,7 +67,7 @@ export function operatorMap(model?: Model): string {
     children.push(words(channel, x, margin.top - 22, { anchor: 'middle', class: 'ink strong' }));
     children.push(words(columns[channel] ?? '', x, margin.top - 8, { anchor: 'middle', class: 'faint small' }));
   });
-  tokenMixings.forEach((token, row) => {
+  tokenPlaces.forEach((token, row) => {
     const [top = 0, tall = 0] = [tops[row], heights[row]];
     children.push(words(token, margin.left - 10, top + tall / 2, { anchor: 'end', class: 'ink strong' }));
     children.push(

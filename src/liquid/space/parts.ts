@@ -1,9 +1,9 @@
 // What an operator of the design space is put together from: names of its parts, STAR's numbers for them, and options as values.
 import { z } from 'zod';
 import { LfmError } from '../../tensor/error.ts';
-import type { Classification } from '../classification.ts';
+import type { Classification, tokenMixings } from '../classification.ts';
 
-export type TokenMixing = Classification['tokenMixing'];
+export type TokenMixing = (typeof tokenMixings)[number];
 export type ChannelMixing = Classification['channelMixing'];
 
 // A part's number in an operator genome is its place here, from 1 (arXiv 2411.17800, operator genomes). STAR has four

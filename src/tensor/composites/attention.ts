@@ -25,6 +25,7 @@ import {
   select,
   sub,
   sum,
+  tanh,
   transpose,
 } from '../functions.ts';
 import type { Dim } from '../shape.ts';
@@ -37,6 +38,8 @@ export type AttentionAttributes = {
   /** Keys further back than this many positions (the query's own counts as one) are not seen; null: all are. */
   readonly window: number | null;
   readonly scale: number;
+  /** Scaled scores s become c tanh(s / c) before the mask (Gemma 2, arXiv 2408.00118); absent: they stay. */
+  readonly softCap?: number;
   /** Whether document segments [B, T] follow q, k, v. */
   readonly segments: boolean;
 };
@@ -93,10 +96,16 @@ function mask(q: Tensor, keys: Dim, segments: Tensor | undefined, attributes: At
   return positions ? and(same, positions) : same;
 }
 
-/** Scaled and masked scores [B, H, T, S] of q [B, H, T, D] with k [B, G, S, D], in the statistics' type. */
-function scoresOf(q: Tensor, k: Tensor, scale: number, seen: Tensor | undefined): Tensor {
+type Scoring = Pick<AttentionAttributes, 'scale' | 'softCap'>;
+
+/** Scaled scores [B, H, T, S] of q [B, H, T, D] with k [B, G, S, D], capped where asked for, in the statistics' type. */
+function cappedScores(q: Tensor, k: Tensor, { scale, softCap }: Scoring): Tensor {
   const raw = grouped(fold(q, k.dim(1)), k, 3, 3, statistics(q.dtype));
-  const scores = reshape(mul(raw, scale), [q.dim(0), q.dim(1), q.dim(2), k.dim(2)]);
+  const scores = softCap === undefined ? mul(raw, scale) : mul(tanh(mul(raw, scale / softCap)), softCap);
+  return reshape(scores, [q.dim(0), q.dim(1), q.dim(2), k.dim(2)]);
+}
+
+function masked(scores: Tensor, seen: Tensor | undefined): Tensor {
   if (!seen) return scores;
   // Added rather than selected: the mask is small and the scores are walked once. A finite bound keeps rows that see
   // nothing free of NaN.
@@ -111,7 +120,7 @@ defineComposite<AttentionAttributes>({
     const [q_, k_, v_] = all(operands.slice(0, 3), 'attention');
     if (!q_ || !k_ || !v_) return [];
     const [q, k, v] = [swap(q_), swap(k_), swap(v_)];
-    const scores = scoresOf(q, k, attributes.scale, mask(q, k.dim(2), operands[3], attributes));
+    const scores = masked(cappedScores(q, k, attributes), mask(q, k.dim(2), operands[3], attributes));
     const top = max(scores, [-1]);
     const weights = exp(sub(scores, expandDims(top, -1)));
     const total = sum(weights, [-1]);
@@ -138,15 +147,20 @@ defineComposite<AttentionAttributes>({
     const [q, k, v, out, dOut] = [swap(q_), swap(k_), swap(v_), swap(out_), swap(dOut_)];
     const groups = k.dim(1);
     const wide = statistics(q.dtype);
-    const scores = scoresOf(q, k, attributes.scale, mask(q, k.dim(2), operands[6], attributes));
+    const { scale, softCap } = attributes;
+    const capped = cappedScores(q, k, attributes);
+    const scores = masked(capped, mask(q, k.dim(2), operands[6], attributes));
     const weights = exp(sub(scores, expandDims(lse, -1)));
     const dWeights = reshape(grouped(fold(dOut, groups), v, 3, 3, wide), weights.shape);
     const delta = sum(mul(cast(dOut, wide), cast(out, wide)), [-1]);
     // The scale waits for the products: their results are narrower.
-    const dScores = mul(weights, sub(dWeights, expandDims(delta, -1)));
+    const dCapped = mul(weights, sub(dWeights, expandDims(delta, -1)));
+    // d (c tanh(s / c)) = 1 - (its value / c)^2.
+    const dScores =
+      softCap === undefined ? dCapped : mul(dCapped, sub(1, mul(mul(capped, capped), 1 / (softCap * softCap))));
     const [p, ds] = [fold(cast(weights, q.dtype), groups), fold(cast(dScores, q.dtype), groups)];
-    const dq = reshape(mul(grouped(ds, k, 3, 2, q.dtype), attributes.scale), q.shape);
-    const dk = mul(grouped(ds, fold(q, groups), 2, 2, k.dtype), attributes.scale);
+    const dq = reshape(mul(grouped(ds, k, 3, 2, q.dtype), scale), q.shape);
+    const dk = mul(grouped(ds, fold(q, groups), 2, 2, k.dtype), scale);
     const dv = grouped(p, fold(dOut, groups), 2, 2, v.dtype);
     return [swap(dq), swap(dk), swap(dv)];
   },
@@ -157,10 +171,11 @@ export function attention(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  options: { scale: number; causal?: boolean; window?: number | null; segments?: Tensor | undefined },
+  options: Scoring & { causal?: boolean; window?: number | null; segments?: Tensor | undefined },
 ): Tensor {
-  const { scale, causal = true, window = null, segments } = options;
-  const attributes: AttentionAttributes = { causal, window, scale, segments: segments !== undefined };
+  const { scale, softCap, causal = true, window = null, segments } = options;
+  const capped = softCap === undefined ? {} : { softCap };
+  const attributes: AttentionAttributes = { causal, window, scale, ...capped, segments: segments !== undefined };
   return emit('attention', segments ? [q, k, v, segments] : [q, k, v], attributes)[0] ?? q;
 }
 
@@ -170,9 +185,9 @@ export function attention(
  * starts[b] + t. Rows past the capacity are left out, or refused where a kernel cannot leave them out; what a cache holds at
  * and after row starts[b] + T is not said.
  */
-defineComposite<{ scale: number; window: number | null }>({
+defineComposite<Scoring & { readonly window: number | null }>({
   kind: 'cached_attention',
-  decompose: (operands, { scale, window }) => {
+  decompose: (operands, { window, ...scoring }) => {
     const [q_, k, v, keys, values, starts] = all(operands.slice(0, 6), 'cached_attention');
     if (!q_ || !k || !v || !keys || !values || !starts) return [];
     const q = swap(q_);
@@ -182,7 +197,7 @@ defineComposite<{ scale: number; window: number | null }>({
     const [nextKeys, nextValues] = [put(keys, k), put(values, v)];
     const query = expandDims(expandDims(positions, 1), 3);
     const seen = visible(query, iota('int32', [1, 1, 1, keys.dim(2)], 3), { causal: true, window });
-    const scores = scoresOf(q, cast(nextKeys, q.dtype), scale, seen);
+    const scores = masked(cappedScores(q, cast(nextKeys, q.dtype), scoring), seen);
     const weights = exp(sub(scores, expandDims(max(scores, [-1]), -1)));
     const raw = reshape(
       grouped(fold(cast(weights, q.dtype), keys.dim(1)), cast(nextValues, q.dtype), 3, 2, weights.dtype),
@@ -198,11 +213,12 @@ export function cachedAttention(
   k: Tensor,
   v: Tensor,
   cache: { readonly keys: Tensor; readonly values: Tensor; readonly starts: Tensor },
-  options: { scale: number; window?: number | null },
+  options: Scoring & { window?: number | null },
 ): { out: Tensor; keys: Tensor; values: Tensor } {
   const operands = [q, k, v, cache.keys, cache.values, cache.starts];
   const [out, keys, values] = emit('cached_attention', operands, {
     scale: options.scale,
+    ...(options.softCap !== undefined && { softCap: options.softCap }),
     window: options.window ?? null,
   });
   if (!out || !keys || !values) throw new LfmError('no-result', 'cached_attention gave no result.');

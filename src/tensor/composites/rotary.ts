@@ -42,9 +42,19 @@ export function rotaryTables(
   dtype: DType = 'float32',
   pairs = width / 2,
 ): { cos: Tensor; sin: Tensor } {
-  const half = width / 2;
-  const values = Array.from({ length: half }, (_, i) => (i < pairs ? theta ** ((-2 * i) / width) : 0));
-  const data: HostArray = dtype === 'float64' ? Float64Array.from(values) : Float32Array.from(values);
-  const angles = mul(expandDims(cast(positions, dtype), -1), constant(dtype, [half], data));
-  return { cos: cos(angles), sin: sin(angles) };
+  const values = Array.from({ length: width / 2 }, (_, i) => (i < pairs ? theta ** ((-2 * i) / width) : 0));
+  return rotaryTablesOf(positions, values, dtype);
+}
+
+/** The same for given angles a position, one for each pair of features; `scale` multiplies both tables. */
+export function rotaryTablesOf(
+  positions: Tensor,
+  frequencies: readonly number[],
+  dtype: DType = 'float32',
+  scale = 1,
+): { cos: Tensor; sin: Tensor } {
+  const data: HostArray = dtype === 'float64' ? Float64Array.from(frequencies) : Float32Array.from(frequencies);
+  const angles = mul(expandDims(cast(positions, dtype), -1), constant(dtype, [frequencies.length], data));
+  const scaled = (x: Tensor) => (scale === 1 ? x : mul(x, scale));
+  return { cos: scaled(cos(angles)), sin: scaled(sin(angles)) };
 }

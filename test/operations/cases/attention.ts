@@ -10,7 +10,7 @@ const symbols = [
 ];
 const qkv = ['q', 'k', 'v'] as const;
 
-type Options = { readonly causal?: boolean; readonly window?: number | null };
+type Options = { readonly causal?: boolean; readonly window?: number | null; readonly softCap?: number };
 interface Sizes {
   readonly B?: number | string;
   readonly T?: number | string;
@@ -72,6 +72,8 @@ const wholeCases: OperationCase[] = [
   attended('attention in a window of one', { T: 3 }, { window: 1 }),
   attended('attention in a window that holds all', { T: 3 }, { window: 9 }),
   attended('attention in a window, both ways', { T: 5 }, { causal: false, window: 2 }),
+  attended('attention with capped scores', { T: 5, H: 4, G: 2 }, { softCap: 0.3 }, { floats: ['float32', 'bfloat16'] }),
+  attended('attention with capped scores in a window', { T: 5 }, { softCap: 0.3, window: 2 }),
   attended('attention of one position', { B: 1, T: 1, H: 1, G: 1, D: 2 }, {}),
   attended(
     'attention with large scores',
@@ -132,6 +134,18 @@ const gradientCases: OperationCase[] = [
   }),
   testCase({
     kind: 'attention_grad',
+    name: 'attention_grad of capped scores',
+    inputs: { ...inputsOf({ T: 3, H: 2, G: 1, D: 2 }), dOut: f([2, 3, 2, 2]) },
+    body: ({ q, k, v, dOut }) => {
+      const attributes = { causal: true, window: null, scale: 0.7, softCap: 0.3, segments: false };
+      const [out = q, lse = q] = emit('attention', [q, k, v], attributes);
+      const [dq = q, dk = k, dv = v] = emit('attention_grad', [q, k, v, out, lse, dOut], attributes);
+      return { dq, dk, dv };
+    },
+    differentiable: ['q', 'k', 'dOut'],
+  }),
+  testCase({
+    kind: 'attention_grad',
     name: 'attention_grad in documents and a window',
     inputs: {
       ...inputsOf({ T: 4, H: 2, G: 1, D: 2 }),
@@ -155,13 +169,14 @@ interface CacheSizes {
   readonly G?: number;
   readonly B?: number | string;
   readonly window?: number;
+  readonly softCap?: number;
   readonly D?: number;
 }
 
 /** Capacity 8. */
 const cached = (
   name: string,
-  { B = 2, T, H = 4, G = 2, starts, window, D = 2 }: CacheSizes,
+  { B = 2, T, H = 4, G = 2, starts, window, softCap, D = 2 }: CacheSizes,
   more: Partial<OperationCase> = {},
 ): OperationCase => ({
   ...testCase({
@@ -176,7 +191,7 @@ const cached = (
       starts: i32([B], { list: starts }),
     },
     body: ({ q, k, v, keys, values, starts }) => {
-      const options = { scale: 0.5, window: window ?? null };
+      const options = { scale: 0.5, window: window ?? null, ...(softCap !== undefined && { softCap }) };
       const found = t.cachedAttention(q, k, v, { keys, values, starts }, options);
       // What the cache holds after the rows in use is not said.
       const ends = t.reshape(t.add(starts, t.full('int32', [], Number(T))), [B, 1, 1, 1]);
@@ -204,6 +219,8 @@ const cachedCases: OperationCase[] = [
   cached('cached_attention without groups', { T: 2, H: 2, G: 2, starts: [1, 6] }),
   cached('cached_attention with one key head', { T: 2, H: 3, G: 1, starts: [2, 0] }),
   cached('cached_attention in a window', { T: 2, starts: [5, 0], window: 3 }),
+  cached('cached_attention with capped scores', { T: 2, starts: [5, 0], softCap: 0.3 }),
+  cached('cached_attention with capped scores, heads of 8', { T: 1, starts: [0, 6], softCap: 0.3, D: 8 }),
   cached('cached_attention leaves out rows past the capacity', { T: 3, starts: [6, 7] }),
   cached('cached_attention with symbols', { B: 'B', T: 'T', H: 2, G: 1, starts: [3, 0] }, { bindings: symbols }),
   testCase({

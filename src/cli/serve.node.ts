@@ -1,0 +1,121 @@
+// lfm serve: models over HTTP, in the protocol that OpenAI's clients speak, and the playground.
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Command } from 'commander';
+import { findPackage } from '../host/package.node.ts';
+import { load } from '../generate/load.ts';
+import { missingFromHub } from '../generate/source.node.ts';
+import type { Asset, LogEntry } from '../serve/index.ts';
+import { serve } from '../serve/index.ts';
+import type { Io } from './io.node.ts';
+import { Interrupted } from './io.node.ts';
+import type { LoadFlags } from './options.node.ts';
+import { addLoadOptions, DEFAULT_MODEL, engineChoice, positive } from './options.node.ts';
+import { pullShown } from './pull.node.ts';
+
+type Flags = LoadFlags & {
+  readonly host: string;
+  readonly port: number;
+  readonly apiKey?: readonly string[];
+  readonly allowHost?: readonly string[];
+  readonly allowOrigin?: readonly string[];
+  readonly open?: boolean;
+  readonly jsonLogs?: boolean;
+  readonly json?: boolean;
+};
+
+const helpText = `
+Keys are also read from the environment variable LFM_API_KEY, which other users of this machine cannot see.
+
+Examples:
+  lfm serve --open                                   the playground, with the model that ships with lfm
+  lfm serve model.Q4_0.gguf my-folder --port 8000
+  LFM_API_KEY=… lfm serve --host 0.0.0.0             other machines may ask, with the key
+  curl http://127.0.0.1:8080/v1/completions -H 'content-type: application/json' -d '{"prompt": "Once"}'`;
+
+/** What is served at / and beside it. */
+export async function pageAssets(): Promise<Map<string, Asset>> {
+  const { folder } = await findPackage();
+  const read = (file: string): Promise<string> => readFile(join(folder, 'web', file), 'utf8');
+  return new Map([
+    ['/', { type: 'text/html; charset=utf-8', body: await read('index.html') }],
+    ['/playground.js', { type: 'text/javascript; charset=utf-8', body: await read('playground.js') }],
+    ['/playground.css', { type: 'text/css; charset=utf-8', body: await read('playground.css') }],
+  ]);
+}
+
+export function registerServe(program: Command, io: Io): void {
+  addLoadOptions(program.command('serve'))
+    .description('serve models to OpenAI clients, and a playground to a browser')
+    .argument('[models...]', 'shipped names, folders, .gguf files, names on the hub', [DEFAULT_MODEL])
+    .option('--host <address>', 'address to listen on; another than this machine needs an API key', '127.0.0.1')
+    .option('--port <n>', 'port to listen on', positive, 8080)
+    .option('--api-key <key...>', 'keys of those who may ask')
+    .option('--allow-host <name...>', 'names that the server goes by, beside its address')
+    .option('--allow-origin <origin...>', 'pages of other origins that may ask, as https://example.com')
+    .option('--open', 'open the playground in a browser')
+    .option('--json-logs', 'log each request as a line of JSON')
+    .addHelpText('after', helpText)
+    .action((names: readonly string[], flags: Flags) => run(io, names, flags));
+}
+
+async function run(io: Io, names: readonly string[], flags: Flags): Promise<void> {
+  for (const name of names) {
+    const missing = await missingFromHub(name);
+    if (missing) await pullShown(io, missing, false);
+  }
+  const { LFM_API_KEY: fromEnvironment } = process.env;
+  const { host, port, apiKey = fromEnvironment ? [fromEnvironment] : [], allowHost, allowOrigin } = flags;
+  await using server = await serve({
+    models: names.map((name) => ({
+      name: basename(name),
+      load: (signal) => load(name, { engine: engineChoice(flags), numerics: flags.numerics, signal }),
+    })),
+    host,
+    port,
+    apiKeys: apiKey,
+    allowedHosts: allowHost,
+    allowedOrigins: allowOrigin,
+    assets: await pageAssets(),
+    onRequest: (entry) => io.stderr.write(`${flags.jsonLogs ? JSON.stringify(entry) : lineOf(entry)}\n`),
+  });
+  const stopped = untilInterrupted(io);
+  await Promise.race([server.ready, stopped]);
+  io.stdout.write(
+    flags.json
+      ? `${JSON.stringify({ url: server.url, models: names.map((name) => basename(name)) })}\n`
+      : `${server.url} (playground; OpenAI clients: ${server.url}/v1), Ctrl-C ends it\n`,
+  );
+  if (flags.open) openBrowser(server.url);
+  await stopped;
+  io.stderr.write('ending; answers under way are finished first, Ctrl-C again ends at once\n');
+  await server.close();
+  throw new Interrupted('interrupted');
+}
+
+/** The second Ctrl-C ends the process. */
+function untilInterrupted({ onInterrupt }: Io): Promise<void> {
+  return new Promise((resolve) => {
+    let asked = false;
+    onInterrupt(() => {
+      if (asked) process.exit(130);
+      asked = true;
+      resolve();
+    });
+  });
+}
+
+function lineOf({ time, method, route, status, ms, completionTokens, error }: LogEntry): string {
+  const tokens = completionTokens === undefined ? '' : `, ${completionTokens} tokens`;
+  return `${time} ${method} ${route} ${status} ${ms} ms${tokens}${error === undefined ? '' : `, ${error}`}`;
+}
+
+/** Where there is no browser, the address has been said. */
+function openBrowser(url: string): void {
+  const [command = '', ...words] =
+    process.platform === 'darwin' ? ['open'] : process.platform === 'win32' ? ['cmd', '/c', 'start', ''] : ['xdg-open'];
+  const child = spawn(command, [...words, url], { stdio: 'ignore', detached: true });
+  child.on('error', () => undefined);
+  child.unref();
+}

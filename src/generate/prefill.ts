@@ -1,0 +1,101 @@
+// A prompt on its way into a state of its own, a chunk at a time: what the cache holds of it first, then the rest computed.
+import type { Generator, StepOptions } from './generator.ts';
+import type { PrefixCache, Snapshot } from './prefix-cache.ts';
+import type { State } from './state.ts';
+import { disposeBuffers } from './state.ts';
+
+export interface PrefillOptions {
+  /** Which tree of the cache it shares. */
+  readonly key: string;
+  /** Room for tokens after the prompt. */
+  readonly room: number;
+  /** What comes back of each chunk. Absent: the logits after its last token. */
+  readonly step?: StepOptions;
+  /** Whether what the cache holds will do: what comes back of its tokens is lost. */
+  readonly reuses: boolean;
+  /** Every chunk begins at a multiple of its size, so that the same prompt always runs in the same shapes. */
+  readonly aligned: boolean;
+}
+
+/** Prompts of fewer new tokens are not cut for the sake of a snapshot before the last: they are soon computed again. */
+const WORTH_CUTTING = 64;
+
+export class Prefill {
+  readonly tokens: readonly number[];
+  /** Tokens that the cache had. */
+  cachedTokens = 0;
+  /** Of the chunk that ran last. */
+  result: Float32Array | undefined;
+  readonly #generator: Generator;
+  readonly #cache: PrefixCache;
+  readonly #options: PrefillOptions;
+  #state: State | undefined;
+  #snapshots: Snapshot[] = [];
+
+  constructor(generator: Generator, cache: PrefixCache, tokens: readonly number[], options: PrefillOptions) {
+    this.#generator = generator;
+    this.#cache = cache;
+    this.tokens = tokens;
+    this.#options = options;
+  }
+
+  /** Tokens that are in the state. */
+  get position(): number {
+    return this.#state?.lengths[0] ?? 0;
+  }
+
+  get isDone(): boolean {
+    return this.position === this.tokens.length;
+  }
+
+  /** The state it fills, from the first step on. */
+  get state(): State | undefined {
+    return this.#state;
+  }
+
+  /** Takes in the next tokens, at most `most`; the last of them are kept for other prompts. */
+  async step(most: number): Promise<void> {
+    const { key, room, step, reuses, aligned } = this.#options;
+    const { length } = this.tokens;
+    if (!this.#state) {
+      this.#state = await this.#generator.open(Math.min(length + room, this.#generator.contextLength));
+      if (reuses && this.#cache.isEnabled)
+        this.cachedTokens = await this.#cache.restore(key, this.tokens, this.#state, length - 1, aligned ? most : 1);
+    }
+    const state = this.#state;
+    const start = this.position;
+    const { needsSnapshots } = this.#cache;
+    let end = Math.min(length, start + most);
+    if (aligned) end = Math.min(length, (Math.floor(start / most) + 1) * most);
+    else if (needsSnapshots && end === length && length - this.cachedTokens > WORTH_CUTTING)
+      end = Math.max(length - 1, start + 1);
+    const [result] = await this.#generator.step(state, [this.tokens.slice(start, end)], step);
+    this.result = result;
+    const since = end - (this.#snapshots.at(-1)?.position ?? this.cachedTokens);
+    const wanted = aligned ? end % most === 0 : end === length - 1 || since >= this.#cache.spacing(state);
+    if (needsSnapshots && wanted) this.#snapshots.push(await this.#cache.snapshot(state, 0));
+    if (end === length && this.#cache.isEnabled) await this.#keep(aligned ? length - (length % most) : length);
+  }
+
+  async #keep(length: number): Promise<void> {
+    const snapshots = this.#snapshots;
+    this.#snapshots = [];
+    if (this.#state)
+      await this.#cache.insert(this.#options.key, this.tokens.slice(0, length), this.#state, 0, snapshots);
+  }
+
+  /** Hands the state over. */
+  take(): State | undefined {
+    const state = this.#state;
+    this.#state = undefined;
+    return state;
+  }
+
+  /** Frees what it still holds; what it has computed is not kept. */
+  release(): void {
+    const state = this.take();
+    if (state) this.#generator.release(state);
+    for (const { buffers } of this.#snapshots) disposeBuffers(buffers);
+    this.#snapshots = [];
+  }
+}

@@ -1,0 +1,95 @@
+// One text being continued: what it holds, how its next token is chosen, when it ends.
+import type { Snapshot } from './prefix-cache.ts';
+import type { SamplingOptions } from './sampler.ts';
+import { Sampler } from './sampler.ts';
+import { disposeBuffers } from './state.ts';
+import type { TokenStream } from './stream.ts';
+
+export interface RowOptions extends SamplingOptions {
+  readonly maxTokens: number;
+  readonly stopIds: Iterable<number>;
+  /** Tokens to guess at once from the text itself; 0: none. */
+  readonly promptLookup: number;
+}
+
+export class Row {
+  readonly stream: TokenStream;
+  /** Which tree of the cache it shares. */
+  readonly key: string;
+  /** The prompt and what was chosen; the newest is not yet in the state. */
+  readonly text: number[];
+  /** Tokens at the last snapshot, or at the beginning. */
+  lastSnapshot: number;
+  /** A damaged model: nothing of it is to be kept. */
+  isBroken = false;
+  readonly #sampler: Sampler;
+  readonly #stops: ReadonlySet<number>;
+  readonly #most: number;
+  readonly #contextLength: number;
+  readonly #promptLookup: number;
+  #snapshots: Snapshot[] = [];
+
+  /** `sequence`: of several texts of one request. Errors: `bad-sampling`. */
+  constructor(
+    stream: TokenStream,
+    key: string,
+    prompt: readonly number[],
+    contextLength: number,
+    options: RowOptions,
+    sequence: number,
+  ) {
+    this.stream = stream;
+    this.key = key;
+    this.text = [...prompt];
+    this.lastSnapshot = prompt.length;
+    this.#sampler = new Sampler(options, prompt, sequence);
+    this.#stops = new Set(options.stopIds);
+    this.#most = prompt.length + options.maxTokens;
+    this.#contextLength = contextLength;
+    this.#promptLookup = options.promptLookup;
+  }
+
+  /** Tokens that are worth guessing: no more than the text may still have. */
+  get mostGuesses(): number {
+    return Math.min(this.#promptLookup, this.#most - this.text.length - 1, this.#contextLength - this.text.length);
+  }
+
+  /** Chooses the next token after logits [V], which are changed. Answers it while the text goes on; else its stream has ended. */
+  take(logits: Float32Array): number | undefined {
+    try {
+      const choice = this.#sampler.sample(logits);
+      if (this.#stops.has(choice.id)) {
+        this.stream.end('stop');
+        return undefined;
+      }
+      this.text.push(choice.id);
+      this.stream.push(choice);
+      if (this.text.length < this.#most && this.text.length <= this.#contextLength) return choice.id;
+      this.stream.end('length');
+    } catch (error) {
+      this.isBroken = true;
+      this.stream.fail(error);
+    }
+    return undefined;
+  }
+
+  countGuesses(made: number, right: number): void {
+    this.stream.guessed += made;
+    this.stream.guessedRight += right;
+  }
+
+  keepSnapshot(snapshot: Snapshot): void {
+    this.#snapshots.push(snapshot);
+    this.lastSnapshot = snapshot.position;
+  }
+
+  takeSnapshots(): readonly Snapshot[] {
+    const snapshots = this.#snapshots;
+    this.#snapshots = [];
+    return snapshots;
+  }
+
+  release(): void {
+    for (const { buffers } of this.takeSnapshots()) disposeBuffers(buffers);
+  }
+}

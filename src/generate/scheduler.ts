@@ -1,0 +1,359 @@
+// Shares one generator among all who ask: requests wait in a bounded queue, prompts are taken in by chunks between steps, texts
+// are continued side by side, and what was computed is kept for texts that begin alike.
+import { LfmError } from '../tensor/index.ts';
+import type { Generator, StepOptions } from './generator.ts';
+import type { Job } from './jobs.ts';
+import { EmbedJob, GenerateJob, ScoreJob } from './jobs.ts';
+import { Prefill } from './prefill.ts';
+import type { CacheStatistics, SavedPrefix } from './prefix-cache.ts';
+import { PrefixCache } from './prefix-cache.ts';
+import { Row } from './row.ts';
+import type { SamplingOptions } from './sampler.ts';
+import { freshSeed } from './sampler.ts';
+import { Slots } from './slots.ts';
+import { TokenStream } from './stream.ts';
+
+export interface SchedulerOptions {
+  /** Most texts that are continued side by side. Default 8. */
+  readonly maxBatch?: number | undefined;
+  /** Most requests that wait; one more is refused. Default 256. */
+  readonly maxQueue?: number | undefined;
+  /** Most tokens of a prompt that are taken in between two steps of running texts, or two snapshots. Default 128. */
+  readonly chunk?: number | undefined;
+  /** Most bytes of state kept for texts that begin alike; 0 keeps none. Default 256 MiB, 0 on the engine xla. */
+  readonly cacheBytes?: number | undefined;
+  /**
+   * Each request gives the same bits whatever runs beside it and whatever is cached: every step is of `maxBatch` rows and
+   * every chunk begins at a multiple of its size. It costs what the empty rows cost. Default false: the same up to rounding.
+   */
+  readonly deterministic?: boolean | undefined;
+}
+
+export interface RequestOptions {
+  /** Requests of a higher one go first. Default 0. */
+  readonly priority?: number | undefined;
+  /** Cached states are shared among requests of one tenant only. Default: one for all. */
+  readonly tenant?: string | undefined;
+}
+
+export interface GenerateOptions extends SamplingOptions, RequestOptions {
+  /** Default 256. */
+  readonly maxTokens?: number | undefined;
+  /** Tokens that end the text; they are not part of it. */
+  readonly stopIds?: Iterable<number> | undefined;
+  /** Texts to generate from one prompt, which is computed once. Default 1. */
+  readonly n?: number | undefined;
+  /** Whether the prompt's own log-probabilities are wanted, with `topLogprobs` likeliest tokens each. */
+  readonly promptLogprobs?: boolean | undefined;
+  /** Tokens to guess at once from what the text says elsewhere; the same tokens come, sooner where it repeats itself. Default 0. */
+  readonly promptLookup?: number | undefined;
+}
+
+const CACHE_BYTES = 256 * 2 ** 20;
+
+interface Waiting {
+  readonly job: Job;
+  readonly priority: number;
+}
+
+export class Scheduler implements AsyncDisposable {
+  readonly generator: Generator;
+  readonly #cache: PrefixCache;
+  readonly #slots: Slots;
+  /** Texts that guess run alone: a guess is checked in a run over several tokens. */
+  #alone: readonly Slots[] = [];
+  readonly #maxBatch: number;
+  readonly #maxQueue: number;
+  readonly #chunk: number;
+  readonly #deterministic: boolean;
+  /** By priority, and by arrival where that is equal. */
+  #waiting: readonly Waiting[] = [];
+  /** Work that must not meet a step. */
+  #errands: (() => Promise<void>)[] = [];
+  #loop: Promise<void> | undefined;
+  #closed = false;
+
+  /** Takes over the generator. Errors: `bad-limit`. */
+  constructor(generator: Generator, options: SchedulerOptions = {}) {
+    const { maxBatch = 8, maxQueue = 256, chunk = 128, deterministic = false } = options;
+    const { cacheBytes = generator.engine.name === 'xla' ? 0 : CACHE_BYTES } = options;
+    for (const [name, value, least] of [
+      ['maxBatch', maxBatch, 1],
+      ['maxQueue', maxQueue, 1],
+      ['chunk', chunk, 1],
+      ['cacheBytes', cacheBytes, 0],
+    ] as const)
+      requireLimit(name, value, least);
+    this.generator = generator;
+    this.#cache = new PrefixCache(generator, cacheBytes);
+    this.#slots = new Slots(generator, this.#cache, { most: maxBatch, fixed: deterministic });
+    this.#maxBatch = maxBatch;
+    this.#maxQueue = maxQueue;
+    this.#chunk = Math.min(chunk, generator.chunk);
+    this.#deterministic = deterministic;
+  }
+
+  /** What the cache holds, and what it has spared. */
+  get cache(): CacheStatistics {
+    return this.#cache.statistics;
+  }
+
+  /** Requests that wait for a place, and texts being continued. */
+  get load(): { readonly waiting: number; readonly running: number } {
+    const waiting = this.#waiting.filter(({ job }) => !job.prefill.state).length;
+    return { waiting, running: this.#running };
+  }
+
+  /**
+   * Continues a prompt. Errors, thrown here: `empty-prompt`, `bad-limit`, `bad-sampling`, `bad-token`, `context-full`,
+   * `queue-full`, `model-closed`; from the stream: the reason of `signal`, `bad-logits`, `model-closed`, what the engine says.
+   */
+  generate(prompt: readonly number[], options: GenerateOptions = {}, signal?: AbortSignal): TokenStream {
+    const [stream] = this.generateAll(prompt, { ...options, n: 1 }, signal);
+    if (!stream) throw new LfmError('no-result', 'A request gave no stream.');
+    return stream;
+  }
+
+  /** The same, `options.n` times from one prompt; each text has random numbers of its own. Errors: those of `generate`. */
+  generateAll(prompt: readonly number[], options: GenerateOptions = {}, signal?: AbortSignal): readonly TokenStream[] {
+    const { maxTokens = 256, stopIds = [], n = 1, promptLookup = 0, promptLogprobs = false } = options;
+    requireLimit('maxTokens', maxTokens, 1);
+    requireLimit('n', n, 1);
+    requireLimit('promptLookup', promptLookup, 0);
+    this.#check(prompt);
+    const key = this.#keyOf(options);
+    const given = { ...options, seed: options.seed ?? freshSeed(), maxTokens, stopIds: [...stopIds], promptLookup };
+    const rows = Array.from({ length: n }, (_, sequence) => {
+      const stream = new TokenStream(() => this.#nextTurn(), signal);
+      return new Row(stream, key, prompt, this.generator.contextLength, given, sequence);
+    });
+    const prefill = this.#prefill(prompt, options, Math.min(maxTokens, this.#chunk), !promptLogprobs, {
+      positions: promptLogprobs ? 'all' : 'last',
+    });
+    const { classes } = this.generator.model.head;
+    const scored = promptLogprobs ? { classes, top: options.topLogprobs ?? 0 } : undefined;
+    this.#enqueue(new GenerateJob(prefill, rows, scored), options);
+    return rows.map(({ stream }) => stream);
+  }
+
+  /**
+   * Natural logarithms of the probabilities that the model gives to each of some continuations of a text, which is computed
+   * once. Errors: `empty-prompt` where text or continuation has no token, and those of `generate`.
+   */
+  async score(
+    prompt: readonly number[],
+    continuations: readonly (readonly number[])[],
+    options: RequestOptions = {},
+    signal?: AbortSignal,
+  ): Promise<readonly number[]> {
+    this.#check(prompt);
+    for (const tokens of continuations) {
+      if (tokens.length === 0) throw new LfmError('empty-prompt', 'score: a choice adds no token to the prompt.');
+      this.generator.check(tokens, prompt.length);
+    }
+    if (continuations.length === 0) return [];
+    const job = new ScoreJob(this.generator, this.#prefill(prompt, options, 1, true, {}), continuations, signal);
+    this.#enqueue(job, options);
+    return job.answer;
+  }
+
+  /** Hidden states after the last norm, of a text as one vector [D]. Errors: those of `generate`. */
+  async embed(
+    tokens: readonly number[],
+    pooling: 'mean' | 'last',
+    options: RequestOptions = {},
+    signal?: AbortSignal,
+  ): Promise<Float32Array> {
+    this.#check(tokens);
+    const step = { positions: 'all', output: 'hidden' } as const;
+    const job = new EmbedJob(
+      this.#prefill(tokens, options, 0, false, step),
+      this.generator.model.hiddenSize,
+      pooling,
+      signal,
+    );
+    this.#enqueue(job, options);
+    return job.answer;
+  }
+
+  /** What is kept of a text, in host memory; undefined where it is nothing. */
+  exportPrefix(tokens: readonly number[], options: RequestOptions = {}): Promise<SavedPrefix | undefined> {
+    return this.exclusively((cache) => cache.export(this.#keyOf(options), tokens));
+  }
+
+  /** Keeps what `exportPrefix` gave for the same text, on this model. */
+  importPrefix(tokens: readonly number[], saved: SavedPrefix, options: RequestOptions = {}): Promise<void> {
+    return this.exclusively((cache) => cache.import(this.#keyOf(options), tokens, saved));
+  }
+
+  /** Lets go of all cached states. */
+  async clearCache(): Promise<void> {
+    await this.exclusively(async () => this.#cache.clear());
+  }
+
+  /** Does something with the cache between two steps. Errors: `model-closed`, those of the work. */
+  exclusively<T>(work: (cache: PrefixCache) => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#closed) return reject(closedError());
+      this.#errands.push(() => work(this.#cache).then(resolve, reject));
+      this.#start();
+    });
+  }
+
+  /** Frees everything, the generator too, once the step that runs has ended. Requests under way fail with `model-closed`. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#loop;
+    this.#failAll(closedError());
+    this.#cache.clear();
+    await this.generator.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  get #running(): number {
+    return this.#alone.reduce((sum, slots) => sum + slots.count, this.#slots.count);
+  }
+
+  #check(prompt: readonly number[]): void {
+    if (this.#closed) throw closedError();
+    if (prompt.length === 0)
+      throw new LfmError('empty-prompt', 'A model continues a text of at least one token; the prompt has none.');
+    this.generator.check(prompt);
+  }
+
+  /** What must be equal for states to be shared, beside the generator itself. */
+  #keyOf({ tenant = '' }: RequestOptions): string {
+    return tenant;
+  }
+
+  #prefill(
+    tokens: readonly number[],
+    options: RequestOptions,
+    room: number,
+    reuses: boolean,
+    step: StepOptions,
+  ): Prefill {
+    const aligned = this.#deterministic;
+    // Runs that answer more are cut into other shapes.
+    const key = aligned && step.positions === 'all' ? `${this.#keyOf(options)}\0all` : this.#keyOf(options);
+    return new Prefill(this.generator, this.#cache, tokens, { key, room, reuses, step, aligned });
+  }
+
+  #enqueue(job: Job, { priority = 0 }: RequestOptions): void {
+    if (this.load.waiting >= this.#maxQueue) {
+      throw new LfmError('queue-full', `${this.#maxQueue} requests wait already: ask again later, or raise maxQueue.`);
+    }
+    const at = this.#waiting.findIndex((other) => other.priority < priority);
+    this.#waiting = this.#waiting.toSpliced(at < 0 ? this.#waiting.length : at, 0, { job, priority });
+    this.#start();
+  }
+
+  /** Answers once a turn has begun and ended from now on: what is no longer wanted is free then. */
+  async #nextTurn(): Promise<void> {
+    if (!this.#closed) await this.exclusively(async () => undefined);
+  }
+
+  #start(): void {
+    this.#loop ??= this.#run().finally(() => {
+      this.#loop = undefined;
+      if (!this.#closed && this.#hasWork()) this.#start();
+    });
+  }
+
+  #hasWork(): boolean {
+    return this.#waiting.length > 0 || this.#errands.length > 0 || this.#running > 0;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#closed && this.#hasWork()) {
+      try {
+        await this.#turn();
+      } catch (error) {
+        // Whatever failed outside a request's own steps leaves nothing to trust.
+        this.#failAll(error);
+      }
+    }
+  }
+
+  /** One turn: what is unwanted goes, a piece of the first job is done, every text being continued gets a token. */
+  async #turn(): Promise<void> {
+    for (const { job } of this.#waiting) if (job.isCancelled) this.#drop(job);
+    for (const slots of [this.#slots, ...this.#alone]) await slots.sweep();
+    for (const errand of this.#errands.splice(0)) await errand();
+    const job = this.#nextJob();
+    if (job) await this.#advance(job);
+    else await this.#slots.settle();
+    for (const slots of [this.#slots, ...this.#alone]) await slots.step();
+    this.#alone = this.#alone.filter(({ count }) => count > 0);
+  }
+
+  /** The first that is under way, or that there is a place for. */
+  #nextJob(): Job | undefined {
+    const started = this.#waiting.filter(({ job }) => job.prefill.state).length;
+    const hasPlace = this.#running + started < this.#maxBatch;
+    const canGo = ({ prefill: { state, isDone } }: Job) =>
+      state ? !isDone || this.#running < this.#maxBatch : hasPlace;
+    return this.#waiting.find(({ job }) => canGo(job))?.job;
+  }
+
+  async #advance(job: Job): Promise<void> {
+    // Chunks end where snapshots are taken: short ones make hits better, and cost a prefill next to nothing.
+    const isShort = this.#running > 0 || this.#deterministic || this.#cache.needsSnapshots;
+    const most = isShort ? this.#chunk : this.generator.chunk;
+    try {
+      if (job instanceof GenerateJob) {
+        if (job.prefill.isDone || (await job.step(most))) await this.#join(job);
+      } else if (await job.step(most)) this.#drop(job);
+    } catch (error) {
+      job.fail(error);
+      this.#drop(job);
+    }
+  }
+
+  /** Gives texts slots, as many as there are; the job is over once all have one. */
+  async #join(job: GenerateJob): Promise<void> {
+    const { state } = job.prefill;
+    const open = () => job.rows.filter((row) => !row.stream.isEnded && !this.#joined.has(row));
+    for (const row of open()) {
+      if (!state || this.#running >= this.#maxBatch) return;
+      const slots =
+        row.mostGuesses > 0
+          ? new Slots(this.generator, this.#cache, { most: 1, fixed: this.#deterministic })
+          : this.#slots;
+      if (slots !== this.#slots) this.#alone = [...this.#alone, slots];
+      this.#joined.add(row);
+      if (await slots.join(row, state, open().length === 0)) job.prefill.take();
+    }
+    this.#drop(job);
+  }
+
+  readonly #joined = new WeakSet<Row>();
+
+  #drop(job: Job): void {
+    this.#waiting = this.#waiting.filter((one) => one.job !== job);
+    job.release();
+  }
+
+  #failAll(error: unknown): void {
+    for (const { job } of this.#waiting) {
+      job.fail(error);
+      job.release();
+    }
+    this.#waiting = [];
+    for (const slots of [this.#slots, ...this.#alone]) slots.fail(error);
+    this.#alone = [];
+    for (const errand of this.#errands.splice(0)) void errand();
+  }
+}
+
+function closedError(): LfmError {
+  return new LfmError('model-closed', 'The model was disposed while it was still in use.');
+}
+
+function requireLimit(name: string, value: number, least: number): void {
+  if (!Number.isSafeInteger(value) || value < least)
+    throw new LfmError('bad-limit', `${name}: expected a whole number from ${least}; found ${value}.`);
+}

@@ -1,0 +1,34 @@
+// Which matrices of a model can be held packed, read off its traced step: no operator declares it.
+import type { QuantizedForm } from '../tensor/index.ts';
+import type { Model } from './model.ts';
+import { stepProgram } from './programs.ts';
+import type { QuantizedForms } from './quantized.ts';
+import { withQuantized } from './quantized.ts';
+
+/**
+ * Of `forms`, those of matrices that the model's step only multiplies by and looks rows up in. What it reads otherwise
+ * (kernels of convolutions, stacks of experts) would be unpacked whole at every step, and is better held as floats.
+ */
+export function packable(model: Model, forms: QuantizedForms): QuantizedForms {
+  const matrices = Object.entries(forms).filter(([name]) => model.parameters[name]?.shape.length === 2);
+  const packed = withQuantized(model, Object.fromEntries(matrices), 'float32');
+  const program = stepProgram(packed, { batch: 1, length: 'T', capacity: 1 });
+  const unpacked = new Set(program.operations.flatMap(({ kind, operands }) => (kind === 'dequantize' ? operands : [])));
+  const whole = new Set(program.inputs.flatMap(({ name, value }) => (unpacked.has(value) ? [name] : [])));
+  return Object.fromEntries(matrices.filter(([name]) => !whole.has(`${name}.packed`)));
+}
+
+/** One form for every matrix that can take it. The few rows of routers and gates, which decide much, stay floats. */
+export function formsFor(model: Model, form: QuantizedForm): QuantizedForms {
+  const fitting = Object.entries(model.parameters).filter(
+    ([
+      ,
+      {
+        shape: [rows = 0, columns = 0, ...more],
+        axes,
+      },
+    ]) =>
+      more.length === 0 && columns > 0 && columns % form.block === 0 && rows >= form.block && !axes.includes('routes'),
+  );
+  return packable(model, Object.fromEntries(fitting.map(([name]) => [name, form])));
+}

@@ -1,0 +1,138 @@
+// The routes, and what every request goes through before one of them.
+import { Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import { chat } from './chat.ts';
+import { completions } from './completions.ts';
+import { answerTo, RequestError } from './errors.ts';
+import type { Guard } from './guard.node.ts';
+import { RequestRecord, type LogEntry } from './record.ts';
+import type { Env, Service } from './service.ts';
+import { report } from './service.ts';
+import { detokenize, embeddings, tokenize } from './tokens.ts';
+
+/** A file of the page that is served at /. */
+export interface Asset {
+  readonly type: string;
+  readonly body: string;
+}
+
+export interface AppOptions {
+  readonly service: Service;
+  readonly guard: Guard;
+  readonly onRequest: (entry: LogEntry) => void;
+  /** By path; `/` is the page itself. */
+  readonly assets?: ReadonlyMap<string, Asset> | undefined;
+}
+
+/** The page may load nothing from elsewhere, run no script but its own, and stand in no frame. */
+const POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/** Without a key: they tell nothing that a stranger could not see. */
+const isOpen = (method: string, path: string, assets: AppOptions['assets']) =>
+  method === 'OPTIONS' || path === '/health' || assets?.has(path) === true;
+
+export function createApp({ service, guard, onRequest, assets }: AppOptions): Hono<Env> {
+  const { pool, gate, limits, metrics } = service;
+  const app = new Hono<Env>();
+
+  app.use(async (c, next) => {
+    const record = new RequestRecord(c.req.method, (entry) => {
+      metrics.observe(entry);
+      onRequest(entry);
+    });
+    c.set('record', record);
+    await next();
+    c.header('x-request-id', record.id);
+    c.header('x-content-type-options', 'nosniff');
+    // The pattern of a path rather than the path, which may say anything.
+    if (!record.isStreamed)
+      record.end(c.req.routePath, c.res.status, (c.error && answerTo(c.error).body.error.code) ?? undefined);
+  });
+
+  app.use(async (c, next) => {
+    const host = c.req.header('host');
+    guard.checkHost(host);
+    const allowed = guard.checkOrigin(c.req.header('origin'), host, c.req.header('sec-fetch-site'));
+    if (allowed !== undefined) {
+      c.header('access-control-allow-origin', allowed);
+      c.header('vary', 'origin');
+      c.header('access-control-expose-headers', 'x-request-id, retry-after');
+    }
+    const { method, path } = c.req;
+    const tenant = isOpen(method, path, assets) ? '' : guard.checkKey(c.req.header('authorization'));
+    c.set('tenant', tenant);
+    if (method !== 'OPTIONS') return next();
+    c.header('access-control-allow-methods', 'GET, POST');
+    c.header('access-control-allow-headers', 'authorization, content-type');
+    return c.body(null, 204);
+  });
+
+  app.use(
+    bodyLimit({
+      maxSize: limits.bodyBytes,
+      onError: () => {
+        throw new RequestError('body-too-large', `The body: expected at most ${limits.bodyBytes} bytes.`, {
+          status: 413,
+        });
+      },
+    }),
+  );
+
+  app.get('/health', (c) => {
+    const [first = ''] = pool.names;
+    return pool.loaded.has(first) ? c.json({ status: 'ok' }) : c.json({ status: 'loading' }, 503);
+  });
+  app.get('/metrics', (c) =>
+    c.text(
+      metrics.render({
+        lfm_texts_pending: [[{}, gate.pending]],
+        lfm_texts_running: [...pool.loaded].map(([model, { scheduler }]) => [{ model }, scheduler.load.running]),
+        lfm_texts_waiting: [...pool.loaded].map(([model, { scheduler }]) => [{ model }, scheduler.load.waiting]),
+        lfm_model_loaded: pool.names.map((model) => [{ model }, pool.loaded.has(model) ? 1 : 0]),
+        process_resident_memory_bytes: [[{}, process.memoryUsage.rss()]],
+      }),
+      200,
+      { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
+    ),
+  );
+
+  const describe = (id: string) => {
+    const loaded = pool.loaded.get(id);
+    const facts = loaded && { context_length: loaded.contextLength, chats: loaded.chats, engine: loaded.engine };
+    return { id, object: 'model', created: pool.created, owned_by: 'lfm', loaded: loaded !== undefined, ...facts };
+  };
+  app.get('/v1/models', (c) => c.json({ object: 'list', data: pool.names.map(describe) }));
+  app.get('/v1/models/:id', (c) => c.json(describe(pool.resolve(c.req.param('id')))));
+  app.post('/v1/chat/completions', (c) => chat(c, service));
+  app.post('/v1/completions', (c) => completions(c, service));
+  app.post('/v1/embeddings', (c) => embeddings(c, service));
+  app.post('/tokenize', (c) => tokenize(c, service));
+  app.post('/detokenize', (c) => detokenize(c, service));
+
+  for (const [path, { type, body }] of assets ?? []) {
+    app.get(path, (c) =>
+      c.body(body, 200, {
+        'content-type': type,
+        'content-security-policy': POLICY,
+        'referrer-policy': 'no-referrer',
+        'cache-control': 'no-cache',
+      }),
+    );
+  }
+
+  app.notFound((c) => {
+    const known = app.routes.some(({ path, method }) => path === c.req.path && method !== 'ALL');
+    const what = known ? `${c.req.path} is not asked by ${c.req.method}.` : 'There is nothing under this path.';
+    const { body } = answerTo(new RequestError('not-found', what, { status: known ? 405 : 404 }));
+    return c.json(body, known ? 405 : 404);
+  });
+  app.onError((error, c) => {
+    const { status, body, retryAfter } = report(service, c.var.record, error);
+    if (retryAfter !== undefined) c.header('retry-after', String(retryAfter));
+    if (status === 401) c.header('www-authenticate', 'Bearer');
+    return c.json(body, status as ContentfulStatusCode);
+  });
+  return app;
+}

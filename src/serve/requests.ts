@@ -1,0 +1,146 @@
+// What clients send, checked. Every key is one that is honoured, one that changes no text, or one that is refused by name.
+import { z } from 'zod';
+import { RequestError } from './errors.ts';
+
+/** Clients write null for what they leave out. */
+const maybe = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
+const whole = z.number().int();
+const TEXT = 2 ** 24;
+
+const stop = z.union([z.string().max(256), z.array(z.string().max(256)).max(32)]);
+/** OpenAI's clients send ids as JSON keys. */
+const bias = z.record(z.string().regex(/^\d{1,9}$/, 'expected a token id'), z.number().min(-100).max(100));
+
+const shared = {
+  model: maybe(z.string().max(512)),
+  stream: maybe(z.boolean()),
+  stream_options: maybe(
+    z.strictObject({ include_usage: maybe(z.boolean()), include_obfuscation: maybe(z.literal(false)) }),
+  ),
+  n: maybe(whole.min(1).max(128)),
+  stop: maybe(stop),
+  max_tokens: maybe(whole.min(0)),
+  temperature: maybe(z.number().min(0).max(2)),
+  top_p: maybe(z.number().min(0).max(1)),
+  top_k: maybe(whole.min(-1)),
+  min_p: maybe(z.number().min(0).max(1)),
+  typical_p: maybe(z.number().gt(0).max(1)),
+  repetition_penalty: maybe(z.number().gt(0).max(10)),
+  presence_penalty: maybe(z.number().min(-2).max(2)),
+  frequency_penalty: maybe(z.number().min(-2).max(2)),
+  logit_bias: maybe(bias.refine((map) => Object.keys(map).length <= 1024, 'at most 1024 tokens')),
+  /** -1 is how clients of other servers ask for any seed. */
+  seed: maybe(whole.min(-1)),
+};
+
+const token = whole.min(0).max(2 ** 31 - 1);
+const prompt = z.union([
+  z.string().max(TEXT),
+  z.array(token).min(1),
+  z.array(z.string().max(TEXT)).min(1),
+  z.array(z.array(token).min(1)).min(1),
+]);
+
+export const completionRequest = z.strictObject({
+  ...shared,
+  prompt,
+  echo: maybe(z.boolean()),
+  logprobs: maybe(whole.min(0).max(20)),
+});
+
+const part = z.object({ type: z.literal('text', { error: 'only parts of type "text" are read' }), text: z.string() });
+const message = z.object({
+  role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
+  content: z.union([z.string().max(TEXT), z.array(part).max(1024)]).nullish(),
+});
+
+export const chatRequest = z.strictObject({
+  ...shared,
+  messages: z.array(message).min(1).max(4096),
+  max_completion_tokens: maybe(whole.min(1)),
+  logprobs: maybe(z.boolean()),
+  top_logprobs: maybe(whole.min(0).max(20)),
+});
+
+export const embeddingRequest = z.strictObject({
+  model: shared.model,
+  input: prompt,
+  encoding_format: maybe(z.enum(['float', 'base64'])),
+});
+
+export const tokenizeRequest = z.strictObject({
+  model: shared.model,
+  prompt: z.string().max(TEXT),
+  add_special_tokens: maybe(z.boolean()),
+  return_token_strs: maybe(z.boolean()),
+});
+
+export const detokenizeRequest = z.strictObject({ model: shared.model, tokens: z.array(token) });
+
+export type CompletionRequest = z.infer<typeof completionRequest>;
+export type ChatRequest = z.infer<typeof chatRequest>;
+export type SharedRequest = Omit<CompletionRequest, 'prompt' | 'echo' | 'logprobs'>;
+
+/** They say something about the request, and change no text. */
+const ignored = new Set([
+  'user',
+  'metadata',
+  'service_tier',
+  'safety_identifier',
+  'prompt_cache_key',
+  'prompt_cache_retention',
+  'parallel_tool_calls',
+  'verbosity',
+]);
+
+const isEmpty = (value: unknown) => (Array.isArray(value) ? value.length === 0 : value === '');
+const isPlain = (value: unknown) =>
+  typeof value === 'object' && value !== null && 'type' in value && value.type === 'text';
+
+/** What is not done here yet, with the values that ask for nothing. */
+const refused: Readonly<Record<string, (value: unknown) => boolean>> = {
+  audio: () => false,
+  best_of: (value) => value === 1,
+  dimensions: () => false,
+  function_call: (value) => value === 'none',
+  functions: isEmpty,
+  modalities: (value) => Array.isArray(value) && value.every((each) => each === 'text'),
+  prediction: () => false,
+  reasoning_effort: () => false,
+  response_format: isPlain,
+  store: (value) => value === false,
+  suffix: isEmpty,
+  tool_choice: (value) => value === 'none' || value === 'auto',
+  tools: isEmpty,
+  web_search_options: () => false,
+};
+
+/** Checks a request's JSON. Errors: `unsupported-parameter`, `invalid-request`, both naming the parameter. */
+export function readRequest<T extends z.ZodType>(schema: T, json: unknown): z.infer<T> {
+  const result = schema.safeParse(withoutNeutral(json));
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const at = issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : (issue?.path ?? []);
+  const param = at.map(String).join('.').slice(0, 100);
+  const what = issue?.code === 'unrecognized_keys' ? 'this parameter is not known' : (issue?.message ?? 'not readable');
+  throw new RequestError('invalid-request', param === '' ? `The body: ${what}.` : `${param}: ${what}.`, {
+    status: 400,
+    param: param || undefined,
+  });
+}
+
+function withoutNeutral(json: unknown): unknown {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) return json;
+  return Object.fromEntries(
+    Object.entries(json).filter(([key, value]: [string, unknown]) => {
+      if (ignored.has(key)) return false;
+      const isNeutral = Object.hasOwn(refused, key) ? refused[key] : undefined;
+      if (!isNeutral) return true;
+      if (value === null || isNeutral(value)) return false;
+      throw new RequestError('unsupported-parameter', `${key}: this server does not support it; leave it out.`, {
+        status: 400,
+        param: key,
+      });
+    }),
+  );
+}

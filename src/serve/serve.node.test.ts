@@ -1,0 +1,230 @@
+// The server as its clients see it: OpenAI's own npm client, plain requests, and those who should get nothing.
+import { request as httpRequest } from 'node:http';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { load } from '../generate/load.ts';
+import { pageAssets } from '../cli/serve.node.ts';
+import type { LogEntry } from './index.ts';
+import { serve } from './index.ts';
+import type { RunningServer, ServeOptions } from './server.node.ts';
+
+const log: LogEntry[] = [];
+const failures: unknown[] = [];
+const models: ServeOptions['models'] = [
+  { name: 'brook-7m', load: (signal) => load('brook-7m', { engine: { name: 'onnx', threads: 1 }, signal }) },
+];
+
+async function start(options: Partial<ServeOptions> = {}): Promise<RunningServer> {
+  const server = await serve({
+    models,
+    port: 0,
+    onRequest: (entry) => log.push(entry),
+    onFailure: (error) => failures.push(error),
+    ...options,
+  });
+  await server.ready;
+  return server;
+}
+
+/** As fetch, with any header: fetch sets some of its own. */
+function raw(
+  url: string,
+  headers: Record<string, string>,
+  body?: string,
+): Promise<{ status: number; headers: Record<string, unknown>; text: string }> {
+  return new Promise((resolve, reject) => {
+    const sent = httpRequest(url, { method: body === undefined ? 'GET' : 'POST', headers }, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8');
+      answer.on('data', (piece: string) => (text += piece));
+      answer.on('end', () => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, text }));
+    });
+    sent.on('error', reject);
+    sent.end(body);
+  });
+}
+
+const json = { 'content-type': 'application/json' };
+const ask = (url: string, body: unknown, more: Record<string, string> = {}) =>
+  raw(`${url}/v1/completions`, { ...json, ...more }, JSON.stringify(body));
+
+describe('serve [onnx]', () => {
+  let server: RunningServer;
+  let client: OpenAI;
+  beforeAll(async () => {
+    server = await start({ assets: await pageAssets() });
+    client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none-is-asked-for', maxRetries: 0 });
+  });
+  afterAll(() => server.close(0));
+
+  it('answers OpenAI’s client: models, completions, the same as a stream, embeddings', async () => {
+    const { data } = await client.models.list();
+    expect(data).toMatchObject([{ id: 'brook-7m', object: 'model', context_length: 512, chats: false }]);
+    const asked = { model: 'brook-7m', prompt: 'Once upon a time', max_tokens: 12, temperature: 0, logprobs: 3 };
+    const whole = await client.completions.create(asked);
+    const [choice] = whole.choices;
+    expect(choice?.finish_reason).toBe('length');
+    expect(whole.usage).toMatchObject({ completion_tokens: 12, total_tokens: 12 + (whole.usage?.prompt_tokens ?? 0) });
+    expect(choice?.logprobs?.tokens?.join('')).toBe(choice?.text);
+    let text = '';
+    const stream = await client.completions.create({ ...asked, stream: true, stream_options: { include_usage: true } });
+    let usage: unknown;
+    for await (const chunk of stream) {
+      text += chunk.choices[0]?.text ?? '';
+      usage = chunk.usage ?? usage;
+    }
+    expect(text).toBe(choice?.text);
+    expect(usage).toMatchObject({ completion_tokens: 12 });
+    await using direct = await load('brook-7m', { engine: { name: 'onnx', threads: 1 } });
+    expect((await direct.generate(asked.prompt, { maxTokens: 12, temperature: 0 })).text).toBe(text);
+    const { data: vectors } = await client.embeddings.create({ model: 'brook-7m', input: ['one', 'two'] });
+    expect(vectors).toHaveLength(2);
+    expect(Math.hypot(...(vectors[0]?.embedding ?? []))).toBeCloseTo(1, 5);
+  });
+
+  it('gives several prompts, n, stop, echo with the prompt’s log-probabilities, and seeds that repeat', async () => {
+    const several = await client.completions.create({
+      model: 'brook-7m',
+      prompt: ['One', 'Two'],
+      n: 2,
+      max_tokens: 3,
+      seed: 5,
+    });
+    expect(several.choices.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
+    const again = await client.completions.create({
+      model: 'brook-7m',
+      prompt: ['One', 'Two'],
+      n: 2,
+      max_tokens: 3,
+      seed: 5,
+    });
+    expect(again.choices.map(({ text }) => text)).toEqual(several.choices.map(({ text }) => text));
+    const echoed = await client.completions.create({
+      model: 'brook-7m',
+      prompt: 'The old man',
+      echo: true,
+      max_tokens: 1,
+      logprobs: 1,
+      temperature: 0,
+    });
+    const [first] = echoed.choices;
+    expect(first?.text.startsWith('The old man')).toBe(true);
+    const likelihoods = first?.logprobs?.token_logprobs ?? [];
+    expect(likelihoods[0]).toBeNull();
+    expect(likelihoods.slice(1).every((value) => typeof value === 'number' && value <= 0)).toBe(true);
+    const free = await client.completions.create({ model: 'brook-7m', prompt: 'Once', max_tokens: 30, temperature: 0 });
+    const word = /[a-z]{4,}/.exec(free.choices[0]?.text ?? '')?.[0] ?? '';
+    const cut = await client.completions.create({
+      model: 'brook-7m',
+      prompt: 'Once',
+      max_tokens: 30,
+      temperature: 0,
+      stop: word,
+    });
+    expect(cut.choices[0]).toMatchObject({ finish_reason: 'stop' });
+    expect(cut.choices[0]?.text).toBe(free.choices[0]?.text.split(word)[0]);
+  });
+
+  it('tokenizes and back, and tells of itself', async () => {
+    const tokens = await raw(`${server.url}/tokenize`, json, JSON.stringify({ prompt: 'A brook.' }));
+    const { tokens: ids } = JSON.parse(tokens.text) as { tokens: number[] };
+    const back = await raw(`${server.url}/detokenize`, json, JSON.stringify({ tokens: ids }));
+    expect(JSON.parse(back.text)).toMatchObject({ prompt: expect.stringContaining('A brook.') as string });
+    expect(await raw(`${server.url}/health`, {})).toMatchObject({ status: 200, text: '{"status":"ok"}' });
+    expect((await raw(`${server.url}/metrics`, {})).text).toMatch(
+      /lfm_completion_tokens_total\{model="brook-7m"\} \d+/,
+    );
+    expect(log.find(({ route }) => route === '/v1/completions')).toMatchObject({ status: 200, model: 'brook-7m' });
+    expect(JSON.stringify(log)).not.toContain('Once upon');
+  });
+
+  it.each([
+    ['a temperature that is a word', { prompt: 'x', temperature: 'hot' }, 400, 'temperature'],
+    ['less than no tokens', { prompt: 'x', max_tokens: -1 }, 400, 'max_tokens'],
+    ['a prompt beyond the context', { prompt: 'x'.repeat(4000) }, 400, 'tokens'],
+    ['a model that is not here', { prompt: 'x', model: 'gpt-4' }, 404, 'gpt-4'],
+    ['no prompt', {}, 400, 'prompt'],
+  ])('refuses %s, saying so', async (_, body, status, said) => {
+    const answer = await ask(server.url, body);
+    expect(answer.status).toBe(status);
+    const { error } = JSON.parse(answer.text) as { error: { message: string; type: string } };
+    expect(error.message).toContain(said);
+  });
+
+  it('refuses what is no JSON, other methods and paths, and chats of a base model', async () => {
+    expect((await raw(`${server.url}/v1/completions`, json, '{"prompt":')).status).toBe(400);
+    expect((await raw(`${server.url}/v1/completions`, { 'content-type': 'text/plain' }, '{}')).status).toBe(415);
+    expect((await raw(`${server.url}/v1/completions`, {})).status).toBe(405);
+    expect((await raw(`${server.url}/nothing`, {})).status).toBe(404);
+    const chat = client.chat.completions.create({ model: 'brook-7m', messages: [{ role: 'user', content: 'hi' }] });
+    await expect(chat).rejects.toMatchObject({ status: 400, code: 'no_chat_template' });
+  });
+
+  it('frees the place of a client that leaves in the middle of a stream', async () => {
+    const controller = new AbortController();
+    const stream = await client.completions.create(
+      { model: 'brook-7m', prompt: 'A long story', max_tokens: 400, stream: true },
+      { signal: controller.signal },
+    );
+    for await (const _ of stream) break;
+    controller.abort();
+    const pending = async () => /lfm_texts_pending (\d+)/.exec((await raw(`${server.url}/metrics`, {})).text)?.[1];
+    await expect.poll(pending, { timeout: 5000 }).toBe('0');
+  });
+
+  it('serves the page under a policy that runs no script but its own', async () => {
+    const page = await raw(server.url, {});
+    expect(page.headers['content-security-policy']).toContain("default-src 'none'; script-src 'self'");
+    expect(page.text).not.toMatch(/<script(?![^>]*src="\/)|\son\w+=|https?:\/\//);
+    const { text: script } = await raw(`${server.url}/playground.js`, {});
+    // What a model says must never be read as HTML.
+    expect(script).not.toMatch(/innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(/);
+  });
+});
+
+describe('who may ask', () => {
+  it('turns away hosts that are not ours and pages of other origins', async () => {
+    await using server = await start();
+    const { host } = new URL(server.url);
+    expect((await raw(`${server.url}/v1/models`, { host: 'evil.example' })).status).toBe(403);
+    expect((await raw(`${server.url}/v1/models`, { origin: 'https://evil.example' })).status).toBe(403);
+    expect((await raw(`${server.url}/v1/models`, { 'sec-fetch-site': 'cross-site' })).status).toBe(403);
+    expect((await raw(`${server.url}/v1/models`, { origin: `http://${host}` })).status).toBe(200);
+  });
+
+  it('asks for a key where there is one, and allows the origins that it is told', async () => {
+    const origin = 'https://app.example';
+    await using server = await start({ apiKeys: ['a-right-key'], allowedOrigins: [origin] });
+    expect((await ask(server.url, { prompt: 'x' })).status).toBe(401);
+    expect((await ask(server.url, { prompt: 'x' }, { authorization: 'Bearer a-wrong-key' })).status).toBe(401);
+    const right = await ask(
+      server.url,
+      { prompt: 'x', max_tokens: 1 },
+      { authorization: 'Bearer a-right-key', origin },
+    );
+    expect(right).toMatchObject({ status: 200, headers: { 'access-control-allow-origin': origin } });
+    expect((await raw(`${server.url}/health`, {})).status).toBe(200);
+  });
+
+  it('does not listen to other machines without a key', async () => {
+    await expect(serve({ models, host: '0.0.0.0', port: 0 })).rejects.toMatchObject({ code: 'api-key-required' });
+  });
+
+  it('bounds bodies and what waits', async () => {
+    await using server = await start({ limits: { bodyBytes: 2000, pending: 2 } });
+    expect((await ask(server.url, { prompt: 'x'.repeat(3000) })).status).toBe(413);
+    const full = await ask(server.url, { prompt: 'x', n: 3, max_tokens: 2 });
+    expect(full).toMatchObject({ status: 429, headers: { 'retry-after': '1' } });
+  });
+
+  it('finishes a stream before it ends', async () => {
+    const server = await start();
+    const streamed = ask(server.url, { prompt: 'Once', max_tokens: 60, stream: true });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await server.close();
+    const { text } = await streamed;
+    expect(text).toContain('"finish_reason":"length"');
+    expect(text.trimEnd().endsWith('data: [DONE]')).toBe(true);
+    expect(failures).toEqual([]);
+  });
+});
