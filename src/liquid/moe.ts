@@ -1,6 +1,6 @@
 // moe: a mixture of experts, each a SwiGLU; a router chooses a few for each token (Shazeer et al. 2017, arXiv 1701.06538).
-// Routings as in LFM2-MoE, Mixtral, Qwen2-MoE and Jamba. Shapes: B batch, T tokens, N = B T, E experts, K chosen, D hidden.
-import type { Dim, Tensor } from '../tensor/index.ts';
+// Routings as in LFM2-MoE, Mixtral, Qwen2-MoE and Jamba. Shapes: B batch, T tokens, E experts, K chosen, D hidden.
+import type { Tensor } from '../tensor/index.ts';
 import {
   add,
   cast,
@@ -8,6 +8,7 @@ import {
   eq,
   exp,
   expandDims,
+  experts,
   gatherFrom,
   iota,
   LfmError,
@@ -15,14 +16,11 @@ import {
   logistic,
   max,
   mul,
-  multiplyDims,
-  reshape,
   silu,
   sub,
   sum,
   topK,
 } from '../tensor/index.ts';
-import { runExperts } from './experts.ts';
 import { operator } from './operator.ts';
 import type { ParameterDeclaration } from './parameter.ts';
 import { bias, weight } from './parameter.ts';
@@ -55,7 +53,7 @@ function requireOptions({ experts, activeExperts, intermediateSize }: MoeOptions
   );
 }
 
-/** Scores [N, E] in float32. */
+/** Scores [B, T, E] in float32. */
 function scoresOf(logits: Tensor, routing: 'softmax' | 'sigmoid'): Tensor {
   const wide = cast(logits, logits.dtype === 'float64' ? 'float64' : 'float32');
   if (routing === 'sigmoid') return logistic(wide);
@@ -65,7 +63,7 @@ function scoresOf(logits: Tensor, routing: 'softmax' | 'sigmoid'): Tensor {
 
 export const moe = operator('moe', (options: MoeOptions) => {
   requireOptions(options);
-  const { experts, activeExperts, intermediateSize: f, routing = 'softmax', normTopK = true } = options;
+  const { experts: count, activeExperts, intermediateSize: f, routing = 'softmax', normTopK = true } = options;
   const { routedScale = 1, expertBias = false, sharedIntermediateSize: shared, sharedGate = false } = options;
   const wide = ['experts', 'intermediate', 'hidden'];
   return {
@@ -75,14 +73,14 @@ export const moe = operator('moe', (options: MoeOptions) => {
         'gate.weight' | 'experts.w1.weight' | 'experts.w3.weight' | 'experts.w2.weight',
         ParameterDeclaration
       > = {
-        'gate.weight': weight([experts, d], ['routes', 'hidden']),
-        'experts.w1.weight': weight([experts, f, d], wide),
-        'experts.w3.weight': weight([experts, f, d], wide),
-        'experts.w2.weight': weight([experts, d, f], ['experts', 'hidden', 'intermediate']),
+        'gate.weight': weight([count, d], ['routes', 'hidden']),
+        'experts.w1.weight': weight([count, f, d], wide),
+        'experts.w3.weight': weight([count, f, d], wide),
+        'experts.w2.weight': weight([count, d, f], ['experts', 'hidden', 'intermediate']),
       };
       return {
         ...declared,
-        ...(expertBias && { expert_bias: bias([experts], ['routes']) }),
+        ...(expertBias && { expert_bias: bias([count], ['routes']) }),
         ...(shared !== undefined && {
           'shared_expert.w1.weight': weight([shared, d], ['intermediate', 'hidden']),
           'shared_expert.w3.weight': weight([shared, d], ['intermediate', 'hidden']),
@@ -91,21 +89,19 @@ export const moe = operator('moe', (options: MoeOptions) => {
         }),
       };
     },
-    featurize: (p, x_BTD) => {
-      const tokens = multiplyDims(x_BTD.dim(0), x_BTD.dim(1));
-      const x = reshape(x_BTD, [tokens, x_BTD.dim(2)]);
+    featurize: (p, x) => {
       const scores = scoresOf(linear(x, p['gate.weight']), routing);
       const judged = p.expert_bias ? add(scores, cast(p.expert_bias, scores.dtype)) : scores;
       const { indices } = topK(judged, activeExperts);
-      const picked = gatherFrom(scores, indices, { axis: 1, batchDims: 1 });
+      const picked = gatherFrom(scores, indices, { axis: 2, batchDims: 2 });
       // LFM2-MoE keeps the sum from 0 in this way; a softmax’s cannot be.
       const floor = routing === 'sigmoid' ? 1e-6 : 0;
       const shares = normTopK ? div(picked, add(expandDims(sum(picked, [-1]), -1), floor)) : picked;
       return { x, indices, shares: cast(mul(shares, routedScale), x.dtype) };
     },
-    mix: (p, { x, indices, shares }, state, { positions }) => {
+    mix: (p, { x, indices, shares }, state) => {
       const weights = { w1: p['experts.w1.weight'], w3: p['experts.w3.weight'], w2: p['experts.w2.weight'] };
-      const routed = runExperts(x, indices, shares, weights);
+      const routed = experts(x, indices, shares, weights);
       const [w1, w3, w2] = ['w1', 'w3', 'w2'].map(
         (name) => (p as Readonly<Record<string, Tensor>>)[`shared_expert.${name}.weight`],
       );
@@ -115,8 +111,7 @@ export const moe = operator('moe', (options: MoeOptions) => {
         const gate = p['shared_expert_gate.weight'];
         y = add(routed, gate ? mul(common, logistic(linear(x, gate))) : common);
       }
-      const shape: readonly Dim[] = [positions.dim(0), positions.dim(1), x.dim(1)];
-      return [reshape(y, shape), state];
+      return [y, state];
     },
   };
 });

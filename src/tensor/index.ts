@@ -22,6 +22,8 @@ export { causalConv } from './composites/causal-conv.ts';
 export { softmaxCrossEntropy } from './composites/cross-entropy.ts';
 export { linearRecurrence } from './composites/linear-recurrence.ts';
 export type { LinearRecurrenceOptions } from './composites/linear-recurrence.ts';
+export { experts } from './composites/experts.ts';
+export type { ExpertWeights } from './composites/experts.ts';
 export { longConv } from './composites/long-conv.ts';
 export { layerNorm, rmsNorm } from './composites/norm.ts';
 export { raggedDot } from './composites/ragged-dot.ts';
