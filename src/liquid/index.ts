@@ -59,7 +59,7 @@ export { formatLength, memoryCurves } from './pictures/memory-curves.ts';
 export { operatorMap } from './pictures/operator-map.ts';
 export type { MemoryCurve } from './pictures/memory-curves.ts';
 export { flopsOfProgram } from './program-flops.ts';
-export { peakBytes } from './program-memory.ts';
+export { bytesWithin, peakBytes } from './program-memory.ts';
 export { outputProgram } from './output-program.ts';
 export { meanSquaredError, regressionHead, valueEncoder } from './series-ends.ts';
 export type { ValueEncoderOptions } from './series-ends.ts';
