@@ -34,7 +34,7 @@ export { block, depthGroup, layer, operatorsOf, stack } from './layer.ts';
 export type { BlockDefinition, Layer } from './layer.ts';
 export { mlp } from './mlp.ts';
 export type { MlpOptions } from './mlp.ts';
-export { balancedBias, expertLoad, moe } from './moe.ts';
+export { moe } from './moe.ts';
 export type { MoeOptions } from './moe.ts';
 export { defineModel } from './model.ts';
 export type { Model, ModelOptions } from './model.ts';

@@ -15,7 +15,11 @@ import {
   linear,
   logistic,
   max,
+  mean,
   mul,
+  ne,
+  reshape,
+  sign,
   silu,
   sub,
   sum,
@@ -23,7 +27,7 @@ import {
 } from '../tensor/index.ts';
 import { operator } from './operator.ts';
 import type { ParameterDeclaration } from './parameter.ts';
-import { bias, weight } from './parameter.ts';
+import { ruled, weight } from './parameter.ts';
 
 export interface MoeOptions {
   readonly experts: number;
@@ -36,8 +40,10 @@ export interface MoeOptions {
   /** Whether the chosen scores are divided by their sum. */
   readonly normTopK?: boolean;
   readonly routedScale?: number;
-  /** A number an expert that is added for the choice alone; it has no gradient, and is moved by `balancedBias`. */
+  /** A number an expert that is added for the choice alone; it has no gradient, and evens out the load: see `balanceRate`. */
   readonly expertBias?: boolean;
+  /** How far a step of training moves that number; 0 leaves it as it is. */
+  readonly balanceRate?: number;
   /** Width of an expert that every token is given to. */
   readonly sharedIntermediateSize?: number;
   /** Whether the shared expert’s output is multiplied by a sigmoid of the token. */
@@ -64,7 +70,8 @@ function scoresOf(logits: Tensor, routing: 'softmax' | 'sigmoid'): Tensor {
 export const moe = operator('moe', (options: MoeOptions) => {
   requireOptions(options);
   const { experts: count, activeExperts, intermediateSize: f, routing = 'softmax', normTopK = true } = options;
-  const { routedScale = 1, expertBias = false, sharedIntermediateSize: shared, sharedGate = false } = options;
+  const { routedScale = 1, expertBias = false, balanceRate = 1e-3 } = options;
+  const { sharedIntermediateSize: shared, sharedGate = false } = options;
   const wide = ['experts', 'intermediate', 'hidden'];
   return {
     scope: 'feed_forward',
@@ -80,7 +87,7 @@ export const moe = operator('moe', (options: MoeOptions) => {
       };
       return {
         ...declared,
-        ...(expertBias && { expert_bias: bias([count], ['routes']) }),
+        ...(expertBias && { expert_bias: ruled([count], ['routes'], balancing(balanceRate)) }),
         ...(shared !== undefined && {
           'shared_expert.w1.weight': weight([shared, d], ['intermediate', 'hidden']),
           'shared_expert.w3.weight': weight([shared, d], ['intermediate', 'hidden']),
@@ -113,21 +120,24 @@ export const moe = operator('moe', (options: MoeOptions) => {
       }
       return [y, state];
     },
+    ...(expertBias && {
+      observe: ({ indices }: { readonly indices: Tensor }, counted: Tensor) => ({
+        expert_bias: loadOf(indices, counted, count),
+      }),
+    }),
   };
 });
 
-/**
- * The bias of the next steps: an expert that got less than its share of tokens is made likelier by `rate`, one that got more
- * less so (Wang et al. 2024, arXiv 2408.15664). `load`: tokens that each expert was given since the last time. A trainer calls
- * it between steps and uploads the result; the bias has no gradient.
- */
-export function balancedBias(bias_: Float32Array, load: ArrayLike<number>, rate = 1e-3): Float32Array {
-  const mean = Array.from(load).reduce((total, count) => total + count, 0) / load.length;
-  return bias_.map((value, expert) => value + rate * Math.sign(mean - (load[expert] ?? mean)));
+/** Tokens given to each expert, [E] float32, of indices [B, T, K]; those that `counted` [B, T] is 0 for are left out. */
+function loadOf(indices: Tensor, counted: Tensor, count: number): Tensor {
+  const isOf = cast(eq(expandDims(indices, -1), iota('int32', [1, 1, 1, count], 3)), 'float32');
+  const counts = cast(ne(counted, 0), 'float32');
+  return sum(mul(isOf, reshape(counts, [...counts.shape, 1, 1])), [0, 1, 2]);
 }
 
-/** Tokens given to each expert, from the indices that featurize makes: [E] float32 of indices [N, K]. */
-export function expertLoad(indices: Tensor, experts: number): Tensor {
-  const isOf = cast(eq(expandDims(indices, -1), iota('int32', [1, 1, experts], 2)), 'float32');
-  return sum(isOf, [0, 1]);
-}
+/**
+ * Balancing without an auxiliary loss (Wang et al. 2024, arXiv 2408.15664): the bias of an expert that got less than its share
+ * of a step's tokens rises by `rate`, that of one that got more falls by it.
+ */
+const balancing = (rate: number) => (bias: Tensor, load: Tensor) =>
+  add(bias, mul(sign(sub(mean(load, [0]), load)), rate));
