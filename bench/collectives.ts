@@ -9,7 +9,7 @@ import { gradientProgram } from '../src/liquid/index.ts';
 import { lfm2 } from '../src/models/lfm2.ts';
 import { lfm2Configs } from '../src/models/lfm2-sizes.ts';
 import { formatBytes, formatTable } from '../src/cli/format.node.ts';
-import { adamWDefaults, updateProgram } from '../src/train/adamw.ts';
+import { adamWDefaults, updatedTypes, updateProgram } from '../src/train/adamw.ts';
 import { fusedStepProgram } from '../src/train/fused-step.ts';
 import { expectedSpeed, planTraining } from '../src/train/plan.ts';
 import { shardingsFor } from '../src/train/sharding.ts';
@@ -49,12 +49,7 @@ export async function benchCollectives(argv: readonly string[]): Promise<void> {
     // Eight rows a device where rows are divided; eight in all where they are not.
     const batch = { size: 8 * data * fsdp, length, accumulate: 1 };
     const request = { model, batch, dtype: 'bfloat16', recompute: false, mesh } as const;
-    const types = Object.fromEntries(
-      Object.entries(model.parameters).map(([name, { shape, decay }]) => [
-        name,
-        { dtype: 'float32' as const, shape, decay },
-      ]),
-    );
+    const types = updatedTypes(model.parameters);
     const step = fusedStepProgram(
       gradientProgram(model, { batch: batch.size, length, dtype: 'bfloat16' }),
       updateProgram(types, adamWDefaults),

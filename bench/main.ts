@@ -2,6 +2,7 @@
 import { benchCollectives } from './collectives.ts';
 import { benchDecode } from './decode.ts';
 import { benchMad } from './mad.ts';
+import { benchExperts } from './experts.ts';
 import { benchExports } from './exports.ts';
 import { benchGpu } from './gpu.ts';
 import { benchSequences } from './sequences.ts';
@@ -23,6 +24,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   'operator-table': benchOperatorTable,
   parity: benchParity,
   exports: benchExports,
+  experts: benchExperts,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

@@ -8,7 +8,7 @@ import { gradientProgram, stepProgram } from '../liquid/index.ts';
 import type { ArrayType, Port, Program } from '../tensor/index.ts';
 import { trace } from '../tensor/index.ts';
 import { inline } from '../tensor/tracer.ts';
-import { updateProgram } from '../train/adamw.ts';
+import { updatedTypes, updateProgram } from '../train/adamw.ts';
 
 export interface ProgramOptions {
   readonly batch: number;
@@ -23,11 +23,7 @@ export interface ProgramOptions {
 /** One step of training: gradients and AdamW's update in one program, parameters and moments updated in place. */
 function trainingStep(model: Model, { batch, length, dtype }: ProgramOptions): Program {
   const gradients = gradientProgram(model, { batch, length, dtype });
-  const update = updateProgram(
-    Object.fromEntries(
-      Object.entries(model.parameters).map(([name, { shape, decay }]) => [name, { dtype: 'float32', shape, decay }]),
-    ),
-  );
+  const update = updateProgram(updatedTypes(model.parameters));
   const types: Record<string, ArrayType> = {};
   for (const { name, value } of [...update.inputs, ...gradients.inputs])
     if (!name.startsWith('gradient.')) types[name] = { dtype: value.dtype, shape: value.shape };

@@ -22,6 +22,8 @@ export interface Context {
   readonly timeSteps: Tensor | undefined;
   /** [B, T, D]: what the encoder made of the inputs, for operators that read it at depth (Zamba 2's shared block). */
   readonly embeddings?: Tensor;
+  /** [B, T]: 0 for tokens that do not count, as padding; undefined where nobody asks what operators observe. */
+  readonly counted: Tensor | undefined;
   readonly normEps: number;
   /**
    * Cosines and sines [B, T, width / 2] for `rotary`, of which `pairs` turn; made once for each set of arguments.
@@ -43,9 +45,10 @@ export interface ContextOptions {
   readonly span?: { readonly starts: Tensor; readonly lengths: Tensor; readonly capacity?: number };
   readonly segments?: Tensor | undefined;
   readonly timeSteps?: Tensor | undefined;
+  readonly counted?: Tensor | undefined;
 }
 
-export function createContext({ batch, length, normEps, span, segments, timeSteps }: ContextOptions): Context {
+export function createContext({ batch, length, normEps, span, segments, timeSteps, counted }: ContextOptions): Context {
   const steps = iota('int32', [1, length], 1);
   const positions = span ? add(expandDims(span.starts, 1), steps) : broadcastTo(steps, [batch, length]);
   const tables = new Map<string, { cos: Tensor; sin: Tensor }>();
@@ -57,6 +60,7 @@ export function createContext({ batch, length, normEps, span, segments, timeStep
     lengths: span?.lengths,
     segments,
     timeSteps,
+    counted,
     normEps,
     rotaryTables: (width, theta, pairs = width / 2, scaling) => {
       const key = JSON.stringify([width, theta, pairs, scaling]);

@@ -38,14 +38,17 @@ export interface Model {
   readonly parameters: Readonly<Record<string, Parameter>>;
   /** By names such as `layers.3.self_attn.keys`. */
   readonly states: Readonly<Record<string, StateDeclaration>>;
-  /** Hidden states [B, T, D] after the last norm, and the next states where states were given. */
+  /**
+   * Hidden states [B, T, D] after the last norm, the next states where states were given, and what operators observed where
+   * the context says which tokens count, by the names of the parameters that it is for.
+   */
   forward(
     p: Tensors,
     inputs: Tensors,
     context: Context,
     states?: Tensors,
     options?: ForwardOptions,
-  ): { hidden_BTD: Tensor; states: StateTensors };
+  ): { hidden_BTD: Tensor; states: StateTensors; observed?: Tensors };
   /** Scores [..., classes] of hidden states [..., D]. */
   logits(p: Tensors, hidden: Tensor): Tensor;
 }
@@ -97,6 +100,13 @@ interface PlacedBlock {
 /** Features that operators at other depths take, by the operator that made them. */
 type Taken = Map<PlacedOperator, Tensors>;
 
+/** What leaves a layer besides its output. */
+interface Aside {
+  readonly taken: Taken;
+  /** What operators observed, by the names of the parameters that it is for. */
+  readonly seen: Map<string, Tensor>;
+}
+
 /**
  * A model from its layers. Errors: what an operator says of sizes that do not fit (`indivisible`), two parameters of one
  * name (`duplicate-parameter`), operators that cannot share what they are told to (`bad-sharing`).
@@ -143,14 +153,16 @@ export function defineModel(options: ModelOptions): Model {
     forward(p, inputs, given, before = {}, { checkpoint: recompute = false } = {}) {
       const after: Record<string, Tensor | undefined> = {};
       const taken: Taken = new Map();
+      const observed: Record<string, Tensor> = {};
       let x = encoder.encode(p, inputs);
       const context = { ...given, embeddings: x };
       for (const blocks of placed) {
+        const seen = new Map<string, Tensor>();
         const run = (from: Tensor): Tensor => {
           let [stream, beside]: [Tensor, Tensor | undefined] = [from, undefined];
           for (const block of blocks) {
-            const seen: Tensor = beside ? add(stream, beside) : stream;
-            const [y, kept] = applyBlock(block, p, seen, before, context, taken);
+            const input: Tensor = beside ? add(stream, beside) : stream;
+            const [y, kept] = applyBlock(block, p, input, before, context, { taken, seen });
             if (context.starts) Object.assign(after, kept);
             beside = block.aside ? y : undefined;
             if (!block.aside) stream = add(stream, y);
@@ -158,9 +170,11 @@ export function defineModel(options: ModelOptions): Model {
           return stream;
         };
         const own = blocks.flatMap(({ operators }) => operators.filter((operator) => leaders.has(operator)));
-        x = recompute ? recomputed(run, x, own, taken) : run(x);
+        x = recompute ? recomputed(run, x, own, { taken, seen }) : run(x);
+        // One parameter may stand at several depths.
+        for (const [name, sum] of seen) observed[name] = observed[name] ? add(observed[name], sum) : sum;
       }
-      return { hidden_BTD: applyNorm(finalNorm, 'model.', p, x, normEps), states: after };
+      return { hidden_BTD: applyNorm(finalNorm, 'model.', p, x, normEps), states: after, observed };
     },
     logits: (p, hidden) => logitsOf(head, p, hidden),
   };
@@ -173,7 +187,7 @@ function applyBlock(
   x: Tensor,
   before: StateTensors,
   context: Context,
-  taken: Taken,
+  { taken, seen }: Aside,
 ): readonly [Tensor, StateTensors] {
   const input = norm ? applyNorm(norm, prefix, p, x, context.normEps) : x;
   const kept: Record<string, Tensor | undefined> = {};
@@ -185,6 +199,8 @@ function applyBlock(
     const given = Object.fromEntries(takes.flatMap((name) => (theirs[name] ? [[name, theirs[name]]] : [])));
     const { y, state, features } = applyOperator(operator, own, input, remembered, context, given);
     taken.set(placed, features);
+    const sums = context.counted && operator.observe ? operator.observe(features, context.counted) : {};
+    for (const [key, sum] of Object.entries(sums)) if (sum) seen.set(parameters[key] ?? key, sum);
     for (const key of ownStates) kept[states[key] ?? key] = state[key];
     return y;
   });
@@ -193,23 +209,29 @@ function applyBlock(
   return [postNorm ? applyNorm(postNorm, prefix, p, sum, context.normEps) : sum, kept];
 }
 
-/** Runs a layer so that its backward pass recomputes it; features that later layers take leave it as outputs do. */
-function recomputed(run: (x: Tensor) => Tensor, x: Tensor, leaders: readonly PlacedOperator[], taken: Taken): Tensor {
-  const names: (readonly [PlacedOperator, string])[] = [];
-  const [y, ...features] = checkpoint((inputs) => {
+/** Runs a layer so that its backward pass recomputes it; what leaves it besides leaves it as outputs do. */
+function recomputed(
+  run: (x: Tensor) => Tensor,
+  x: Tensor,
+  leaders: readonly PlacedOperator[],
+  { taken, seen }: Aside,
+): Tensor {
+  const returns: ((outside: Tensor) => void)[] = [];
+  const [y, ...aside] = checkpoint((inputs) => {
     const outputs = inputs.map(run);
     for (const leader of leaders)
       for (const [name, tensor] of Object.entries(taken.get(leader) ?? {})) {
-        names.push([leader, name]);
+        returns.push((outside) => taken.set(leader, { ...taken.get(leader), [name]: outside }));
         outputs.push(tensor);
       }
+    for (const [name, sum] of seen) {
+      returns.push((outside) => seen.set(name, outside));
+      outputs.push(sum);
+    }
     return outputs;
   })([x]);
   if (!y) throw new LfmError('no-result', 'A recomputed layer gave no result.');
-  names.forEach(([leader, name], i) => {
-    const tensor = features[i];
-    if (tensor) taken.set(leader, { ...taken.get(leader), [name]: tensor });
-  });
+  aside.forEach((tensor, i) => returns[i]?.(tensor));
   return y;
 }
 

@@ -30,6 +30,8 @@ export interface Definition<P, S, F> {
   readonly featurize: (p: TensorsOf<P>, x: Tensor, state: StateOf<S>, context: Context) => F | readonly [F, StateOf<S>];
   /** From features to [y [B, T, D], next state]. */
   readonly mix: (p: TensorsOf<P>, features: F, state: StateOf<S>, context: Context) => readonly [Tensor, StateOf<S>];
+  /** For parameters with a rule: sums over the tokens that `counted` [B, T] is not 0 for, by the parameters' names. */
+  readonly observe?: (features: F, counted: Tensor) => { readonly [K in keyof P]?: Tensor };
 }
 
 export type StateTensors = Readonly<Record<string, Tensor | undefined>>;
@@ -70,6 +72,7 @@ export interface Operator {
     state: StateTensors,
     context: Context,
   ) => readonly [Tensor, StateTensors];
+  readonly observe?: (features: Tensors, counted: Tensor) => Readonly<Record<string, Tensor | undefined>>;
 }
 
 /** What people call it: the name of its kind, where its options make no more of it. */
@@ -104,7 +107,7 @@ export function operator<
       Record<string, StateDeclaration>,
       Tensors
     >;
-    const { scope, label, parameters, state, mix } = definition;
+    const { scope, label, parameters, state, mix, observe } = definition;
     return {
       name,
       options,
@@ -117,6 +120,7 @@ export function operator<
         return isPair(given) ? given : [given, before];
       },
       mix,
+      ...(observe && { observe }),
     };
   };
   made.add(make);

@@ -12,6 +12,11 @@ export interface ParameterDeclaration {
   /** Absent: normal numbers with the model's `initializerRange`. */
   readonly init?: Init;
   readonly decay: boolean;
+  /**
+   * A parameter that no gradient trains: after each step its next value, from the present one and what its operator observed
+   * over the step's tokens (`Definition.observe`), both of its shape in float32.
+   */
+  readonly rule?: (value: Tensor, observed: Tensor) => Tensor;
 }
 
 /** A declaration with its place in a model: nothing is left open. */
@@ -45,6 +50,15 @@ export function set(
   shape: readonly number[] = [values.length],
 ): ParameterDeclaration {
   return { shape, axes, init: { values }, decay: false };
+}
+
+/** Numbers that start at 0 and follow a rule instead of gradients. */
+export function ruled(
+  shape: readonly number[],
+  axes: readonly string[],
+  rule: NonNullable<ParameterDeclaration['rule']>,
+): ParameterDeclaration {
+  return { ...bias(shape, axes), rule };
 }
 
 /** The tensor of that name. Errors: `missing-parameter`. */

@@ -40,7 +40,9 @@ function count(program: Program, wanted: readonly boolean[]): number {
 
 function flopsOfOperation(operation: Operation, used: readonly boolean[]): number {
   const { kind, operands, attributes, regions } = operation;
-  if (compositeDefinition(kind)) return count(decompositionOf(kind, operands, attributes), used);
+  const composite = compositeDefinition(kind);
+  if (composite?.flops) return evaluateDim(composite.flops(operands, attributes), {});
+  if (composite) return count(decompositionOf(kind, operands, attributes), used);
   const body = regions.at(-1);
   if (!body) return evaluateDim(flopsOf(operation), {});
   const turns = kind === 'scan' ? evaluateDim(dimOf(attributes.length), {}) : 1;

@@ -1,14 +1,29 @@
 // Memory that a program's intermediate values need at once, as an engine with a kernel for each composite holds them.
-import type { Operation, Program, Value } from '../tensor/index.ts';
+import type { ArrayType, Operation, Program, Value } from '../tensor/index.ts';
+import { byteLength, countOf } from '../tensor/index.ts';
+import { decompositionOf } from '../tensor/tracer.ts';
 import { bytesOf } from './program-traffic.ts';
 
 /** Other views of the same memory. */
 const views: ReadonlySet<string> = new Set(['reshape', 'broadcast_in_dim', 'slice']);
 
+/** An operation over operands of these types. */
+export type Typed = Pick<Operation, 'kind' | 'attributes'> & { readonly operands: readonly ArrayType[] };
+
+/** Bytes that an operation makes besides its operands where no engine has one kernel for it, its results among them. */
+export function bytesWithin({ kind, operands, attributes }: Typed): number {
+  if (kind === 'experts' || kind === 'experts_grad') return peakBytes(decompositionOf(kind, operands, attributes));
+  const [lhs, rhs, sizes] = operands;
+  if (kind !== 'ragged_dot' || attributes.rhsContracting !== 0 || !lhs || !rhs || !sizes) return 0;
+  // Sums over a group's rows are kept in float32 until they are whole.
+  const sums = [...sizes.shape, lhs.shape[1] ?? 1, rhs.shape[1] ?? 1];
+  return lhs.dtype === 'float32' ? 0 : byteLength('float32', countOf(sums.map(Number)));
+}
+
 export interface PeakOptions {
   /** Bytes of a value, where a device holds but a part of it. */
   readonly sizeOf?: (value: Value) => number;
-  /** Bytes that an operation holds besides its operands and results while it runs. */
+  /** Bytes that an operation holds besides its operands while it runs, where its results are not all. */
   readonly within?: (operation: Operation) => number;
 }
 
@@ -16,10 +31,10 @@ export interface PeakOptions {
  * Most bytes of intermediate values that are alive together, operation after operation; each lives from the operation that
  * makes it to the last that reads it. Inputs are not counted, nor outputs that take over a donated input's memory. A composite
  * holds only its operands and results: what its decomposition would make on the way (attention's scores) a fused kernel never
- * stores. What is recomputed or repeated in a body of its own (checkpoint, scan) is alive while that runs. The program has no
- * symbols.
+ * stores; `bytesWithin` tells the exceptions. What is recomputed or repeated in a body of its own (checkpoint, scan) is alive
+ * while that runs. The program has no symbols.
  */
-export function peakBytes(program: Program, { sizeOf = bytesOf, within = () => 0 }: PeakOptions = {}): number {
+export function peakBytes(program: Program, { sizeOf = bytesOf, within = bytesWithin }: PeakOptions = {}): number {
   const owner = new Map<Value, Value>();
   const own = (value: Value): Value => owner.get(value) ?? value;
   const lastRead = new Map<Value, number>();

@@ -12,6 +12,7 @@ import {
   softmaxCrossEntropy,
   sub,
   trace,
+  zerosLike,
 } from '../tensor/index.ts';
 import { createContext } from './context.ts';
 import { asProduct } from './ends.ts';
@@ -69,13 +70,28 @@ function lossInputs(model: Model, { batch, length, segments = false }: LossOptio
   };
 }
 
-function lossOf(model: Model, inputs: Tensors, options: LossOptions): Tensor {
+/** The loss and, if asked for, what operators observed at positions whose weight is not 0. */
+function lossOf(
+  model: Model,
+  inputs: Tensors,
+  options: LossOptions,
+  observing = false,
+): { readonly loss: Tensor; readonly observed: Tensors } {
   const { batch, length, dtype = 'float32', checkpoint = false } = options;
   const stored = parametersIn(model, inputs);
-  const p = Object.fromEntries(Object.entries(stored).map(([name, tensor]) => [name, cast(tensor, dtype)]));
+  // What changes by small steps of a rule is never rounded.
+  const typeOf = (name: string) => (model.parameters[name]?.rule ? 'float32' : dtype);
+  const p = Object.fromEntries(Object.entries(stored).map(([name, tensor]) => [name, cast(tensor, typeOf(name))]));
   const { segments, time_steps: timeSteps } = inputs;
-  const context = createContext({ batch, length, normEps: model.normEps, segments, timeSteps });
-  const { hidden_BTD } = model.forward(p, inputs, context, undefined, { checkpoint });
+  const context = createContext({
+    batch,
+    length,
+    normEps: model.normEps,
+    segments,
+    timeSteps,
+    ...(observing && { counted: take(inputs, 'weights') }),
+  });
+  const { hidden_BTD, observed = {} } = model.forward(p, inputs, context, undefined, { checkpoint });
   const tokens = multiplyDims(batch, length);
   const flat = (name: string) => {
     const given = take(inputs, name);
@@ -83,10 +99,10 @@ function lossOf(model: Model, inputs: Tensors, options: LossOptions): Tensor {
   };
   const hidden = reshape(hidden_BTD, [tokens, model.hiddenSize]);
   const { objective, softCap } = model.head;
-  if (objective) return objective.loss(model.logits(p, hidden), flat('labels'), flat('weights'));
+  if (objective) return { loss: objective.loss(model.logits(p, hidden), flat('labels'), flat('weights')), observed };
   const chunks = options.chunks ?? defaultChunks(tokens, model.head.classes);
   const [rows, matrix] = asProduct(model.head, p, hidden);
-  return softmaxCrossEntropy(rows, matrix, flat('labels'), flat('weights'), { chunks, softCap });
+  return { loss: softmaxCrossEntropy(rows, matrix, flat('labels'), flat('weights'), { chunks, softCap }), observed };
 }
 
 /**
@@ -100,11 +116,14 @@ function lossOf(model: Model, inputs: Tensors, options: LossOptions): Tensor {
  * Errors: `indivisible` where `chunks` does not divide batch * length.
  */
 export function lossProgram(model: Model, options: LossOptions): Program {
-  return trace('loss', lossInputs(model, options), (inputs) => ({ loss: lossOf(model, inputs, options) }));
+  return trace('loss', lossInputs(model, options), (inputs) => ({
+    loss: lossOf(model, inputs, options).loss,
+  }));
 }
 
 /**
- * The loss program with an output `gradient.NAME` (float32) for every parameter. With `accumulate`, inputs `total.NAME` are
+ * The loss program with an output `gradient.NAME` (float32) for every parameter; for one with a rule of its own it holds, in a
+ * gradient's place, what the parameter's operator observed over positions whose weight is not 0. With `accumulate`, inputs `total.NAME` are
  * added to them and give up their memory to them. Errors: `frozen-weight` for a model with packed matrices.
  */
 export function gradientProgram(model: Model, options: LossOptions & { readonly accumulate?: boolean }): Program {
@@ -115,13 +134,18 @@ export function gradientProgram(model: Model, options: LossOptions & { readonly 
     throw new LfmError('frozen-weight', `${packed} is packed, and so cannot be trained: load the model as floats.`);
   const types = { ...lossInputs(model, options), ...(accumulate && prefixed('total.', parameterTypes(model))) };
   const body = (inputs: Tensors) => {
-    const loss = lossOf(model, inputs, options);
+    const { loss, observed } = lossOf(model, inputs, options, true);
+    const trained = names.filter((name) => !model.parameters[name]?.rule);
     const found = gradients(
       loss,
-      names.map((name) => take(inputs, name)),
+      trained.map((name) => take(inputs, name)),
     );
-    const outputs = found.map((gradient, index) => {
-      const name = names[index];
+    const given: Readonly<Record<string, Tensor | undefined>> = {
+      ...observed,
+      ...Object.fromEntries(trained.map((name, index) => [name, found[index]])),
+    };
+    const outputs = names.map((name) => {
+      const gradient = given[name] ?? zerosLike(take(inputs, name));
       return [`gradient.${name}`, accumulate ? add(take(inputs, `total.${name}`), gradient) : gradient] as const;
     });
     return { loss, ...Object.fromEntries(outputs) };

@@ -41,15 +41,18 @@ function lfm1({ hiddenSize, intermediateSize, heads, depth, period }: Recipe): M
 
 /**
  * What was published: 40.3B parameters, 12B of them active, a context of 32k. The layers are ours, after LFM2-MoE: three gated
- * short convolutions to one grouped-query attention, and in every layer sixteen experts, four of them for each token.
+ * short convolutions to one grouped-query attention, and in every layer sixteen experts, four of them for each token. `narrower`
+ * divides all widths, for trials on small machines: a power of two up to 16.
  */
-function lfm40(): Model {
-  const routed = moe({ experts: 16, activeExperts: 4, intermediateSize: 5344, routing: 'sigmoid', expertBias: true });
-  const attend = attention({ heads: 32, keyValueHeads: 8, theta: 1_000_000 });
+export function lfm40(narrower = 1): Model {
+  const intermediateSize = 5344 / narrower;
+  const routed = moe({ experts: 16, activeExperts: 4, intermediateSize, routing: 'sigmoid', expertBias: true });
+  const heads = { heads: 32 / narrower, keyValueHeads: Math.max(1, 8 / narrower) };
+  const attend = attention({ ...heads, theta: 1_000_000 });
   const layers = Array.from({ length: 36 }, (_, index) =>
     layer(index % 4 === 3 ? attend : shortConv({ kernel: 3 }), routed),
   );
-  return defineModel({ vocabSize: 65_536, hiddenSize: 4096, layers, contextLength: 32_768 });
+  return defineModel({ vocabSize: 65_536, hiddenSize: 4096 / narrower, layers, contextLength: 32_768 });
 }
 
 const source = 'stated size and context; the layers, all widths and the vocabulary are ours';
@@ -71,6 +74,6 @@ export const lfm1Models: Catalogue = {
     family: 'lfm1_moe',
     title: 'LFM-40B',
     source: 'stated size, active size and context; the layers, all widths and the vocabulary are ours',
-    model: lfm40,
+    model: () => lfm40(),
   },
 };

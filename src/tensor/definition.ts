@@ -45,6 +45,8 @@ export interface CompositeDefinition<A = Attributes> {
   readonly decompose: (operands: readonly Tensor[], attributes: A) => readonly Tensor[];
   /** As for operations; absent: the decomposition is differentiated. */
   readonly gradient?: (context: GradientContext<A>) => readonly (Tensor | undefined)[];
+  /** Floating-point operations that it asks for, where its decomposition does more; absent: the decomposition's. */
+  readonly flops?: (operands: readonly ArrayType[], attributes: A) => Dim;
 }
 
 const operations = new Map<string, OperationDefinition>();

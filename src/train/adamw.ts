@@ -14,8 +14,23 @@ export interface AdamWOptions {
 
 export const adamWDefaults: AdamWOptions = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, maxNorm: 1 };
 
-export interface DecayingType extends ArrayType {
+/** How a parameter is updated: by AdamW, or by a rule of its own (see Parameter). */
+export interface UpdatedType extends ArrayType {
+  readonly shape: readonly number[];
   readonly decay: boolean;
+  readonly rule?: (value: Tensor, observed: Tensor) => Tensor;
+}
+
+/** A model's parameters as the update takes them. */
+export function updatedTypes(
+  parameters: Readonly<Record<string, Omit<UpdatedType, 'dtype'>>>,
+): Readonly<Record<string, UpdatedType>> {
+  return Object.fromEntries(
+    Object.entries(parameters).map(([name, { shape, decay, rule }]) => [
+      name,
+      { dtype: 'float32', shape, decay, ...(rule && { rule }) },
+    ]),
+  );
 }
 
 const scalar: ArrayType = { dtype: 'float32', shape: [] };
@@ -28,10 +43,11 @@ export function updateScalars(options: AdamWOptions, step: number, learningRate:
 /**
  * The update program. `second` is kept as AdamW's second moment times (1 - beta1)² / (1 - beta2), so that both moments take
  * the same scaled gradient: one walk over it less. Inputs: NAME, first.NAME, second.NAME (donated) and gradient.NAME for every parameter, and the scalars
- * of updateScalars. Outputs: NAME, first.NAME, second.NAME, and `norm`, the gradients' norm before clipping.
+ * of updateScalars. A parameter with a rule follows it, from what stands in its gradient's place; its moments stay as they are
+ * and it has no part in the norm. Outputs: NAME, first.NAME, second.NAME, and `norm`, the gradients' norm before clipping.
  */
 export function updateProgram(
-  parameters: Readonly<Record<string, DecayingType>>,
+  parameters: Readonly<Record<string, UpdatedType>>,
   options: AdamWOptions = adamWDefaults,
 ): Program {
   const { beta1, beta2, epsilon, weightDecay, maxNorm } = options;
@@ -47,7 +63,8 @@ export function updateProgram(
   }
   const body = (given: Readonly<Record<string, Tensor>>) => {
     const read = (name: string): Tensor => given[name] ?? full('float32', [], Number.NaN);
-    const squares = names.map((name) => {
+    const trained = names.filter((name) => !parameters[name]?.rule);
+    const squares = trained.map((name) => {
       const g = read(`gradient.${name}`);
       return sum(
         mul(g, g),
@@ -65,8 +82,13 @@ export function updateProgram(
     const firstScale = mul(clip, 1 - beta1);
     const keep = sub(1, mul(rate, weightDecay));
     const outputs: Record<string, Tensor> = {};
-    for (const [name, { decay }] of Object.entries(parameters)) {
+    for (const [name, { decay, rule }] of Object.entries(parameters)) {
       const [p, g] = [read(name), read(`gradient.${name}`)];
+      if (rule) {
+        outputs[name] = rule(p, g);
+        for (const moment of ['first', 'second']) outputs[`${moment}.${name}`] = read(`${moment}.${name}`);
+        continue;
+      }
       const scaled = mul(g, firstScale);
       const first = add(mul(read(`first.${name}`), beta1), scaled);
       const second = add(mul(read(`second.${name}`), beta2), mul(scaled, scaled));

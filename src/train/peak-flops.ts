@@ -19,12 +19,12 @@ export function peakFlops(deviceKind: string): number | undefined {
 }
 
 /**
- * FLOPs that one token of a row of `length` asks for, forward and backward: six for each parameter, and of causal attention
+ * FLOPs that one token of a row of `length` asks for, forward and backward: six for each parameter that it is given to, and of causal attention
  * half the pairs, of each layer as wide as its `q_proj`. What is recomputed does not count.
  */
 export function trainingFlopsPerToken(model: Model, length: number): number {
   const widths = Object.entries(model.parameters).map(([name, { shape }]) =>
     name.endsWith('q_proj.weight') ? (shape[0] ?? 0) : 0,
   );
-  return 6 * parameterCounts(model).total + 6 * length * widths.reduce((sum, width) => sum + width, 0);
+  return 6 * parameterCounts(model).active + 6 * length * widths.reduce((sum, width) => sum + width, 0);
 }

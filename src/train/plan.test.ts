@@ -1,7 +1,8 @@
 // Plans: what divides over which devices, what a run out of memory is told, and the estimate beside what a compiler planned.
 import { describe, expect, it } from 'vitest';
 import { referenceEngine } from '../engines/reference/index.ts';
-import { initialise } from '../liquid/index.ts';
+import type { Mesh } from '../engines/xla/mesh.ts';
+import { defineModel, initialise, layer, moe, shortConv } from '../liquid/index.ts';
 import { model } from '../liquid/testing-model.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { PlanRequest } from './plan.ts';
@@ -49,6 +50,27 @@ describe('planTraining', () => {
     expect(data?.collectives).toEqual({ 'summing gradients (data, sequence)': 4 * parameters });
     const [gathered, scattered] = Object.values(fsdp?.collectives ?? {});
     expect(gathered).toBe(2 * (scattered ?? 0));
+  });
+
+  it('divides experts over the axis of that name: memory, and sums in place of weights that are gathered', () => {
+    const routed = moe({ experts: 8, activeExperts: 2, intermediateSize: 64, expertBias: true });
+    const mixture = defineModel({
+      vocabSize: 64,
+      hiddenSize: 64,
+      layers: [layer(shortConv(), routed), layer(shortConv(), routed)],
+    });
+    const of = (mesh: Mesh) => planTraining({ ...request, model: mixture, mesh });
+    const [one, four] = [of({}), of({ expert: 4 })];
+    const experts = 2 * 8 * 3 * 64 * 64;
+    expect(one.memory.state - four.memory.state).toBe(12 * experts * (3 / 4));
+    expect(four.memory.pass).toBeLessThan(one.memory.pass);
+    // A sum of outputs and one of inputs' gradients for each of two layers, as rings move them.
+    const { size, length, accumulate } = request.batch;
+    const sums = 2 * 2 * 2 * (3 / 4) * 4 * size * length * 64 * accumulate;
+    expect(four.collectives).toEqual({ "summing experts' outputs (expert)": sums });
+    // Arithmetic of two experts of eight.
+    expect(four.flopsPerStep).toBe(one.flopsPerStep);
+    expect(four.flopsPerStep / four.tokensPerStep).toBeLessThan(6 * (four.parameters - experts / 2));
   });
 
   it('refuses a batch that the devices cannot share', () => {

@@ -6,6 +6,7 @@ import type { Model } from '../liquid/index.ts';
 import { gradientProgram, peakBytes } from '../liquid/index.ts';
 import type { Program, Value } from '../tensor/index.ts';
 import { byteLength, countOf, LfmError } from '../tensor/index.ts';
+import { bytesOfMixture, bytesOfSums, residualsOf } from './plan-experts.ts';
 import { shardingsFor } from './sharding.ts';
 import { trainingFlopsPerToken } from './peak-flops.ts';
 
@@ -65,15 +66,23 @@ export function planTraining(request: PlanRequest): TrainingPlan {
   const state = counts.reduce((sum, { name, count }) => sum + (3 * 4 * count) / parts(name), 0);
   const tensor = sizeOn(['tensor']);
   const width = byteLength(dtype, 1);
+  const sizes = sizesOnDevice(program, model, parts, tensor);
+  const dropped = deviceCountOf(mesh) > 1 ? residualsOf(program) : new Set<Value>();
   const pass = peakBytes(program, {
-    sizeOf: sizesOnDevice(program, model, parts, tensor),
+    sizeOf: (value) => (dropped.has(value) ? 0 : sizes(value)),
     // On a GPU the loss holds the logits of all rows, and their gradient. With them ten plans of XLA's compiler for H100s
     // (LOG.md, 25 November 2026) were met within -7% and +19%.
-    within: ({ kind, operands: [hidden] }) =>
-      kind === 'softmax_cross_entropy' && hidden
+    within: (operation) => {
+      const {
+        kind,
+        operands: [hidden],
+      } = operation;
+      return kind === 'softmax_cross_entropy' && hidden
         ? (2 * width * Number(hidden.shape[0]) * model.head.classes) / tensor
-        : 0,
+        : bytesOfMixture(operation, mesh);
+    },
   });
+  const sums = batch.accumulate * bytesOfSums(program, mesh, recompute);
   const tokensPerStep = batch.size * batch.length * batch.accumulate;
   return {
     devices: deviceCountOf(mesh),
@@ -81,7 +90,10 @@ export function planTraining(request: PlanRequest): TrainingPlan {
     memory: { state, pass, total: state + pass },
     tokensPerStep,
     flopsPerStep: tokensPerStep * trainingFlopsPerToken(model, batch.length),
-    collectives: collectivesOf(request, counts, parts),
+    collectives: {
+      ...collectivesOf(request, counts, parts),
+      ...((mesh['expert'] ?? 1) > 1 && { "summing experts' outputs (expert)": sums }),
+    },
   };
 }
 

@@ -6,7 +6,7 @@ import { gradientProgram } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { HostArray, Program } from '../tensor/index.ts';
 import type { AdamWOptions } from './adamw.ts';
-import { adamWDefaults, updateProgram, updateScalars } from './adamw.ts';
+import { adamWDefaults, updatedTypes, updateProgram, updateScalars } from './adamw.ts';
 import { fusedStepProgram } from './fused-step.ts';
 import { explainMemory } from './plan.ts';
 import { shardingsFor } from './sharding.ts';
@@ -89,17 +89,12 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const { size, length, accumulate = 1 } = batch;
   const lossOptions = { batch: size, length, dtype, checkpoint: recompute };
   const names = Object.keys(model.parameters);
-  const decaying = Object.fromEntries(
-    Object.entries(model.parameters).map(([name, { shape, decay }]) => [
-      name,
-      { dtype: 'float32', shape, decay } as const,
-    ]),
-  );
+  const updated = updatedTypes(model.parameters);
 
   const shardings = shardingsFor(engine, model, batch);
   const compile = (program: Program) => engine.compile(program, { shardings });
   const passProgram = gradientProgram(model, lossOptions);
-  const optimizerProgram = updateProgram(decaying, optimizer);
+  const optimizerProgram = updateProgram(updated, optimizer);
   const fused =
     engine.fusesSteps && accumulate === 1 ? await compile(fusedStepProgram(passProgram, optimizerProgram)) : undefined;
   const first = fused ?? (await compile(passProgram));
@@ -108,7 +103,7 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const update = fused ? undefined : await compile(optimizerProgram);
   const state: Record<string, Buffer> = {};
   for (const name of names) {
-    const { shape } = decaying[name] ?? { shape: [] };
+    const { shape } = updated[name] ?? { shape: [] };
     for (const key of [name, `first.${name}`, `second.${name}`]) {
       const values = await start(key, shardings[key]);
       if (values instanceof Float32Array) state[key] = await engine.upload('float32', shape, values, shardings[key]);

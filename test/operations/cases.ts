@@ -8,6 +8,7 @@ import { elementwiseCases } from './cases/elementwise.ts';
 import { indexingCases } from './cases/indexing.ts';
 import { longConvCases } from './cases/long-conv.ts';
 import { movementCases } from './cases/movement.ts';
+import { expertCases } from './cases/experts.ts';
 import { quantizedCases } from './cases/quantized.ts';
 import { recurrenceCases } from './cases/recurrence.ts';
 import { reductionCases } from './cases/reduction.ts';
@@ -24,6 +25,7 @@ export const cases: readonly OperationCase[] = [
   ...attentionCases,
   ...quantizedCases,
   ...recurrenceCases,
+  ...expertCases,
   ...selectiveScanCases,
   ...longConvCases,
 ];

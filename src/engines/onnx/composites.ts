@@ -2,6 +2,7 @@
 import type { Operation, Value } from '../../tensor/index.ts';
 import type { Lowering, Rule } from './lowering.ts';
 import { matmulNBits } from './quantized.ts';
+import { groupedProducts } from './ragged.ts';
 
 interface Mapping {
   /** Whether the kernel can do this instance; otherwise it is expanded. `isBound`: whether a value is fixed when compiled. */
@@ -139,6 +140,7 @@ const mappings: Readonly<Record<string, Mapping>> = {
   rms_norm: rmsNorm,
   rotary,
   matmul_quantized: { ...matmulNBits, inPlace: {} },
+  ragged_dot: { ...groupedProducts, inPlace: {} },
 };
 
 export const compositeRules: Readonly<Record<string, Rule>> = Object.fromEntries(

@@ -50,7 +50,8 @@ const reductions: Readonly<Record<string, Reduction>> = {
   min: { op: 'stablehlo.minimum', start: highest },
 };
 
-function reduced(emitter: Emitter, x: Ref, reducer: string, axes: readonly number[]): Ref {
+/** Along axes, in the operand's own type. */
+export function reduced(emitter: Emitter, x: Ref, reducer: string, axes: readonly number[]): Ref {
   const { op, start } = reductions[reducer] ?? { op: 'stablehlo.add', start: () => 0 };
   const scalar = { dtype: x.dtype, shape: [] };
   const body = emitter.region([scalar, scalar], (inner, given) => [inner.one(op, given, scalar)]);

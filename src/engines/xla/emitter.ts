@@ -70,7 +70,7 @@ function elementText(dtype: DType, value: number): string {
 export class Emitter {
   readonly bindings: Bindings;
   readonly lines: string[] = [];
-  /** The mesh of devices that the text is for, where it calls it `@mesh`. */
+  /** The mesh of devices that the text is for, where it calls it `@mesh`; in what one device runs, none. */
   readonly mesh: Mesh | undefined;
   private readonly outer: Emitter | undefined;
   private readonly counter: { next: number };
@@ -79,7 +79,7 @@ export class Emitter {
 
   constructor(
     bindings: Bindings,
-    { outer, mesh = outer?.mesh }: { readonly outer?: Emitter; readonly mesh?: Mesh } = {},
+    { outer, mesh }: { readonly outer?: Emitter; readonly mesh?: Mesh | undefined } = {},
   ) {
     this.bindings = bindings;
     this.mesh = mesh;
@@ -89,7 +89,7 @@ export class Emitter {
 
   /** A region's emitter: it sees what stands outside, and its lines go into the operation that owns it. */
   inner(): Emitter {
-    return new Emitter(this.bindings, { outer: this });
+    return new Emitter(this.bindings, { outer: this, mesh: this.mesh });
   }
 
   dim(dim: Dim): number {
@@ -147,7 +147,8 @@ export class Emitter {
     body: (emitter: Emitter, given: readonly Ref[]) => readonly Ref[],
     terminator = 'stablehlo.return',
   ): string {
-    const emitter = this.inner();
+    const isOneDevice = terminator === 'sdy.return';
+    const emitter = isOneDevice ? new Emitter(this.bindings, { outer: this }) : this.inner();
     const given = types.map((type) => ({ ...type, name: emitter.fresh() }));
     const results = body(emitter, given);
     const head = given.length ? `^bb0(${given.map((ref) => `${ref.name}: ${typeText(ref)}`).join(', ')}):\n` : '';

@@ -7,8 +7,10 @@ import { contractionRules } from './contraction.ts';
 import { controlRules } from './control.ts';
 import { elementwiseRules } from './elementwise.ts';
 import type { Ref, Rule } from './emitter.ts';
+import { expertRules, isDivided } from './experts.ts';
 import { Emitter, typeText } from './emitter.ts';
 import { indexingRules } from './indexing.ts';
+import type { Mesh } from './mesh.ts';
 import { deviceCountOf, sameDivision } from './mesh.ts';
 import { movementRules } from './movement.ts';
 import type { Partition } from './shardy.ts';
@@ -40,7 +42,7 @@ function lowerBody(rules: Readonly<Record<string, Rule>>, emitter: Emitter, prog
   return program.outputs.map(({ value }) => emitter.ref(value));
 }
 
-function rulesOf(composites: CompositeRules): Readonly<Record<string, Rule>> {
+function rulesOf(composites: CompositeRules, mesh: Mesh | undefined): Readonly<Record<string, Rule>> {
   const rules: Record<string, Rule> = {
     ...elementwiseRules,
     ...movementRules,
@@ -48,10 +50,8 @@ function rulesOf(composites: CompositeRules): Readonly<Record<string, Rule>> {
     ...indexingRules,
     ...composites,
   };
-  Object.assign(
-    rules,
-    controlRules((emitter, region) => lowerBody(rules, emitter, region)),
-  );
+  const lowerRegion = (emitter: Emitter, region: Program) => lowerBody(rules, emitter, region);
+  Object.assign(rules, controlRules(lowerRegion), mesh && expertRules(mesh, lowerRegion));
   return rules;
 }
 
@@ -78,7 +78,8 @@ function aliasesOf(program: Program, emitter: Emitter, partition: Partition | un
 export function toStableHlo(source: Program, options: StableHloOptions = {}): StableHlo {
   const { bindings = {}, target = 'generic', deterministic = false, partition } = options;
   const composites = prepareComposites(source, { target, deterministic, mesh: partition?.mesh }, bindings);
-  const keep = (operation: Operation) => composites.keep(operation);
+  const keep = (operation: Operation) =>
+    composites.keep(operation) || (partition !== undefined && isDivided(operation));
   const program = withoutIdleHistory(expanded(composites.program, keep));
   const emitter = new Emitter(bindings, partition && { mesh: partition.mesh });
   const aliases = aliasesOf(source, emitter, partition);
@@ -92,7 +93,7 @@ export function toStableHlo(source: Program, options: StableHloOptions = {}): St
     ];
     return `${ref.name}: ${typeText(ref)}${attributes.length ? ` {${attributes.join(', ')}}` : ''}`;
   });
-  const outputs = lowerBody(rulesOf(composites.rules), emitter, program);
+  const outputs = lowerBody(rulesOf(composites.rules, partition?.mesh), emitter, program);
   const types = outputs.map(typeText).join(', ');
   const results = program.outputs.map(({ name, value }) => {
     const type = emitter.typeOf(value);
