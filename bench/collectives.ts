@@ -9,9 +9,11 @@ import { gradientProgram } from '../src/liquid/index.ts';
 import { lfm2 } from '../src/models/lfm2.ts';
 import { lfm2Configs } from '../src/models/lfm2-sizes.ts';
 import { formatBytes, formatTable } from '../src/cli/format.node.ts';
-import { adamWDefaults, updatedTypes, updateProgram } from '../src/train/adamw.ts';
+import { updatedTypes, updateProgram } from '../src/train/adamw.ts';
+import { collectivesOf } from '../src/train/benchmark-device.node.ts';
 import { fusedStepProgram } from '../src/train/fused-step.ts';
-import { expectedSpeed, planTraining } from '../src/train/plan.ts';
+import { peakFlops } from '../src/train/peak-flops.ts';
+import { expectedSpeed, LINK_BYTES_PER_SECOND, planTraining } from '../src/train/plan.ts';
 import { shardingsFor } from '../src/train/sharding.ts';
 
 const meshes: readonly Mesh[] = [
@@ -22,8 +24,8 @@ const meshes: readonly Mesh[] = [
   { data: 2, fsdp: 4 },
   { fsdp: 4, tensor: 2 },
 ];
-/** Dense bf16 FLOP/s of an H100, and what one sends to the others over NVLink a second. */
-const [FLOPS, LINK] = [989e12, 450e9];
+/** Of an H100. */
+const FLOPS = peakFlops('H100') ?? Number.NaN;
 
 export async function benchCollectives(argv: readonly string[]): Promise<void> {
   const { values } = parseArgs({
@@ -49,21 +51,16 @@ export async function benchCollectives(argv: readonly string[]): Promise<void> {
     // Eight rows a device where rows are divided; eight in all where they are not.
     const batch = { size: 8 * data * fsdp, length, accumulate: 1 };
     const request = { model, batch, dtype: 'bfloat16', recompute: false, mesh } as const;
-    const types = updatedTypes(model.parameters);
     const step = fusedStepProgram(
       gradientProgram(model, { batch: batch.size, length, dtype: 'bfloat16' }),
-      updateProgram(types, adamWDefaults),
+      updateProgram(updatedTypes(model.parameters)),
     );
     const engine = await xlaEngine({ plugin: 'xla-cpu', mesh });
     try {
       const start = performance.now();
       const executable = await engine.compile(step, { shardings: shardingsFor(engine, model, batch) });
       const plan = planTraining(request);
-      const kinds: Record<string, { count: number; bytes: number }> = {};
-      for (const { kind, resultBytes } of executable.collectives().flat()) {
-        const { count, bytes } = kinds[kind] ?? { count: 0, bytes: 0 };
-        kinds[kind] = { count: count + 1, bytes: bytes + resultBytes };
-      }
+      const kinds = collectivesOf([executable]);
       const sent = Object.entries(kinds).reduce((sum, [kind, { bytes }]) => sum + bytes * share(kind, mesh), 0);
       const { secondsPerStep } = expectedSpeed({ ...plan, collectives: {} }, false, FLOPS);
       const row = {
@@ -72,7 +69,7 @@ export async function benchCollectives(argv: readonly string[]): Promise<void> {
         kinds,
         sentBytes: sent,
         plannedBytes: Object.values(plan.collectives).reduce((sum, bytes) => sum + bytes, 0),
-        msOnLinks: (1000 * sent) / LINK,
+        msOnLinks: (1000 * sent) / LINK_BYTES_PER_SECOND,
         msOfProducts: 1000 * secondsPerStep,
         compileSeconds: (performance.now() - start) / 1000,
       };
@@ -110,5 +107,5 @@ function textOf({ mesh, kinds, sentBytes, plannedBytes, msOnLinks, msOfProducts 
     String(count),
     formatBytes(bytes),
   ]);
-  return `${mesh}: each device sends ${formatBytes(sentBytes)} a step (planned ${formatBytes(plannedBytes)}), ${msOnLinks.toFixed(1)} ms at ${LINK / 1e9} GB/s beside ${msOfProducts.toFixed(1)} ms of arithmetic\n${formatTable(['  collective', 'count', 'result bytes'], lines)}`;
+  return `${mesh}: each device sends ${formatBytes(sentBytes)} a step (planned ${formatBytes(plannedBytes)}), ${msOnLinks.toFixed(1)} ms at ${LINK_BYTES_PER_SECOND / 1e9} GB/s beside ${msOfProducts.toFixed(1)} ms of arithmetic\n${formatTable(['  collective', 'count', 'result bytes'], lines)}`;
 }

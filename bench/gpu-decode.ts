@@ -8,8 +8,7 @@ import { xlaEngine } from '../src/engines/xla/engine.node.ts';
 import { rolloutProgram } from '../src/generate/rollout.ts';
 import { decodeBytes, stateTypes } from '../src/liquid/index.ts';
 import { catalogue } from '../src/models/catalogue.ts';
-import { cast, trace } from '../src/tensor/index.ts';
-import { deviceWeights } from '../src/train/device-weights.ts';
+import { randomWeights } from './random-weights.ts';
 
 const { values: args } = parseArgs({
   options: {
@@ -30,24 +29,7 @@ const model = entry.model();
 const dtype = args.dtype === 'float32' ? 'float32' : 'bfloat16';
 const engine = await xlaEngine(args.plugin === undefined ? {} : { plugin: args.plugin });
 
-const weights: Record<string, Buffer> = {};
-const made = deviceWeights(engine, model, 1);
-for (const [name, { shape }] of Object.entries(model.parameters)) {
-  const wide = await made.make(name, undefined);
-  if (!wide) continue;
-  if (dtype === 'float32') {
-    weights[name] = wide;
-    continue;
-  }
-  const narrow = await engine.compile(
-    trace('narrow', { x: { dtype: 'float32', shape } }, ({ x }) => ({ y: cast(x, dtype) })),
-  );
-  const { y } = await narrow.run({ x: wide });
-  if (y) weights[name] = y;
-  wide.dispose();
-  narrow.release();
-}
-made.dispose();
+const weights = await randomWeights(engine, model, dtype);
 
 const steps = Number(args.steps);
 const runs = Number(args.runs);

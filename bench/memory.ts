@@ -19,9 +19,8 @@ import type { Lfm2Config } from '../src/models/lfm2.ts';
 import { lfm2 } from '../src/models/lfm2.ts';
 
 import { lfm2Configs } from '../src/models/lfm2-sizes.ts';
-import { cast, trace } from '../src/tensor/index.ts';
 import { formatBytes, formatTable } from '../src/cli/format.node.ts';
-import { deviceWeights } from '../src/train/device-weights.ts';
+import { randomWeights } from './random-weights.ts';
 
 /** Tokens a launch. */
 const STEPS = 128;
@@ -94,7 +93,7 @@ async function measureProcesses(config: Lfm2Config, lengths: readonly number[]):
 }
 
 async function measure(engine: XlaEngine, model: Model, lengths: readonly number[]): Promise<Point[]> {
-  const weights = await narrowWeights(engine, model);
+  const weights = await randomWeights(engine, model, 'bfloat16');
   const points: Point[] = [];
   for (const length of lengths.toSorted((a, b) => a - b)) {
     const start = performance.now();
@@ -122,24 +121,6 @@ async function measure(engine: XlaEngine, model: Model, lengths: readonly number
   }
   for (const buffer of Object.values(weights)) buffer.dispose();
   return points;
-}
-
-/** Weights in bfloat16, made one after another, so that no two wide ones are held. */
-async function narrowWeights(engine: XlaEngine, model: Model): Promise<Record<string, Buffer>> {
-  const made = deviceWeights(engine, model, 1);
-  const weights: Record<string, Buffer> = {};
-  for (const [name, { shape }] of Object.entries(model.parameters)) {
-    const wide = await made.make(name, undefined);
-    const narrow = await engine.compile(
-      trace('narrow', { x: { dtype: 'float32', shape } }, ({ x }) => ({ y: cast(x, 'bfloat16') })),
-    );
-    const { y } = wide ? await narrow.run({ x: wide }) : {};
-    if (y) weights[name] = y;
-    wide?.dispose();
-    narrow.release();
-  }
-  made.dispose();
-  return weights;
 }
 
 /** Bytes a token between the first and the last length. */

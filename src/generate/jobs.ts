@@ -22,10 +22,10 @@ export interface Job {
 }
 
 /** Tokens whose logits are asked for in one run: a vocabulary of numbers each. */
-export const SCORED_AT_ONCE = 64;
+const SCORED_AT_ONCE = 64;
 
 /** Log-probabilities of tokens under logits [T, V], one each, with the `top` likeliest ones. */
-export function logprobsOf(logits: Float32Array, ids: readonly number[], classes: number, top: number): Choice[] {
+function logprobsOf(logits: Float32Array, ids: readonly number[], classes: number, top: number): Choice[] {
   return ids.map((id, t) => {
     const row = logits.subarray(t * classes, (t + 1) * classes);
     const total = logSumExp(row);

@@ -108,10 +108,7 @@ export class LanguageModel implements AsyncDisposable {
    * Continues a text, or a prompt given as tokens, `n` times; it is computed once. Reading one reply sets all of them going.
    * Errors: as `generate`.
    */
-  samples(
-    text: string | readonly number[],
-    { n, ...options }: TextOptions & { readonly n: number },
-  ): readonly Reply[] {
+  samples(text: string | readonly number[], { n, ...options }: TextOptions & { readonly n: number }): readonly Reply[] {
     const prompt = typeof text === 'string' ? this.encode(text) : text;
     let streams: readonly TokenStream[] | undefined;
     const open = () =>

@@ -131,6 +131,29 @@ const biases: Readonly<Record<Kind, (asked: boolean) => Pick<AttentionOptions, '
  */
 export function llamaFromHuggingFace(json: unknown, kind: Kind = 'llama'): LlamaConfig {
   const config = parseConfig(schemaOf(kind), json);
+  return llamaConfigOf(config, {
+    ...biases[kind](config.attention_bias === true),
+    ...(kind === 'mistral' && windowOf(config)),
+  });
+}
+
+type Described = Pick<
+  z.output<ReturnType<typeof schemaOf>>,
+  | 'vocab_size'
+  | 'hidden_size'
+  | 'intermediate_size'
+  | 'num_hidden_layers'
+  | 'rms_norm_eps'
+  | 'initializer_range'
+  | 'max_position_embeddings'
+  | 'tie_word_embeddings'
+>;
+
+/** What Llama's relatives say in the same words; of attention, what is not heads and positions is each one's own. */
+export function llamaConfigOf(
+  config: Described & Parameters<typeof headsOf>[0] & Parameters<typeof rotaryOf>[0] & LlamaConfig['json'],
+  attention: NonNullable<LlamaConfig['attention']>,
+): LlamaConfig {
   const { heads, keyValueHeads, headDim } = headsOf(config);
   const { theta, ...rotary } = rotaryOf(config);
   return {
@@ -138,11 +161,7 @@ export function llamaFromHuggingFace(json: unknown, kind: Kind = 'llama'): Llama
     numKeyValueHeads: keyValueHeads,
     headDim,
     ropeTheta: theta,
-    attention: {
-      ...rotary,
-      ...biases[kind](config.attention_bias === true),
-      ...(kind === 'mistral' && windowOf(config)),
-    },
+    attention: { ...rotary, ...attention },
     vocabSize: config.vocab_size,
     hiddenSize: config.hidden_size,
     intermediateSize: config.intermediate_size,

@@ -3,9 +3,9 @@ import { z } from 'zod';
 import type { Model } from '../liquid/index.ts';
 import type { Spelling } from './checkpoint.ts';
 import { parseConfig } from './config.ts';
-import { headsOf, off, positive, rotaryKeys, rotaryOf, size, sizeKeys, windowOf } from './decoder.ts';
+import { off, positive, rotaryKeys, size, sizeKeys, windowOf } from './decoder.ts';
 import type { Catalogue } from './entry.ts';
-import { blockNames, llama, mlpNames } from './llama.ts';
+import { blockNames, llama, llamaConfigOf, mlpNames } from './llama.ts';
 
 const schema = z.looseObject({
   ...sizeKeys({
@@ -31,24 +31,7 @@ const schema = z.looseObject({
 /** The model of a config.json of `model_type` phi3. Errors: `bad-config`, naming the key. */
 export function phi3(json: unknown): Model {
   const config = parseConfig(schema, json);
-  const { heads, keyValueHeads, headDim } = headsOf(config);
-  const { theta, ...rotary } = rotaryOf(config);
-  return llama({
-    numAttentionHeads: heads,
-    numKeyValueHeads: keyValueHeads,
-    headDim,
-    ropeTheta: theta,
-    attention: { ...rotary, ...windowOf(config) },
-    vocabSize: config.vocab_size,
-    hiddenSize: config.hidden_size,
-    intermediateSize: config.intermediate_size,
-    numHiddenLayers: config.num_hidden_layers,
-    rmsNormEps: config.rms_norm_eps,
-    initializerRange: config.initializer_range,
-    maxPositionEmbeddings: config.max_position_embeddings,
-    tieWordEmbeddings: config.tie_word_embeddings,
-    json: config,
-  });
+  return llama(llamaConfigOf(config, windowOf(config)));
 }
 
 export const phi3Spelling: Spelling = {

@@ -173,7 +173,8 @@ function plannedBytes(executables: readonly XlaExecutable[]): number {
   return Math.max(...plans.map((plan) => plan.arguments + plan.outputs - plan.aliased + plan.temporary + plan.code));
 }
 
-function collectivesOf(executables: readonly XlaExecutable[]): DeviceBenchmark['collectives'] {
+/** What each device sends in one run of each, by kind. */
+export function collectivesOf(executables: readonly XlaExecutable[]): DeviceBenchmark['collectives'] {
   const sums: Record<string, { count: number; bytes: number }> = {};
   for (const { kind, resultBytes } of executables.flatMap((executable) => executable.collectives().flat())) {
     const { count, bytes } = sums[kind] ?? { count: 0, bytes: 0 };

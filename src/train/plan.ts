@@ -1,7 +1,7 @@
 // What a training run will take, before it starts: memory and collectives of each device, arithmetic, and the speed to expect.
 // Estimates from the traced programs; a compiled step's own figures are exact (lfm benchmark train).
 import type { Mesh } from '../engines/xla/mesh.ts';
-import { deviceCountOf } from '../engines/xla/mesh.ts';
+import { deviceCountOf, partsOf } from '../engines/xla/mesh.ts';
 import type { Model } from '../liquid/index.ts';
 import { gradientProgram, peakBytes } from '../liquid/index.ts';
 import type { Program, Value } from '../tensor/index.ts';
@@ -46,13 +46,13 @@ export interface ExpectedSpeed {
  */
 const SUSTAINED = 0.457;
 /** Bytes a second that one device sends over NVLink 4 to the others of its host (NVIDIA's data sheet: 900 GB/s both ways). */
-const LINK_BYTES_PER_SECOND = 450e9;
+export const LINK_BYTES_PER_SECOND = 450e9;
 
 /** Errors: `bad-batch` where the devices cannot share the batch; those of planSharding and of the model's programs. */
 export function planTraining(request: PlanRequest): TrainingPlan {
   const { model, batch, dtype, recompute, mesh = {} } = request;
   const shardings = shardingsFor({ mesh }, model, batch);
-  const sizeOn = (axes: readonly string[]) => axes.reduce((product, axis) => product * (mesh[axis] ?? 1), 1);
+  const sizeOn = (axes: readonly string[]) => partsOf(mesh, axes);
   const parts = (name: string) => sizeOn((shardings[name]?.axes ?? []).flat());
   const program = gradientProgram(model, {
     batch: batch.size / sizeOn(['data', 'fsdp']),

@@ -1,12 +1,8 @@
 // liv: any operator of the design space, put together from its parts (Thomas et al. 2024, arXiv 2411.17800).
-import type { Tensor } from '../../tensor/index.ts';
 import { sub } from '../../tensor/index.ts';
-import type { Context } from '../context.ts';
-import type { Operator, Sizes, StateTensors } from '../operator.ts';
+import type { Operator, StateTensors } from '../operator.ts';
 import { operator } from '../operator.ts';
-import type { ParameterDeclaration, Tensors } from '../parameter.ts';
 import { take } from '../parameter.ts';
-import type { StateDeclaration } from '../state.ts';
 import { labelOf } from './classes.ts';
 import { featurizerOf, groupParameters, groupStates, makeGroup } from './featurizers.ts';
 import { lowRank } from './low-rank.ts';
@@ -27,22 +23,7 @@ const mixers: Readonly<Record<TokenMixing, (options: LivOptions, d: number) => M
 };
 
 /** What `operator` takes, with names that are known only when the options are. */
-interface Body {
-  readonly parameters: (sizes: Sizes) => Record<string, ParameterDeclaration>;
-  readonly state: (sizes: Sizes) => Record<string, StateDeclaration>;
-  readonly featurize: (
-    p: Tensors,
-    x: Tensor,
-    state: StateTensors,
-    context: Context,
-  ) => readonly [Tensors, StateTensors];
-  readonly mix: (
-    p: Tensors,
-    features: Tensors,
-    state: StateTensors,
-    context: Context,
-  ) => readonly [Tensor, StateTensors];
-}
+type Body = Pick<Operator, 'parameters' | 'state' | 'featurize' | 'mix'>;
 
 function single(options: LivOptions): Body {
   const { tokenMixing, channelMixing, nonlinearity } = options;

@@ -14,7 +14,7 @@ import {
   silu,
 } from '../../tensor/index.ts';
 import type { Context } from '../context.ts';
-import type { StateTensors } from '../operator.ts';
+import type { Operator } from '../operator.ts';
 import type { ParameterDeclaration, Tensors } from '../parameter.ts';
 import type { StateDeclaration } from '../state.ts';
 import type { PlacedGroup } from './featurizers.ts';
@@ -33,12 +33,7 @@ export interface Mixer {
   /** From the groups as made of the input, [B, T, width], to the features that it mixes. */
   readonly prepare: (groups: Tensors, p: Tensors, x: Tensor, context: Context) => Tensors;
   /** To [B, T, width], and its next states. */
-  readonly mix: (
-    p: Tensors,
-    features: Tensors,
-    state: StateTensors,
-    context: Context,
-  ) => readonly [Tensor, StateTensors];
+  readonly mix: Operator['mix'];
 }
 
 /** Default width of a head. */

@@ -1,5 +1,7 @@
 // What recurrences that run by chunks share: cutting time into chunks, decay inside one, borders between documents.
 // Shapes: B batch, T tokens, N chunks of C tokens, G and R heads.
+import { vectorJacobian } from '../autodiff.ts';
+import type { GradientContext } from '../definition.ts';
 import type { DType } from '../dtype.ts';
 import { LfmError } from '../error.ts';
 import {
@@ -22,9 +24,12 @@ import {
   sliceAxis,
   sub,
   transpose,
+  zerosLike,
 } from '../functions.ts';
+import type { Attributes } from '../program.ts';
 import type { Dim, Shape } from '../shape.ts';
 import type { Tensor } from '../tracer.ts';
+import { decompositionOf, emit } from '../tracer.ts';
 
 /** States, decays and sums are never narrower than float32. */
 export function wideType(dtype: DType): DType {
@@ -147,4 +152,27 @@ function documentsOf(segments: Tensor, sizes: ChunkSizes, wide: DType): Tensor {
   const borders = reordered(toChunks(bordersOf(segments), sizes), [1, 0, 2]);
   const [n = 1, b = 1, c = 1] = borders.shape;
   return reshape(running(cast(borders, wide)), [n, b, 1, 1, c]);
+}
+
+/**
+ * The gradient rule of a recurrence KIND -> y, next state, states at the chunks' starts: the composite KIND_grad, which takes
+ * the operands, these states, dy and, where `end` says so, d next state.
+ */
+export function gradientThroughStates<A extends Attributes>(kind: string) {
+  return ({ operands, attributes, results: [y, , states], cotangents }: GradientContext<A>) => {
+    const [dy, dNext, dStates] = cotangents;
+    // The residual is read by a derivative of the derivative.
+    if (!y || !states || dStates)
+      return vectorJacobian(decompositionOf(kind, operands, attributes), operands, cotangents);
+    const given = [...operands, states, dy ?? zerosLike(y), dNext].filter((tensor) => tensor !== undefined);
+    return emit(`${kind}_grad`, given, { ...attributes, end: !!dNext });
+  };
+}
+
+/** What KIND_grad is given, by its parts. Errors: `shape-mismatch`. */
+export function givenToGradient(kind: string, given: readonly Tensor[], end: boolean) {
+  const operands = given.slice(0, given.length - (end ? 3 : 2));
+  const [states, dy, dNext] = given.slice(operands.length);
+  if (!states || !dy) throw new LfmError('shape-mismatch', `${kind}_grad expects states and dy.`);
+  return { operands, states, dy, dNext };
 }

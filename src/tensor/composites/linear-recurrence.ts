@@ -1,6 +1,6 @@
 // linear_recurrence: a matrix state that decays and takes in a key and a value with each token; by chunks or by tokens.
 // Shapes: B batch, T tokens, G key heads, H heads, R = H / G, K width of keys, V of values, N chunks of C tokens.
-import { backward, vectorJacobian } from '../autodiff.ts';
+import { backward } from '../autodiff.ts';
 import { defineComposite } from '../definition.ts';
 import { LfmError } from '../error.ts';
 import {
@@ -25,8 +25,18 @@ import { scan } from '../primitives/control.ts';
 import type { Dim } from '../shape.ts';
 import { divideDims } from '../shape.ts';
 import type { Tensor } from '../tracer.ts';
-import { decompositionOf, emit } from '../tracer.ts';
-import { bordersOf, chunkSizes, decaysOf, fromChunks, reordered, toChunks, wideType } from './chunks.ts';
+import { emit } from '../tracer.ts';
+import {
+  bordersOf,
+  chunkSizes,
+  decaysOf,
+  fromChunks,
+  reordered,
+  toChunks,
+  gradientThroughStates,
+  givenToGradient,
+  wideType,
+} from './chunks.ts';
 import { unitLowerInverse } from './unit-lower-inverse.ts';
 
 /** Most tokens of a chunk, and which optional operands follow q, k, v, in this order. */
@@ -282,24 +292,15 @@ defineComposite<LinearRecurrenceAttributes>({
     const length = parts.v.dim(1);
     return typeof length === 'number' && length > 1 ? byChunks(parts, attributes.chunk) : byTokens(parts);
   },
-  gradient: ({ operands, attributes, results: [y, , states], cotangents }) => {
-    const [dy, dNext, dStates] = cotangents;
-    // The residual is read by a derivative of the derivative.
-    if (!y || !states || dStates)
-      return vectorJacobian(decompositionOf('linear_recurrence', operands, attributes), operands, cotangents);
-    const given = [...operands, states, dy ?? zerosLike(y), dNext].filter((tensor) => tensor !== undefined);
-    return emit('linear_recurrence_grad', given, { ...attributes, end: !!dNext });
-  },
+  gradient: gradientThroughStates('linear_recurrence'),
 });
 
 /** linear_recurrence_grad(operands of linear_recurrence, states, dy, d next state?) -> d of its float operands, in order. */
 defineComposite<LinearRecurrenceAttributes & { readonly end: boolean }>({
   kind: 'linear_recurrence_grad',
   decompose: (given, attributes) => {
-    const operands = given.slice(0, given.length - (attributes.end ? 3 : 2));
-    const [states, dy, dNext] = given.slice(operands.length);
+    const { operands, states, dy, dNext } = givenToGradient('linear_recurrence', given, attributes.end);
     const parts = partsOf(operands, attributes);
-    if (!states || !dy) throw new LfmError('shape-mismatch', 'linear_recurrence_grad expects states and dy.');
     const chunked = chunkedOf(parts, attributes.chunk);
     const { k, u, w, out, through } = chunked;
     const taken = takenIn(u, w, states);

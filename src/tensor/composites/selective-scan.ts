@@ -1,6 +1,6 @@
 // selective_scan: a state of numbers that each decay at a rate of their own (Mamba, Gu and Dao 2023, arXiv 2312.00752, 3.2).
 // Shapes: B batch, T tokens, D channels, N numbers of state a channel, M chunks of C tokens.
-import { backward, vectorJacobian } from '../autodiff.ts';
+import { backward } from '../autodiff.ts';
 import { defineComposite } from '../definition.ts';
 import { LfmError } from '../error.ts';
 import {
@@ -25,8 +25,8 @@ import { scan } from '../primitives/control.ts';
 import type { Dim } from '../shape.ts';
 import { multiplyDims, subtractDims } from '../shape.ts';
 import type { Tensor } from '../tracer.ts';
-import { decompositionOf, emit } from '../tracer.ts';
-import { bordersOf, chunkSizes, reordered, wideType } from './chunks.ts';
+import { emit } from '../tracer.ts';
+import { bordersOf, chunkSizes, reordered, gradientThroughStates, givenToGradient, wideType } from './chunks.ts';
 
 /** Most tokens of a chunk, and which optional operands follow x, dt, a, b, c, in this order. */
 export type SelectiveScanAttributes = {
@@ -166,23 +166,14 @@ defineComposite<SelectiveScanAttributes>({
     const [y = x, states = state] = outputs;
     return [swapped(joined(y, length)), next, states];
   },
-  gradient: ({ operands, attributes, results: [y, , states], cotangents }) => {
-    const [dy, dNext, dStates] = cotangents;
-    // The residual is read by a derivative of the derivative.
-    if (!y || !states || dStates)
-      return vectorJacobian(decompositionOf('selective_scan', operands, attributes), operands, cotangents);
-    const given = [...operands, states, dy ?? zerosLike(y), dNext].filter((tensor) => tensor !== undefined);
-    return emit('selective_scan_grad', given, { ...attributes, end: !!dNext });
-  },
+  gradient: gradientThroughStates('selective_scan'),
 });
 
 /** selective_scan_grad(operands of selective_scan, states, dy, d next state?) -> d of its float operands, in order. */
 defineComposite<SelectiveScanAttributes & { readonly end: boolean }>({
   kind: 'selective_scan_grad',
   decompose: (given, attributes) => {
-    const operands = given.slice(0, given.length - (attributes.end ? 3 : 2));
-    const [states, dy, dNext] = given.slice(operands.length);
-    if (!states || !dy) throw new LfmError('shape-mismatch', 'selective_scan_grad expects states and dy.');
+    const { operands, states, dy, dNext } = givenToGradient('selective_scan', given, attributes.end);
     const parts = partsOf(operands, attributes);
     const { a, state } = parts;
     const length = parts.x.dim(0);
