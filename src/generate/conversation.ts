@@ -6,6 +6,8 @@ import type { ChatMessage } from './chat.ts';
 import type { Turn } from './conversation-file.ts';
 import { decodeConversation, encodeConversation } from './conversation-file.ts';
 import type { LanguageModel, TextOptions } from './model.ts';
+import type { ObjectOf, ObjectSchema } from './object.ts';
+import { objectReader } from './object.ts';
 import type { Details, TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
 import type { Tool } from './tool-calls.ts';
@@ -55,11 +57,15 @@ export class Conversation {
    * was cut short; a reply that failed before its first token leaves no trace.
    * Errors, once it is read: `conversation-busy` while another reply is being read, those of `model.chat`.
    */
-  say(text: string, options: TextOptions = {}): Reply {
+  say<S extends ObjectSchema | undefined = undefined>(text: string, options: TextOptions<S> = {}): Reply<ObjectOf<S>> {
     let inner: Reply | undefined;
     const answer = (prompt: readonly number[]) =>
       (inner = this.#model.continue(prompt, { tenant: this.#options.tenant, ...options }, false));
-    return new Reply(this.#follow(text, answer, options), () => inner?.details ?? nothing);
+    return new Reply(
+      this.#follow(text, answer, options),
+      () => inner?.details ?? nothing,
+      objectReader(options.schema),
+    );
   }
 
   /** A conversation that begins with this one's past and goes its own way; nothing is computed for it. */

@@ -7,6 +7,8 @@ import type { ChatMessage, ChatOptions, ChatTemplate } from './chat.ts';
 import type { ConversationOptions } from './conversation.ts';
 import { Conversation } from './conversation.ts';
 import type { Generator } from './generator.ts';
+import type { ObjectOf, ObjectSchema } from './object.ts';
+import { objectReader } from './object.ts';
 import type { TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
 import type { Choice, SamplingOptions } from './sampler.ts';
@@ -15,7 +17,16 @@ import type { GenerateOptions, RequestOptions, Scheduler } from './scheduler.ts'
 import { StopFinder } from './stop.ts';
 import type { FinishReason, TokenStream } from './stream.ts';
 
-export interface TextOptions extends Omit<GenerateOptions, 'n' | 'stopIds'> {
+export interface TextOptions<S extends ObjectSchema | undefined = ObjectSchema | undefined> extends Omit<
+  GenerateOptions,
+  'n' | 'stopIds' | 'constraint'
+> {
+  /** The text is JSON of this schema, a JSON Schema or one of zod, and the reply's `object` its value. */
+  readonly schema?: S;
+  /** The text matches this whole regular expression, in the spelling of JavaScript. */
+  readonly regex?: string | undefined;
+  /** The text is the rule `root` of this grammar: `root ::= "yes" | "no"`. Of schema, regex and grammar only one. */
+  readonly grammar?: string | undefined;
   /** The text ends before any of these, even where one lies across tokens. */
   readonly stop?: string | readonly string[] | undefined;
   /** Control tokens that the model writes stand in the text, as `parseToolCalls` needs them. Default false. */
@@ -88,14 +99,21 @@ export class LanguageModel implements AsyncDisposable {
 
   /**
    * Continues a text. Calls under way at the same time share the model's steps. Errors, once the reply is read: `context-full`,
-   * `empty-prompt`, `bad-limit`, `bad-sampling`, `queue-full`, `model-closed`, the signal's reason.
+   * `empty-prompt`, `bad-limit`, `bad-sampling`, `queue-full`, `model-closed`, the signal's reason; `bad-schema`, `bad-regex` or
+   * `bad-grammar` for what cannot be followed or is too large.
    */
-  generate(text: string, options: TextOptions = {}): Reply {
+  generate<S extends ObjectSchema | undefined = undefined>(
+    text: string,
+    options: TextOptions<S> = {},
+  ): Reply<ObjectOf<S>> {
     return this.continue(this.encode(text), options);
   }
 
   /** Answers the last message. Errors: `no-chat-template` for a base model, `bad-messages`, and those of `generate`. */
-  chat(messages: readonly ChatMessage[], options: TextOptions & ChatOptions = {}): Reply {
+  chat<S extends ObjectSchema | undefined = undefined>(
+    messages: readonly ChatMessage[],
+    options: TextOptions<S> & ChatOptions = {},
+  ): Reply<ObjectOf<S>> {
     return this.continue(this.chatTemplate.encode(messages, options), options, options.continueFinalMessage ?? false);
   }
 
@@ -108,18 +126,29 @@ export class LanguageModel implements AsyncDisposable {
    * Continues a text, or a prompt given as tokens, `n` times; it is computed once. Reading one reply sets all of them going.
    * Errors: as `generate`.
    */
-  samples(text: string | readonly number[], { n, ...options }: TextOptions & { readonly n: number }): readonly Reply[] {
+  samples<S extends ObjectSchema | undefined = undefined>(
+    text: string | readonly number[],
+    { n, ...options }: TextOptions<S> & { readonly n: number },
+  ): readonly Reply<ObjectOf<S>>[] {
     const prompt = typeof text === 'string' ? this.encode(text) : text;
-    let streams: readonly TokenStream[] | undefined;
-    const open = () =>
-      (streams ??= this.scheduler.generateAll(prompt, { ...this.#settings(options), n }, options.signal));
-    return Array.from({ length: n }, (_, i) => this.#reply(prompt, options, true, () => open()[i]));
+    let streams: Promise<readonly TokenStream[]> | undefined;
+    const open = async () => {
+      const settings = await this.#settings(options, true);
+      return this.scheduler.generateAll(prompt, { ...settings, n }, options.signal);
+    };
+    return Array.from({ length: n }, (_, i) =>
+      this.#reply(prompt, options, true, async () => (await (streams ??= open()))[i]),
+    );
   }
 
   /** Continues tokens; `goesOn`: as text that goes on where theirs ends. Errors: those of `generate`. */
-  continue(prompt: readonly number[], options: TextOptions = {}, goesOn = true): Reply {
-    return this.#reply(prompt, options, goesOn, () =>
-      this.scheduler.generate(prompt, this.#settings(options), options.signal),
+  continue<S extends ObjectSchema | undefined = undefined>(
+    prompt: readonly number[],
+    options: TextOptions<S> = {},
+    goesOn = true,
+  ): Reply<ObjectOf<S>> {
+    return this.#reply(prompt, options, goesOn, async () =>
+      this.scheduler.generate(prompt, await this.#settings(options, goesOn), options.signal),
     );
   }
 
@@ -170,17 +199,25 @@ export class LanguageModel implements AsyncDisposable {
     );
   }
 
-  #settings(options: TextOptions): GenerateOptions {
+  async #settings({ schema, regex, grammar, ...options }: TextOptions, goesOn: boolean): Promise<GenerateOptions> {
     const { sampling = {}, stopIds } = this.#parts;
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
-    return { ...sampling, ...Object.fromEntries(given), stopIds };
+    const settings = { ...sampling, ...Object.fromEntries(given), stopIds };
+    if (schema === undefined && regex === undefined && grammar === undefined) return settings;
+    const { constraintOf } = await import('./grammar/index.ts');
+    return { ...settings, constraint: constraintOf({ schema, regex, grammar }, this.tokenizer, goesOn) };
   }
 
-  #reply(prompt: readonly number[], options: TextOptions, goesOn: boolean, open: () => TokenStream | undefined): Reply {
+  #reply<S extends ObjectSchema | undefined>(
+    prompt: readonly number[],
+    options: TextOptions<S>,
+    goesOn: boolean,
+    open: () => Promise<TokenStream | undefined>,
+  ): Reply<ObjectOf<S>> {
     const tokens: Choice[] = [];
     let stream: TokenStream | undefined;
-    const begin = () => (stream = open());
-    return new Reply(this.#stream(begin, options, goesOn, tokens), () => ({
+    const begin = async () => (stream = await open());
+    const details = () => ({
       usage: {
         promptTokens: prompt.length,
         completionTokens: tokens.length,
@@ -188,18 +225,19 @@ export class LanguageModel implements AsyncDisposable {
       },
       tokens,
       promptTokens: stream?.prompt ?? [],
-    }));
+    });
+    return new Reply(this.#stream(begin, options, goesOn, tokens), details, objectReader(options.schema));
   }
 
   async *#stream(
-    begin: () => TokenStream | undefined,
+    begin: () => Promise<TokenStream | undefined>,
     { stop = [], keepSpecialTokens = false }: TextOptions,
     goesOn: boolean,
     seen: Choice[],
   ): TextStream {
     const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: !keepSpecialTokens, continues: goesOn });
     const stops = new StopFinder(typeof stop === 'string' ? [stop] : stop);
-    const tokens = begin();
+    const tokens = await begin();
     if (!tokens) throw new LfmError('no-result', 'A request gave no stream.');
     try {
       let reason: FinishReason | undefined;

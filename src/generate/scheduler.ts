@@ -7,6 +7,7 @@ import { EmbedJob, GenerateJob, ScoreJob } from './jobs.ts';
 import { Prefill } from './prefill.ts';
 import type { CacheStatistics, SavedPrefix } from './prefix-cache.ts';
 import { PrefixCache } from './prefix-cache.ts';
+import type { Constraint } from './row.ts';
 import { Row } from './row.ts';
 import type { SamplingOptions } from './sampler.ts';
 import { freshSeed } from './sampler.ts';
@@ -47,6 +48,8 @@ export interface GenerateOptions extends SamplingOptions, RequestOptions {
   readonly promptLogprobs?: boolean | undefined;
   /** Tokens to guess at once from what the text says elsewhere; the same tokens come, sooner where it repeats itself. Default 0. */
   readonly promptLookup?: number | undefined;
+  /** What the text must match; log-probabilities stay the model's own. */
+  readonly constraint?: Constraint | undefined;
 }
 
 const CACHE_BYTES = 256 * 2 ** 20;
