@@ -3,9 +3,11 @@ import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { Option } from 'commander';
 import { findPackage } from '../host/package.node.ts';
 import { load } from '../generate/load.ts';
 import { missingFromHub } from '../generate/source.node.ts';
+import { callMarkers, type ToolCallStyle } from '../generate/tool-calls.ts';
 import type { Asset, LogEntry } from '../serve/index.ts';
 import { serve } from '../serve/index.ts';
 import type { Io } from './io.node.ts';
@@ -20,6 +22,7 @@ type Flags = LoadFlags & {
   readonly apiKey?: readonly string[];
   readonly allowHost?: readonly string[];
   readonly allowOrigin?: readonly string[];
+  readonly toolCalls?: ToolCallStyle;
   readonly open?: boolean;
   readonly jsonLogs?: boolean;
   readonly json?: boolean;
@@ -54,6 +57,11 @@ export function registerServe(program: Command, io: Io): void {
     .option('--api-key <key...>', 'keys of those who may ask')
     .option('--allow-host <name...>', 'names that the server goes by, beside its address')
     .option('--allow-origin <origin...>', 'pages of other origins that may ask, as https://example.com')
+    .addOption(
+      new Option('--tool-calls <style>', "how models call tools (default: as a model's template shows)").choices(
+        Object.keys(callMarkers),
+      ),
+    )
     .option('--open', 'open the playground in a browser')
     .option('--json-logs', 'log each request as a line of JSON')
     .addHelpText('after', helpText)
@@ -70,6 +78,7 @@ async function run(io: Io, names: readonly string[], flags: Flags): Promise<void
   await using server = await serve({
     models: names.map((name) => ({
       name: basename(name),
+      toolCallStyle: flags.toolCalls,
       load: (signal) => load(name, { engine: engineChoice(flags), numerics: flags.numerics, signal }),
     })),
     host,

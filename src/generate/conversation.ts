@@ -9,6 +9,7 @@ import type { LanguageModel, TextOptions } from './model.ts';
 import type { Details, TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
 import type { Tool } from './tool-calls.ts';
+import { decodingOf } from './tool-style.ts';
 
 export interface ConversationOptions {
   /** What the model is told before the conversation. */
@@ -132,7 +133,7 @@ export class Conversation {
   async *#follow(
     user: string,
     begin: (prompt: readonly number[]) => Reply,
-    { keepSpecialTokens = false }: TextOptions,
+    { keepSpecialTokens }: TextOptions,
   ): TextStream {
     this.#requireIdle();
     const prompt = this.#promptFor(user);
@@ -149,7 +150,7 @@ export class Conversation {
     } finally {
       const ids = inner.details.tokens.map(({ id }) => id);
       if (ids.length > 0) {
-        const isExact = this.#model.tokenizer.decode(ids, { skipSpecialTokens: !keepSpecialTokens }) === answer;
+        const isExact = this.#model.tokenizer.decode(ids, decodingOf(keepSpecialTokens)) === answer;
         this.#turns = [...this.#turns, { user, answer, tokens: [...prompt, ...ids], isExact }];
       }
       this.#isBusy = false;

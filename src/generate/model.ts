@@ -14,12 +14,13 @@ import type { CacheStatistics } from './prefix-cache.ts';
 import type { GenerateOptions, RequestOptions, Scheduler } from './scheduler.ts';
 import { StopFinder } from './stop.ts';
 import type { FinishReason, TokenStream } from './stream.ts';
+import { decodingOf } from './tool-style.ts';
 
 export interface TextOptions extends Omit<GenerateOptions, 'n' | 'stopIds'> {
   /** The text ends before any of these, even where one lies across tokens. */
   readonly stop?: string | readonly string[] | undefined;
-  /** Control tokens that the model writes stand in the text, as `parseToolCalls` needs them. Default false. */
-  readonly keepSpecialTokens?: boolean | undefined;
+  /** Control tokens that the model writes, all or these, stand in the text, as `parseToolCalls` needs them. Default false. */
+  readonly keepSpecialTokens?: boolean | readonly number[] | undefined;
   /** Ends the generation with the signal's reason as error. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -106,14 +107,19 @@ export class LanguageModel implements AsyncDisposable {
 
   /**
    * Continues a text, or a prompt given as tokens, `n` times; it is computed once. Reading one reply sets all of them going.
+   * `goesOn`: as text that goes on where theirs ends, not as an answer.
    * Errors: as `generate`.
    */
-  samples(text: string | readonly number[], { n, ...options }: TextOptions & { readonly n: number }): readonly Reply[] {
+  samples(
+    text: string | readonly number[],
+    { n, ...options }: TextOptions & { readonly n: number },
+    goesOn = true,
+  ): readonly Reply[] {
     const prompt = typeof text === 'string' ? this.encode(text) : text;
     let streams: readonly TokenStream[] | undefined;
     const open = () =>
       (streams ??= this.scheduler.generateAll(prompt, { ...this.#settings(options), n }, options.signal));
-    return Array.from({ length: n }, (_, i) => this.#reply(prompt, options, true, () => open()[i]));
+    return Array.from({ length: n }, (_, i) => this.#reply(prompt, options, goesOn, () => open()[i]));
   }
 
   /** Continues tokens; `goesOn`: as text that goes on where theirs ends. Errors: those of `generate`. */
@@ -193,11 +199,11 @@ export class LanguageModel implements AsyncDisposable {
 
   async *#stream(
     begin: () => TokenStream | undefined,
-    { stop = [], keepSpecialTokens = false }: TextOptions,
+    { stop = [], keepSpecialTokens }: TextOptions,
     goesOn: boolean,
     seen: Choice[],
   ): TextStream {
-    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: !keepSpecialTokens, continues: goesOn });
+    const decoder = this.tokenizer.streamDecoder({ ...decodingOf(keepSpecialTokens), continues: goesOn });
     const stops = new StopFinder(typeof stop === 'string' ? [stop] : stop);
     const tokens = begin();
     if (!tokens) throw new LfmError('no-result', 'A request gave no stream.');

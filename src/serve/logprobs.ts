@@ -1,6 +1,6 @@
 // Log-probabilities in the two forms that OpenAI's endpoints have for them.
 import type { Choice } from '../generate/sampler.ts';
-import type { Tokenizer } from '../text/tokenizer.ts';
+import type { DecodeOptions, Tokenizer } from '../text/tokenizer.ts';
 
 /** Of /v1/completions. The same number stands in both lists: lm-evaluation-harness compares them for equality. */
 export interface CompletionLogprobs {
@@ -88,8 +88,9 @@ export class TokenLocator {
   #shown = 0;
   #waiting: Located[] = [];
 
-  constructor(tokenizer: Tokenizer) {
-    this.#decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
+  /** `decoding`: as the text was decoded. */
+  constructor(tokenizer: Tokenizer, decoding: DecodeOptions = { skipSpecialTokens: true }) {
+    this.#decoder = tokenizer.streamDecoder(decoding);
   }
 
   /** A prompt that is part of the text. */

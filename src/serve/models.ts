@@ -1,5 +1,6 @@
 // The models of a server by name, each loaded when it is first asked for.
 import type { LanguageModel } from '../generate/model.ts';
+import type { ToolCallStyle } from '../generate/tool-calls.ts';
 import { LfmError } from '../tensor/error.ts';
 import { RequestError } from './errors.ts';
 
@@ -7,6 +8,8 @@ export interface ServedModel {
   /** What requests call it. */
   readonly name: string;
   readonly load: (signal: AbortSignal) => Promise<LanguageModel>;
+  /** How it calls tools, where that is not what its template and its tokens look like. */
+  readonly toolCallStyle?: ToolCallStyle | undefined;
 }
 
 type Loading = Promise<LanguageModel>;
@@ -31,6 +34,10 @@ export class ModelPool {
 
   get names(): readonly string[] {
     return [...this.#models.keys()];
+  }
+
+  toolCallStyle(name: string | undefined): ToolCallStyle | undefined {
+    return this.#models.get(this.resolve(name))?.toolCallStyle;
   }
 
   /** Those in memory. */
