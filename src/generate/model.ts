@@ -77,6 +77,11 @@ export class LanguageModel implements AsyncDisposable {
     return this.#parts.chatTemplate !== undefined;
   }
 
+  /** Tokens that end its texts. */
+  get stopIds(): readonly number[] {
+    return this.#parts.stopIds ?? [];
+  }
+
   /** The engine it runs on, for people. */
   get engine(): string {
     return this.#parts.engine.description;
@@ -194,6 +199,7 @@ export class LanguageModel implements AsyncDisposable {
       },
       tokens,
       promptTokens: stream?.prompt ?? [],
+      stopToken: stream?.stopToken,
     }));
   }
 

@@ -59,6 +59,7 @@ export class Row {
     try {
       const choice = this.#sampler.sample(logits);
       if (this.#stops.has(choice.id)) {
+        this.stream.stopToken = choice;
         this.stream.end('stop');
         return undefined;
       }

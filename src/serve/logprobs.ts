@@ -111,6 +111,11 @@ export class TokenLocator {
     return isCut ? [] : this.#release(() => true);
   }
 
+  /** The token that ended the text and shows none. */
+  takeLast(choice: Choice): Located[] {
+    return [{ id: choice.id, offset: this.#offset, choice }];
+  }
+
   #locate(id: number, choice: Choice | undefined): Located {
     const located = { id, offset: this.#offset, ...(choice && { choice }) };
     this.#offset += points(this.#decoder.push(id));

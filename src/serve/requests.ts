@@ -126,6 +126,8 @@ export const tokenizeRequest = z.strictObject({
   return_token_strs: maybe(z.boolean()),
 });
 
+export const modelRequest = z.strictObject({ model: z.string().max(512) });
+
 export const detokenizeRequest = z.strictObject({ model: shared.model, tokens: z.array(token) });
 
 export type CompletionRequest = z.infer<typeof completionRequest>;
