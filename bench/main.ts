@@ -6,6 +6,7 @@ import { benchExperts } from './experts.ts';
 import { benchExports } from './exports.ts';
 import { benchGpu } from './gpu.ts';
 import { benchSequences } from './sequences.ts';
+import { benchLmEval } from './lm-eval.ts';
 import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
 import { benchOperatorTable } from './operator-table.ts';
@@ -25,6 +26,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   parity: benchParity,
   exports: benchExports,
   experts: benchExperts,
+  'lm-eval': benchLmEval,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

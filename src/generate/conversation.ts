@@ -11,6 +11,7 @@ import { objectReader } from './object.ts';
 import type { Details, TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
 import type { Tool } from './tool-calls.ts';
+import { decodingOf } from './tool-style.ts';
 
 export interface ConversationOptions {
   /** What the model is told before the conversation. */
@@ -138,7 +139,7 @@ export class Conversation {
   async *#follow(
     user: string,
     begin: (prompt: readonly number[]) => Reply,
-    { keepSpecialTokens = false }: TextOptions,
+    { keepSpecialTokens }: TextOptions,
   ): TextStream {
     this.#requireIdle();
     const prompt = this.#promptFor(user);
@@ -155,7 +156,7 @@ export class Conversation {
     } finally {
       const ids = inner.details.tokens.map(({ id }) => id);
       if (ids.length > 0) {
-        const isExact = this.#model.tokenizer.decode(ids, { skipSpecialTokens: !keepSpecialTokens }) === answer;
+        const isExact = this.#model.tokenizer.decode(ids, decodingOf(keepSpecialTokens)) === answer;
         this.#turns = [...this.#turns, { user, answer, tokens: [...prompt, ...ids], isExact }];
       }
       this.#isBusy = false;

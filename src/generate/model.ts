@@ -16,6 +16,7 @@ import type { CacheStatistics } from './prefix-cache.ts';
 import type { GenerateOptions, RequestOptions, Scheduler } from './scheduler.ts';
 import { StopFinder } from './stop.ts';
 import type { FinishReason, TokenStream } from './stream.ts';
+import { decodingOf } from './tool-style.ts';
 
 export interface TextOptions<S extends ObjectSchema | undefined = ObjectSchema | undefined> extends Omit<
   GenerateOptions,
@@ -29,8 +30,8 @@ export interface TextOptions<S extends ObjectSchema | undefined = ObjectSchema |
   readonly grammar?: string | undefined;
   /** The text ends before any of these, even where one lies across tokens. */
   readonly stop?: string | readonly string[] | undefined;
-  /** Control tokens that the model writes stand in the text, as `parseToolCalls` needs them. Default false. */
-  readonly keepSpecialTokens?: boolean | undefined;
+  /** Control tokens that the model writes, all or these, stand in the text, as `parseToolCalls` needs them. Default false. */
+  readonly keepSpecialTokens?: boolean | readonly number[] | undefined;
   /** Ends the generation with the signal's reason as error. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -87,6 +88,11 @@ export class LanguageModel implements AsyncDisposable {
     return this.#parts.chatTemplate !== undefined;
   }
 
+  /** Tokens that end its texts. */
+  get stopIds(): readonly number[] {
+    return this.#parts.stopIds ?? [];
+  }
+
   /** The engine it runs on, for people. */
   get engine(): string {
     return this.#parts.engine.description;
@@ -124,20 +130,22 @@ export class LanguageModel implements AsyncDisposable {
 
   /**
    * Continues a text, or a prompt given as tokens, `n` times; it is computed once. Reading one reply sets all of them going.
+   * `goesOn`: as text that goes on where theirs ends, not as an answer.
    * Errors: as `generate`.
    */
   samples<S extends ObjectSchema | undefined = undefined>(
     text: string | readonly number[],
     { n, ...options }: TextOptions<S> & { readonly n: number },
+    goesOn = true,
   ): readonly Reply<ObjectOf<S>>[] {
     const prompt = typeof text === 'string' ? this.encode(text) : text;
     let streams: Promise<readonly TokenStream[]> | undefined;
     const open = async () => {
-      const settings = await this.#settings(options, true);
+      const settings = await this.#settings(options, goesOn);
       return this.scheduler.generateAll(prompt, { ...settings, n }, options.signal);
     };
     return Array.from({ length: n }, (_, i) =>
-      this.#reply(prompt, options, true, async () => (await (streams ??= open()))[i]),
+      this.#reply(prompt, options, goesOn, async () => (await (streams ??= open()))[i]),
     );
   }
 
@@ -225,17 +233,18 @@ export class LanguageModel implements AsyncDisposable {
       },
       tokens,
       promptTokens: stream?.prompt ?? [],
+      stopToken: stream?.stopToken,
     });
     return new Reply(this.#stream(begin, options, goesOn, tokens), details, objectReader(options.schema));
   }
 
   async *#stream(
     begin: () => Promise<TokenStream | undefined>,
-    { stop = [], keepSpecialTokens = false }: TextOptions,
+    { stop = [], keepSpecialTokens }: TextOptions,
     goesOn: boolean,
     seen: Choice[],
   ): TextStream {
-    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: !keepSpecialTokens, continues: goesOn });
+    const decoder = this.tokenizer.streamDecoder({ ...decodingOf(keepSpecialTokens), continues: goesOn });
     const stops = new StopFinder(typeof stop === 'string' ? [stop] : stop);
     const tokens = await begin();
     if (!tokens) throw new LfmError('no-result', 'A request gave no stream.');

@@ -70,6 +70,7 @@ export class Row {
       const matcher = this.#matcher;
       const choice = this.#sampler.sample(logits, matcher && ((all) => matcher.apply(all)));
       if (this.#stops.has(choice.id)) {
+        this.stream.stopToken = choice;
         this.stream.end('stop');
         return undefined;
       }
