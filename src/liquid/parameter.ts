@@ -32,7 +32,7 @@ export interface Parameter extends ParameterDeclaration {
   readonly init: Init;
   /** How a matrix of few bits is held, and what it meets in products. Absent: as floats. */
   readonly quantized?: { readonly form: QuantizedForm; readonly activations: Activations };
-  /** No training changes it: an adapter's base. */
+  /** No training changes it, as the base of an adapter: it has no gradient and no moments. */
   readonly frozen?: true;
   /** How an adapter changes the matrix. */
   readonly lowRank?: LowRank;

@@ -48,7 +48,8 @@ export function parametersIn(
     const held = heldAs(name, parameter);
     if (!parameter.lowRank) return held;
     const { a, b } = factorNames(name);
-    return adapted(held, take(inputs, a), take(inputs, b), parameter.lowRank.scale);
+    const factor = take(inputs, a);
+    return adapted(cast(held, factor.dtype), factor, take(inputs, b), parameter.lowRank.scale);
   };
   return Object.fromEntries(Object.entries(model.parameters).map(([name, one]) => [name, tensorOf(name, one)]));
 }
