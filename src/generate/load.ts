@@ -27,6 +27,8 @@ export interface LoadOptions extends SchedulerOptions {
   readonly operators?: readonly OperatorConstructor[] | undefined;
   /** Default 'stable'. */
   readonly numerics?: Numerics | undefined;
+  /** LoRA adapters by the names that requests call them: folders of peft's. */
+  readonly adapters?: Readonly<Record<string, string>> | undefined;
   /** Tokens that a text may have, where it is not to be what the model was made for: fewer, or more at one's own risk. */
   readonly contextLength?: number | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
@@ -42,7 +44,7 @@ export interface LoadOptions extends SchedulerOptions {
  * on the hub, OWNER/NAME, from where it is downloaded once: `lfm pull` asks first. Dispose it, or hold it with `await using`.
  * Weights of any floating-point type are computed in float32, packed ones as `numerics` says.
  * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`,
- * `vocabulary-mismatch`, `bad-numerics` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
+ * `vocabulary-mismatch`, `bad-numerics`, those of `loadAdapter` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
   const source = await openSource(name, options);
@@ -60,6 +62,7 @@ async function loadSource(
     engine: wanted = {},
     operators = [],
     numerics = 'stable',
+    adapters = {},
     contextLength,
     onProgress,
     onNotice,
@@ -79,24 +82,26 @@ async function loadSource(
   try {
     const weights = await uploadWeights(engine, held, source.weights, onProgress, signal);
     const generator = new Generator(engine, model, weights);
-    let scheduler: Scheduler;
     try {
-      scheduler = new Scheduler(generator, scheduling);
+      const scheduler = new Scheduler(generator, scheduling);
       await generator.prepare();
+      const language = new LanguageModel({
+        name: source.name,
+        scheduler,
+        tokenizer,
+        parameters: held.parameters,
+        chatTemplate,
+        ...settings,
+        engine,
+        ownsEngine: !given,
+      });
+      for (const [name, folder] of Object.entries(adapters)) await language.loadAdapter(name, folder);
       signal?.throwIfAborted();
+      return language;
     } catch (error) {
       await generator.close();
       throw error;
     }
-    return new LanguageModel({
-      name: source.name,
-      scheduler,
-      tokenizer,
-      chatTemplate,
-      ...settings,
-      engine,
-      ownsEngine: !given,
-    });
   } catch (error) {
     if (!given) await engine.close();
     throw error;

@@ -1,8 +1,11 @@
 // A language model ready for use: text in, text out. Where its files come from is not known here.
 import type { Engine } from '../engines/engine.ts';
+import { openAdapter } from '#source';
 import type { Model } from '../liquid/index.ts';
+import type { ParameterReader } from '../models/index.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { LfmError } from '../tensor/index.ts';
+import { loadAdapter } from './adapter.ts';
 import type { ChatMessage, ChatOptions, ChatTemplate } from './chat.ts';
 import type { ConversationOptions } from './conversation.ts';
 import { Conversation } from './conversation.ts';
@@ -14,6 +17,7 @@ import { Reply } from './reply.ts';
 import type { Choice, SamplingOptions } from './sampler.ts';
 import type { CacheStatistics } from './prefix-cache.ts';
 import type { GenerateOptions, RequestOptions, Scheduler } from './scheduler.ts';
+import { disposeBuffers } from './state.ts';
 import { StopFinder } from './stop.ts';
 import type { FinishReason, TokenStream } from './stream.ts';
 import { decodingOf } from './tool-style.ts';
@@ -40,6 +44,8 @@ export interface LanguageModelParts {
   readonly name: string;
   readonly scheduler: Scheduler;
   readonly tokenizer: Tokenizer;
+  /** Where the checkpoint holds each parameter: an adapter names its matrices so. */
+  readonly parameters: Pick<ParameterReader, 'rowsIn'>;
   /** Absent: a base model, which does not chat. */
   readonly chatTemplate?: ChatTemplate | undefined;
   /** Used where a call does not say. */
@@ -101,6 +107,37 @@ export class LanguageModel implements AsyncDisposable {
   /** What is kept of earlier texts for those that begin alike, and what that has spared. */
   get cache(): CacheStatistics {
     return this.scheduler.cache;
+  }
+
+  /** Names of the adapters that requests may ask for. */
+  get adapters(): readonly string[] {
+    return this.generator.adapters;
+  }
+
+  /**
+   * Loads a LoRA adapter from a folder of peft's (in a browser: its URL) for requests that name it as their `adapter`; what runs
+   * goes on. Errors: `adapter-exists`, `adapter-missing`, `adapter-mismatch` for another model's, `bad-adapter` for what is not
+   * plain LoRA, `safetensors-…` for a damaged file.
+   */
+  async loadAdapter(name: string, folder: string): Promise<void> {
+    const source = await openAdapter(folder);
+    try {
+      const { engine, parameters } = this.#parts;
+      const adapter = await loadAdapter(engine, this.definition, parameters, source, name);
+      try {
+        this.generator.addAdapter(adapter);
+      } catch (error) {
+        disposeBuffers(adapter.buffers);
+        throw error;
+      }
+    } finally {
+      await source.close();
+    }
+  }
+
+  /** Forgets an adapter; texts that run under it go on to their end. Errors: `unknown-adapter`. */
+  async unloadAdapter(name: string): Promise<void> {
+    await this.generator.removeAdapter(name);
   }
 
   /**
