@@ -75,14 +75,9 @@ function weightsIn(name: string, file: GgufFile, tensors: ReadonlyMap<string, Gg
       const { from, pairedHeads, shape } = tensor;
       const form = formOf(tensor);
       if (!form) throw new LfmError('tensor-not-packed', `${name}: ${key} is stored in a type that is not packed.`);
-      const { packed, scales, minimums } = packBlocks(await file.read(from), form);
-      const inOrder = <T extends Uint8Array | Float32Array>(x: T): T =>
-        pairedHeads === undefined ? x : unpair(x, pairedHeads, x.length / (shape[0] ?? 1));
-      const matrix = {
-        packed: inOrder(packed),
-        scales: inOrder(scales),
-        ...(minimums && { minimums: inOrder(minimums) }),
-      };
+      const bytes = await file.read(from);
+      const inOrder = pairedHeads === undefined ? bytes : unpair(bytes, pairedHeads, bytes.length / (shape[0] ?? 1));
+      const matrix = packBlocks(inOrder, form);
       requireFinite(key, matrix);
       return matrix;
     },
