@@ -5,6 +5,7 @@ import { benchMad } from './mad.ts';
 import { benchExperts } from './experts.ts';
 import { benchExports } from './exports.ts';
 import { benchGpu } from './gpu.ts';
+import { benchLoad } from './load.ts';
 import { benchSequences } from './sequences.ts';
 import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
@@ -24,6 +25,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   'operator-table': benchOperatorTable,
   parity: benchParity,
   exports: benchExports,
+  load: benchLoad,
   experts: benchExperts,
 };
 

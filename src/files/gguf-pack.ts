@@ -12,17 +12,26 @@ export const packedForms: ReadonlyMap<string, QuantizedForm> = new Map([
   ['Q8_0', { bits: 8, block: BLOCK, affine: false }],
 ]);
 
+/** A matrix of so many blocks, to be filled. */
+export function emptyMatrix(blocks: number, { bits, affine }: QuantizedForm): QuantizedMatrix {
+  return {
+    packed: new Uint8Array((blocks * BLOCK * bits) / 8),
+    scales: new Float32Array(blocks),
+    ...(affine && { minimums: new Float32Array(blocks) }),
+  };
+}
+
 /**
- * Repacks whole blocks: a float16 scale, where affine a float16 minimum, then the levels. All of it in units of two bytes, which
- * every block is a whole number of.
+ * Repacks whole blocks, the first of which is `first` of the matrix: a float16 scale, where affine a float16 minimum, then the
+ * levels. All of it in units of two bytes, which every block is a whole number of.
  */
-export function packBlocks(bytes: Uint8Array, { bits, affine }: QuantizedForm): QuantizedMatrix {
-  const given = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
-  const units = new Uint16Array(given.buffer, given.byteOffset, given.byteLength >> 1);
+export function packBlocks(bytes: Uint8Array, { bits, affine }: QuantizedForm, into: QuantizedMatrix, first = 0): void {
+  const units = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 1);
   const header = affine ? 2 : 1;
   const size = (BLOCK * bits) / 16;
   const count = units.length / (header + size);
-  const packed = new Uint16Array(count * size);
+  const { buffer, byteOffset } = into.packed;
+  const packed = new Uint16Array(buffer, byteOffset + 2 * first * size, count * size);
   const scales = new Uint16Array(count);
   const minimums = new Uint16Array(affine ? count : 0);
   const at = (index: number): number => units[index] as number;
@@ -38,8 +47,8 @@ export function packBlocks(bytes: Uint8Array, { bits, affine }: QuantizedForm): 
         packed[to + 4 + i] = paired((four >>> 4) & 0x0f0f0f0f);
       }
   }
-  const levels = new Uint8Array(packed.buffer);
-  return { packed: levels, scales: float16ToFloat32(scales), ...(affine && { minimums: float16ToFloat32(minimums) }) };
+  float16ToFloat32(scales, into.scales.subarray(first, first + count));
+  if (into.minimums) float16ToFloat32(minimums, into.minimums.subarray(first, first + count));
 }
 
 /** Four levels, each in the low half of a byte, as two bytes. */
