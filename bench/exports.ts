@@ -82,7 +82,7 @@ interface Rival {
   readonly skipped?: string;
 }
 
-async function prepareLlama(): Promise<Rival> {
+export async function prepareLlama(): Promise<Rival> {
   const folder = join(ROOT, 'bench/rivals/node-llama-cpp');
   try {
     const installed = await readFile(join(folder, 'node_modules/.package-lock.json'), 'utf8').catch(() => '');

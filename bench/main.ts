@@ -5,6 +5,7 @@ import { benchMad } from './mad.ts';
 import { benchExperts } from './experts.ts';
 import { benchExports } from './exports.ts';
 import { benchGpu } from './gpu.ts';
+import { benchLoad } from './load.ts';
 import { benchSequences } from './sequences.ts';
 import { benchLmEval } from './lm-eval.ts';
 import { benchMemory } from './memory.ts';
@@ -25,6 +26,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   'operator-table': benchOperatorTable,
   parity: benchParity,
   exports: benchExports,
+  load: benchLoad,
   experts: benchExperts,
   'lm-eval': benchLmEval,
 };

@@ -55,6 +55,8 @@ export interface LanguageModelParts {
   readonly engine: Engine;
   /** Whether the engine is closed with the model. */
   readonly ownsEngine?: boolean;
+  /** Closes what weights may be read from again. */
+  readonly close?: () => Promise<void>;
 }
 
 export class LanguageModel implements AsyncDisposable {
@@ -307,6 +309,7 @@ export class LanguageModel implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.scheduler.close();
     if (this.#parts.ownsEngine) await this.#parts.engine.close();
+    await this.#parts.close?.();
   }
 }
 

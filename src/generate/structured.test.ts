@@ -33,7 +33,8 @@ async function open(seed: number, options: SchedulerOptions = {}): Promise<Langu
   });
   const weights = await upload(engine, definition, initialise(definition, seed));
   const scheduler = new Scheduler(new Generator(engine, definition, weights), options);
-  const model = new LanguageModel({ name: 'random', scheduler, tokenizer, engine, stopIds: [END] });
+  const parameters = { rowsIn: () => undefined };
+  const model = new LanguageModel({ name: 'random', scheduler, tokenizer, parameters, engine, stopIds: [END] });
   models.push(model);
   return model;
 }
