@@ -6,6 +6,7 @@ import { chat } from './chat.ts';
 import { completions } from './completions.ts';
 import { answerTo, RequestError } from './errors.ts';
 import type { Guard } from './guard.node.ts';
+import { inspectModel } from './inspect.ts';
 import { RequestRecord, type LogEntry } from './record.ts';
 import type { Env, Service } from './service.ts';
 import { report } from './service.ts';
@@ -105,6 +106,7 @@ export function createApp({ service, guard, onRequest, assets }: AppOptions): Ho
   };
   app.get('/v1/models', (c) => c.json({ object: 'list', data: pool.names.map(describe) }));
   app.get('/v1/models/:id', (c) => c.json(describe(pool.resolve(c.req.param('id')))));
+  app.get('/v1/models/:id/inspect', (c) => inspectModel(c, service));
   app.post('/v1/chat/completions', (c) => chat(c, service));
   app.post('/v1/completions', (c) => completions(c, service));
   app.post('/v1/embeddings', (c) => embeddings(c, service));

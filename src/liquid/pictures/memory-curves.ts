@@ -14,21 +14,29 @@ export function memoryCurves(
   curves: readonly MemoryCurve[],
   title = 'Memory for one sequence, prompt and answer',
 ): string {
+  const most = Math.max(...curves.flatMap(({ points }) => points.map(({ bytes }) => bytes)));
+  const [unit, size] = unitFor(most);
   const beyond = curves.some(({ points, contextLength }) => (points.at(-1)?.length ?? 0) > contextLength);
   return lineChart(
     curves.map(({ name, points, contextLength }) => ({
       name,
-      points: points.map(({ length, bytes }) => [length, bytes / 2 ** 30] as const),
+      points: points.map(({ length, bytes }) => [length, bytes / size] as const),
       dottedAfter: contextLength,
     })),
     {
       title,
       x: { name: 'tokens, prompt and answer together', scale: 'logarithmic', format: formatLength },
-      y: { name: 'GiB', from: 0 },
+      y: { name: unit, from: 0 },
       marks: true,
       ...(beyond && { note: 'dotted: longer than the model was made for' }),
     },
   );
+}
+
+/** The largest unit of which there is at least a half. */
+function unitFor(bytes: number): readonly [string, number] {
+  if (bytes >= 2 ** 29) return ['GiB', 2 ** 30];
+  return bytes >= 2 ** 19 ? ['MiB', 2 ** 20] : ['KiB', 2 ** 10];
 }
 
 /** 4k, 128k; of other lengths (128,000 is not 125k) the number itself. */
