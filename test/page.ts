@@ -59,8 +59,9 @@ export async function openPlayground(
     assets: await pageAssets(folder),
   });
   await server.ready;
-  // As root, which a container often is, the sandbox cannot start.
-  const browser = await chromium.launch({ executablePath, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
+  // Text in shades of grey makes smaller pictures. As root, which a container often is, the sandbox cannot start.
+  const args = ['--disable-lcd-text', ...(process.getuid?.() === 0 ? ['--no-sandbox'] : [])];
+  const browser = await chromium.launch({ executablePath, args });
   return {
     server,
     browser,

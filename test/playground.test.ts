@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib';
 import axe from 'axe-core';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hostileTests } from './attacks/playground/hostile.ts';
 import type { Playground } from './page.ts';
 import { desktop, findChromium, openPlayground, phone } from './page.ts';
 import { hasRealModel, REAL_MODEL, without } from './real-model.ts';
@@ -178,6 +179,8 @@ describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}
     },
     90_000,
   );
+
+  describe('against what models say', () => hostileTests(() => playground));
 
   it('takes less script than it may, and no fault was logged', async () => {
     const script = await readFile(join(playground.folder, 'playground.js'));

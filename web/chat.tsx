@@ -86,7 +86,9 @@ function Composer({ state }: { readonly state: State }): VNode {
   const { writing, conversation } = state;
   const box = useRef<HTMLTextAreaElement>(null);
   const continues = modeOf(state) === 'continue';
-  const isEmptyFine = continues && conversation.leaf !== null;
+  const last = conversation.messages.find(({ id }) => id === conversation.leaf);
+  // A text goes on from any end; a message whose answer failed is asked again.
+  const isEmptyFine = last !== undefined && (continues || last.role !== 'assistant');
   const submit = (event: Event) => {
     event.preventDefault();
     const text = box.current?.value ?? '';
@@ -99,10 +101,12 @@ function Composer({ state }: { readonly state: State }): VNode {
   };
   useEffect(() => box.current?.focus(), [conversation.id]);
   const placeholder = continues
-    ? conversation.leaf === null
-      ? 'The beginning of a text'
-      : 'Write on, or leave it empty for more'
-    : 'Write a message';
+    ? last
+      ? 'Write on, or leave it empty for more'
+      : 'The beginning of a text'
+    : isEmptyFine
+      ? 'Write a message, or send nothing to ask again'
+      : 'Write a message';
   return (
     <form class="composer" onSubmit={submit}>
       <label class="hidden" for="text">

@@ -37,12 +37,16 @@ const names = { system: 'System', user: 'You', tool: 'Result of a tool' } as con
 function OneMessage(props: MessageProps): VNode {
   const { message, isIdle } = props;
   const [isEdited, setEdited] = useState(false);
+  const endEdit = () => {
+    setEdited(false);
+    document.querySelector<HTMLElement>('#text')?.focus();
+  };
   const name = message.role === 'assistant' ? (message.model ?? 'Model') : names[message.role];
   return (
     <article class={`message ${message.role}`} aria-label={name}>
       <h2>{name}</h2>
       {isEdited ? (
-        <Editor message={message} onEnd={() => setEdited(false)} />
+        <Editor message={message} onEnd={endEdit} />
       ) : (
         <>
           <Body {...props} />
@@ -129,7 +133,7 @@ function Actions({ message, place, places, isIdle, onEdit }: MessageProps & { re
       {usage && (
         <span class="faint">
           {usage.completionTokens} tokens{usage.tokensPerSecond > 0 && `, ${usage.tokensPerSecond.toFixed(1)} a second`}
-          {usage.cachedTokens > 0 && `, ${usage.cachedTokens} of the ${usage.promptTokens} before it from the cache`}
+          {usage.cachedTokens > 0 && `, ${usage.cachedTokens} of ${usage.promptTokens} prompt tokens cached`}
         </span>
       )}
       {finish === 'stopped' && <span class="faint">stopped</span>}

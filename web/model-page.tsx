@@ -58,6 +58,7 @@ function Report({ report }: { readonly report: ModelReport }): VNode {
       </dl>
       <h3>Layers</h3>
       <Picture
+        name="Layers"
         svg={pictures.layers}
         alt={`The layers of ${report.name} in order; the table below says the same in words.`}
       />
@@ -68,20 +69,25 @@ function Report({ report }: { readonly report: ModelReport }): VNode {
         with the text.
       </p>
       <Picture
+        name="State"
         svg={pictures.state}
         alt="Bytes of state against the length of the text; the table below holds the figures."
       />
       <h3>Memory</h3>
-      <Picture svg={pictures.memory} alt="Memory for one text against its length; the table below holds the figures." />
+      <Picture
+        name="Memory"
+        svg={pictures.memory}
+        alt="Memory for one text against its length; the table below holds the figures."
+      />
       <MemoryTable report={report} />
     </>
   );
 }
 
 /** As an image: what stands in it cannot reach the page. Wider than a phone, it scrolls. */
-function Picture({ svg, alt }: { readonly svg: string; readonly alt: string }): VNode {
+function Picture({ name, svg, alt }: Record<'name' | 'svg' | 'alt', string>): VNode {
   return (
-    <div class="wide picture" tabIndex={0} role="region" aria-label="Picture">
+    <div class={`wide picture ${name.toLowerCase()}`} tabIndex={0} role="region" aria-label={`Picture: ${name}`}>
       <img src={`data:image/svg+xml,${encodeURIComponent(svg)}`} alt={alt} />
     </div>
   );

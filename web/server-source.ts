@@ -123,17 +123,17 @@ function bodyOf({ model, mode, turns, sampling, probabilities, schema, tools }: 
   };
 }
 
-function messageOf({ role, content, toolCalls, toolCallId }: Turn): object {
-  const calls = toolCalls?.map(({ id, name, arguments: text }) => ({
-    id,
-    type: 'function',
-    function: { name, arguments: text },
-  }));
+function messageOf({ role, content, reasoning, toolCalls, toolCallId }: Turn): object {
   return {
     role,
     content,
-    ...(calls && { tool_calls: calls }),
-    ...(toolCallId !== undefined && { tool_call_id: toolCallId }),
+    reasoning_content: reasoning,
+    tool_calls: toolCalls?.map(({ id, name, arguments: text }) => ({
+      id,
+      type: 'function',
+      function: { name, arguments: text },
+    })),
+    tool_call_id: toolCallId,
   };
 }
 

@@ -1,4 +1,5 @@
 // The panel beside the conversation: how answers are made. What is left empty is the model's own.
+// The boxes keep what is typed themselves (`defaultValue`): the page is drawn again while one types.
 import type { VNode } from 'preact';
 import { setKey, setSettings, setSystem } from './actions.ts';
 import { apiKey } from './settings.ts';
@@ -67,9 +68,10 @@ export function SettingsPanel({ state }: { readonly state: State }): VNode {
           System prompt
           <textarea
             rows={3}
-            value={conversation.system}
+            key={conversation.id}
+            defaultValue={conversation.system}
             placeholder="What the model is told before all else"
-            onChange={({ currentTarget }) => setSystem(currentTarget.value)}
+            onInput={({ currentTarget }) => setSystem(currentTarget.value)}
           />
         </label>
       )}
@@ -81,9 +83,9 @@ export function SettingsPanel({ state }: { readonly state: State }): VNode {
             <input
               type="number"
               {...range}
-              value={settings.sampling[key] ?? ''}
+              defaultValue={settings.sampling[key] ?? ''}
               placeholder="model’s own"
-              onChange={({ currentTarget }) => setSampling(settings.sampling, key, currentTarget)}
+              onInput={({ currentTarget }) => setSampling(settings.sampling, key, currentTarget)}
             />
           </label>
         ))}
@@ -111,7 +113,7 @@ export function SettingsPanel({ state }: { readonly state: State }): VNode {
         <input
           type="password"
           autocomplete="off"
-          value={apiKey.get()}
+          defaultValue={apiKey.get()}
           placeholder="if the server asks for one"
           onChange={({ currentTarget }) => void setKey(currentTarget.value)}
         />
@@ -143,9 +145,9 @@ function JsonBox({ name, value, placeholder, help, set }: BoxProps): VNode {
         class="code"
         rows={3}
         spellcheck={false}
-        value={value}
+        defaultValue={value}
         placeholder={placeholder}
-        onChange={({ currentTarget }) => set(currentTarget.value)}
+        onInput={({ currentTarget }) => set(currentTarget.value)}
       />
       <span class="faint">{help}</span>
     </label>

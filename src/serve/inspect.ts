@@ -42,12 +42,15 @@ function reportOf(model: LanguageModel): ModelReport {
     weightBytes: points[0]?.weights ?? 0,
     pictures: {
       layers: layerStack(name, definition),
-      memory: memoryCurves([
-        curve('in all', ({ total }) => total),
-        curve('weights', ({ weights }) => weights),
-        curve('state', ({ state }) => state),
-      ]),
-      state: memoryCurves([curve('state', ({ state }) => state)], 'State of one text'),
+      memory: memoryCurves(
+        [
+          curve('in all', ({ total }) => total),
+          curve('weights', ({ weights }) => weights),
+          curve('state', ({ state }) => state),
+        ],
+        { title: 'Memory for one text', isNarrow: true },
+      ),
+      state: memoryCurves([curve('state', ({ state }) => state)], { title: 'State of one text', isNarrow: true }),
     },
   };
 }

@@ -1,4 +1,5 @@
 // The memory that models need against the length of their input and output: figure 2 of the announcement.
+import type { ChartOptions } from './line-chart.ts';
 import { lineChart } from './line-chart.ts';
 
 export interface MemoryCurve {
@@ -12,7 +13,10 @@ export interface MemoryCurve {
 /** One curve a model over a logarithmic axis of lengths, named at its end. */
 export function memoryCurves(
   curves: readonly MemoryCurve[],
-  title = 'Memory for one sequence, prompt and answer',
+  {
+    title = 'Memory for one sequence, prompt and answer',
+    isNarrow = false,
+  }: Partial<Pick<ChartOptions, 'title' | 'isNarrow'>> = {},
 ): string {
   const most = Math.max(...curves.flatMap(({ points }) => points.map(({ bytes }) => bytes)));
   const [unit, size] = unitFor(most);
@@ -28,6 +32,7 @@ export function memoryCurves(
       x: { name: 'tokens, prompt and answer together', scale: 'logarithmic', format: formatLength },
       y: { name: unit, from: 0 },
       marks: true,
+      isNarrow,
       ...(beyond && { note: 'dotted: longer than the model was made for' }),
     },
   );

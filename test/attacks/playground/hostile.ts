@@ -1,10 +1,9 @@
 // What a model says must run no script in the page and reach no other host: hostile answers go through the page's own reading
-// and drawing, and then the page's policy is tried on its own, as if the drawing had failed.
+// and drawing, and then the page's policy is tried on its own, as if the drawing had failed. test/playground.test.ts runs these.
 import type { Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import type { Playground } from '../../page.ts';
-import { desktop, findChromium, openPlayground } from '../../page.ts';
-import { without } from '../../real-model.ts';
+import { desktop } from '../../page.ts';
 
 const RUN = 'window.attacked=1';
 const hostile = [
@@ -24,18 +23,10 @@ const hostile = [
   `<form action="https://evil.example"><button>x</button></form><base href="https://evil.example/">`,
 ].join('\n\n');
 
-const chromium = findChromium();
-
-describe.skipIf(!chromium)(`the playground against what models say${chromium ? '' : without('Chromium')}`, () => {
-  let playground: Playground;
-  beforeAll(async () => {
-    playground = await openPlayground(chromium ?? '', { 'brook-7m': 'brook-7m' });
-  }, 60_000);
-  afterAll(() => playground[Symbol.asyncDispose]());
-
+export function hostileTests(opened: () => Playground): void {
   /** The page with the real server's files and policy, and a model of the attacker's. */
   async function openAttacked(): Promise<{ page: Page; asked: string[]; outside: string[] }> {
-    const page = await playground.browser.newPage(desktop);
+    const page = await opened().browser.newPage(desktop);
     page.setDefaultTimeout(10_000);
     const asked: string[] = [];
     const outside: string[] = [];
@@ -63,7 +54,7 @@ describe.skipIf(!chromium)(`the playground against what models say${chromium ? '
       const events = [...chunks.map((chunk) => JSON.stringify(chunk)), '[DONE]'].map((data) => `data: ${data}\n\n`);
       return route.fulfill({ contentType: 'text/event-stream', body: events.join('') });
     });
-    await page.goto(playground.server.url);
+    await page.goto(opened().server.url);
     await page.getByText('is ready.').waitFor();
     return { page, asked, outside };
   }
@@ -165,4 +156,4 @@ describe.skipIf(!chromium)(`the playground against what models say${chromium ? '
     expect(await isAttacked(page)).toBe(false);
     await page.close();
   });
-});
+}
