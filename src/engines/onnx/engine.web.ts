@@ -2,7 +2,7 @@
 import { host } from '#host';
 import type { Engine } from '../engine.ts';
 import { engineOver } from './engine.ts';
-import { loadModule } from './wasm-module.ts';
+import { heap, loadModule } from './wasm-module.ts';
 import { turnTaker, wasmRuntime } from './wasm-runtime.ts';
 
 export interface WebOptions {
@@ -14,6 +14,11 @@ export interface WebOptions {
   readonly mapped?: boolean;
 }
 
+export interface WebEngine extends Engine {
+  /** The module's memory in bytes: it grows and never shrinks. */
+  readonly heapBytes: number;
+}
+
 const MOST_THREADS = 8;
 
 /** Whether threads may share memory here. */
@@ -22,12 +27,18 @@ export function mayShareMemory(): boolean {
 }
 
 /** Loads ONNX Runtime. Runs hold the thread: use it in a worker. Errors: `onnx-library-missing`, `onnx-library-load`. */
-export async function onnxWebEngine({ files, threads, mapped = true }: WebOptions = {}): Promise<Engine> {
+export async function onnxWebEngine({ files, threads, mapped = true }: WebOptions = {}): Promise<WebEngine> {
   const wanted = threads ?? Math.min(MOST_THREADS, host.coreCount());
   const count = mayShareMemory() ? wanted : 1;
   const module = await loadModule(files ?? new URL('.', import.meta.url).href, count);
   const turns = turnTaker();
   const why = count < wanted ? ', since the page is not cross-origin isolated' : '';
   const description = `1.30.0, WebAssembly, ${count} ${count === 1 ? 'thread' : 'threads'}${why}`;
-  return engineOver(wasmRuntime(module, description, turns.take), { mapped, onClose: turns.close });
+  const engine = engineOver(wasmRuntime(module, description, turns.take), { mapped, onClose: turns.close });
+  return {
+    ...engine,
+    get heapBytes() {
+      return heap(module).byteLength;
+    },
+  };
 }
