@@ -1,8 +1,10 @@
 // lfm serve: models over HTTP, in the protocol that OpenAI's clients speak, and the playground.
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { findPackage } from '../host/package.node.ts';
 import { load } from '../generate/load.ts';
-import { missingFromHub } from '../generate/source.node.ts';
+import type { ResolvedModel } from '../generate/source.node.ts';
+import { missingFromHub, resolveModel } from '../generate/source.node.ts';
 import type { LogEntry } from '../serve/index.ts';
 import { serve } from '../serve/index.ts';
 import type { Io } from './io.node.ts';
@@ -55,11 +57,13 @@ export async function serveModels(io: Io, names: readonly string[], flags: Serve
     const missing = await missingFromHub(name);
     if (missing) await pullShown(io, missing, false);
   }
+  const resolved = await Promise.all(names.map((name) => resolveModel(name)));
   const { LFM_API_KEY: fromEnvironment } = process.env;
   const { host, port, apiKey = fromEnvironment ? [fromEnvironment] : [], allowHost, allowOrigin } = flags;
   await using server = await serve({
-    models: names.map((name) => ({
+    models: names.map((name, index) => ({
       name: basename(name),
+      path: pathOf(resolved[index]),
       load: (signal) => load(name, { engine: engineChoice(flags), numerics: flags.numerics, signal }),
     })),
     host,
@@ -68,6 +72,7 @@ export async function serveModels(io: Io, names: readonly string[], flags: Serve
     allowedHosts: allowHost,
     allowedOrigins: allowOrigin,
     assets: await pageAssets(),
+    tabFolder: join((await findPackage()).folder, 'dist', 'tab'),
     onRequest: (entry) => {
       if (!flags.isQuiet) io.stderr.write(`${flags.jsonLogs ? JSON.stringify(entry) : lineOf(entry)}\n`);
     },
@@ -84,6 +89,11 @@ export async function serveModels(io: Io, names: readonly string[], flags: Serve
   io.stderr.write('ending; answers under way are finished first, Ctrl-C again ends at once\n');
   await server.close();
   throw new Interrupted('interrupted');
+}
+
+/** Of a model that has files. */
+function pathOf(model: ResolvedModel | undefined): string | undefined {
+  return model && model.kind !== 'definition' ? model.path : undefined;
 }
 
 /** The second Ctrl-C ends the process. */

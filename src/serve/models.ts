@@ -7,6 +7,8 @@ export interface ServedModel {
   /** What requests call it. */
   readonly name: string;
   readonly load: (signal: AbortSignal) => Promise<LanguageModel>;
+  /** Its folder or .gguf file, where browsers may load it to run it themselves. */
+  readonly path?: string | undefined;
 }
 
 type Loading = Promise<LanguageModel>;
