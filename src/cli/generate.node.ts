@@ -7,7 +7,7 @@ import type { Io } from './io.node.ts';
 import { dim, isTerminal, readAll } from './io.node.ts';
 import { withModel } from './open.node.ts';
 import type { TextFlags } from './options.node.ts';
-import { adapterOptions, addTextOptions, DEFAULT_MODEL, textOptions } from './options.node.ts';
+import { companions, addTextOptions, DEFAULT_MODEL, textOptions } from './options.node.ts';
 import { continues, converses, talk } from './talk.node.ts';
 
 /** What `start` asks where nobody is there to ask. */
@@ -31,7 +31,7 @@ export function registerGenerate(program: Command, io: Io): void {
         if (text === undefined && isTerminal(io)) return talk(io, continues(model, options), signal);
         await print(io, model, model.generate(text ?? (await readAll(io.stdin)), options), flags);
       };
-      await withModel(io, name, flags, use, adapterOptions(flags));
+      await withModel(io, name, flags, use, companions(flags));
     });
 }
 
@@ -56,7 +56,7 @@ export function registerChat(program: Command, io: Io): void {
         const ask = (content: string) => model.chat([...system, { role: 'user', content }], options);
         await print(io, model, ask(text ?? (model.chats ? await readAll(io.stdin) : '')), flags);
       };
-      await withModel(io, name, flags, use, adapterOptions(flags));
+      await withModel(io, name, flags, use, companions(flags));
     });
 }
 
@@ -81,7 +81,7 @@ export function registerStart(program: Command, io: Io): void {
         io.stdout.write(`${model.name} ${does}, on ${model.engine}. Ctrl-C stops it, and again ends.\n\n`);
         await talk(io, model.chats ? converses(model, undefined, options) : continues(model, options), signal);
       };
-      await withModel(io, name, flags, use, adapterOptions(flags));
+      await withModel(io, name, flags, use, companions(flags));
     });
 }
 
