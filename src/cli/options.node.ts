@@ -106,18 +106,14 @@ export function engineChoice({ engine: name, threads, plugin, mesh }: EngineFlag
   };
 }
 
-/** What the one adapter that a command may load is called. */
-const ADAPTER = 'adapter';
-
 /** What is loaded with the model. */
 export function companions({ adapter, draft, draftTokens }: TextFlags): LoadOptions {
-  return { draft, draftTokens, ...(adapter !== undefined && { adapters: { [ADAPTER]: adapter } }) };
+  return { draft, draftTokens, ...(adapter !== undefined && { adapters: { [adapter]: adapter } }) };
 }
 
 export function textOptions(flags: TextFlags, signal: AbortSignal): TextOptions {
-  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, promptLookup } = flags;
+  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, promptLookup, adapter } = flags;
   const { repetitionPenalty, presencePenalty, frequencyPenalty } = flags;
-  const adapter = flags.adapter === undefined ? undefined : ADAPTER;
   const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty };
   return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, promptLookup, adapter, signal };
 }
