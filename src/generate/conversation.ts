@@ -6,9 +6,12 @@ import type { ChatMessage } from './chat.ts';
 import type { Turn } from './conversation-file.ts';
 import { decodeConversation, encodeConversation } from './conversation-file.ts';
 import type { LanguageModel, TextOptions } from './model.ts';
+import type { ObjectOf, ObjectSchema } from './object.ts';
+import { objectReader } from './object.ts';
 import type { Details, TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
 import type { Tool } from './tool-calls.ts';
+import { decodingOf } from './tool-style.ts';
 
 export interface ConversationOptions {
   /** What the model is told before the conversation. */
@@ -57,7 +60,7 @@ export class Conversation {
    * was cut short; a reply that failed before its first token leaves no trace.
    * Errors, once it is read: `conversation-busy` while another reply is being read, those of `model.chat`.
    */
-  say(text: string, options: TextOptions = {}): Reply {
+  say<S extends ObjectSchema | undefined = undefined>(text: string, options: TextOptions<S> = {}): Reply<ObjectOf<S>> {
     let inner: Reply | undefined;
     const answer = (prompt: readonly number[]) =>
       (inner = this.#model.continue(
@@ -65,7 +68,11 @@ export class Conversation {
         { tenant: this.#options.tenant, adapter: this.#options.adapter, ...options },
         false,
       ));
-    return new Reply(this.#follow(text, answer, options), () => inner?.details ?? nothing);
+    return new Reply(
+      this.#follow(text, answer, options),
+      () => inner?.details ?? nothing,
+      objectReader(options.schema),
+    );
   }
 
   /** A conversation that begins with this one's past and goes its own way; nothing is computed for it. */
@@ -138,7 +145,7 @@ export class Conversation {
   async *#follow(
     user: string,
     begin: (prompt: readonly number[]) => Reply,
-    { keepSpecialTokens = false }: TextOptions,
+    { keepSpecialTokens }: TextOptions,
   ): TextStream {
     this.#requireIdle();
     const prompt = this.#promptFor(user);
@@ -155,7 +162,7 @@ export class Conversation {
     } finally {
       const ids = inner.details.tokens.map(({ id }) => id);
       if (ids.length > 0) {
-        const isExact = this.#model.tokenizer.decode(ids, { skipSpecialTokens: !keepSpecialTokens }) === answer;
+        const isExact = this.#model.tokenizer.decode(ids, decodingOf(keepSpecialTokens)) === answer;
         this.#turns = [...this.#turns, { user, answer, tokens: [...prompt, ...ids], isExact }];
       }
       this.#isBusy = false;

@@ -3,10 +3,10 @@ import type { EngineChoice } from '#engine';
 import { openEngine } from '#engine';
 import { openSource } from '#source';
 import type { Engine } from '../engines/engine.ts';
-import type { OperatorConstructor } from '../liquid/index.ts';
+import type { JsonObject } from '../files/json.ts';
+import type { Model, OperatorConstructor } from '../liquid/index.ts';
 import { LfmError } from '../tensor/index.ts';
 import { readTokenizerJson } from '../text/tokenizer-json.ts';
-import type { Tokenizer } from '../text/tokenizer.ts';
 import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
 import { LanguageModel, requireFit } from './model.ts';
@@ -54,8 +54,9 @@ export async function load(name: string, options: LoadOptions = {}): Promise<Lan
   try {
     options.signal?.throwIfAborted();
     return await loadSource(source, options);
-  } finally {
+  } catch (error) {
     await source.weights.close();
+    throw error;
   }
 }
 
@@ -78,9 +79,12 @@ async function loadSource(
   const held = heldModel(source, numerics, operators);
   const model = contextLength === undefined ? held.model : { ...held.model, contextLength };
   if (held.parameters.notice !== undefined) onNotice?.(held.parameters.notice);
-  const tokenizer = readTokenizer(source);
-  requireFit(tokenizer, model);
-  const chatTemplate = readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate);
+  const { tokenizer } = source;
+  if (tokenizer === undefined)
+    throw new LfmError(
+      'tokenizer-missing',
+      `${source.name}: expected a tokenizer.json beside config.json; without it there is no text.`,
+    );
   const settings = readGenerationSettings(source.generationConfig, source.config);
   const given = typeof wanted === 'object' && 'compile' in wanted ? wanted : undefined;
   const engine = given ?? (await openEngine(typeof wanted === 'string' ? { name: wanted } : wanted));
@@ -95,17 +99,17 @@ async function loadSource(
         draft = { model: smaller, tokens: draftTokens, isOwned };
       }
       const scheduler = new Scheduler(generator, scheduling);
-      await generator.prepare();
+      const [text] = await Promise.all([readText(source, tokenizer, model), generator.prepare()]);
       const language = new LanguageModel({
         name: source.name,
         scheduler,
-        tokenizer,
+        ...text,
         parameters: held.parameters,
-        chatTemplate,
         draft,
         ...settings,
         engine,
         ownsEngine: !given,
+        close: () => source.weights.close(),
       });
       for (const [name, folder] of Object.entries(adapters)) await language.loadAdapter(name, folder);
       signal?.throwIfAborted();
@@ -121,10 +125,10 @@ async function loadSource(
   }
 }
 
-function readTokenizer({ tokenizer, name }: ModelSource): Tokenizer {
-  if (tokenizer !== undefined) return readTokenizerJson(tokenizer);
-  throw new LfmError(
-    'tokenizer-missing',
-    `${name}: expected a tokenizer.json beside config.json; without it there is no text.`,
-  );
+/** Its tokenizer and chat template: read while the runtime makes a program on a thread of its own, which is under way by then. */
+async function readText(source: ModelSource, file: JsonObject, model: Model) {
+  await new Promise((resolve) => void setTimeout(resolve));
+  const tokenizer = readTokenizerJson(file);
+  requireFit(tokenizer, model);
+  return { tokenizer, chatTemplate: readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate) };
 }

@@ -10,6 +10,8 @@ import type { ChatMessage, ChatOptions, ChatTemplate } from './chat.ts';
 import type { ConversationOptions } from './conversation.ts';
 import { Conversation } from './conversation.ts';
 import type { Generator } from './generator.ts';
+import type { ObjectOf, ObjectSchema } from './object.ts';
+import { objectReader } from './object.ts';
 import type { TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
 import type { Choice, SamplingOptions } from './sampler.ts';
@@ -18,16 +20,26 @@ import type { GenerateOptions, RequestOptions, Scheduler } from './scheduler.ts'
 import { disposeBuffers } from './state.ts';
 import { StopFinder } from './stop.ts';
 import type { FinishReason, TokenStream } from './stream.ts';
+import { decodingOf } from './tool-style.ts';
 
-export interface TextOptions extends Omit<GenerateOptions, 'n' | 'stopIds' | 'draft'> {
+export interface TextOptions<S extends ObjectSchema | undefined = ObjectSchema | undefined> extends Omit<
+  GenerateOptions,
+  'n' | 'stopIds' | 'constraint' | 'draft'
+> {
   /** A smaller model of the same vocabulary that guesses ahead: the same tokens, sooner. Default: the one that was loaded with this. */
   readonly draft?: LanguageModel | undefined;
   /** Tokens that the draft guesses at once. Default 4; 0: it does not. */
   readonly draftTokens?: number | undefined;
+  /** The text is JSON of this schema, a JSON Schema or one of zod, and the reply's `object` its value. */
+  readonly schema?: S;
+  /** The text matches this whole regular expression, in the spelling of JavaScript. */
+  readonly regex?: string | undefined;
+  /** The text is the rule `root` of this grammar: `root ::= "yes" | "no"`. Of schema, regex and grammar only one. */
+  readonly grammar?: string | undefined;
   /** The text ends before any of these, even where one lies across tokens. */
   readonly stop?: string | readonly string[] | undefined;
-  /** Control tokens that the model writes stand in the text, as `parseToolCalls` needs them. Default false. */
-  readonly keepSpecialTokens?: boolean | undefined;
+  /** Control tokens that the model writes, all or these, stand in the text, as `parseToolCalls` needs them. Default false. */
+  readonly keepSpecialTokens?: boolean | readonly number[] | undefined;
   /** Ends the generation with the signal's reason as error. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -51,6 +63,8 @@ export interface LanguageModelParts {
   readonly engine: Engine;
   /** Whether the engine is closed with the model. */
   readonly ownsEngine?: boolean;
+  /** Closes what weights may be read from again. */
+  readonly close?: () => Promise<void>;
 }
 
 export class LanguageModel implements AsyncDisposable {
@@ -91,6 +105,11 @@ export class LanguageModel implements AsyncDisposable {
   /** Whether it has a chat template. */
   get chats(): boolean {
     return this.#parts.chatTemplate !== undefined;
+  }
+
+  /** Tokens that end its texts. */
+  get stopIds(): readonly number[] {
+    return this.#parts.stopIds ?? [];
   }
 
   /** The engine it runs on, for people. */
@@ -136,14 +155,21 @@ export class LanguageModel implements AsyncDisposable {
 
   /**
    * Continues a text. Calls under way at the same time share the model's steps. Errors, once the reply is read: `context-full`,
-   * `empty-prompt`, `bad-limit`, `bad-sampling`, `queue-full`, `model-closed`, the signal's reason.
+   * `empty-prompt`, `bad-limit`, `bad-sampling`, `queue-full`, `model-closed`, the signal's reason; `bad-schema`, `bad-regex` or
+   * `bad-grammar` for what cannot be followed or is too large.
    */
-  generate(text: string, options: TextOptions = {}): Reply {
+  generate<S extends ObjectSchema | undefined = undefined>(
+    text: string,
+    options: TextOptions<S> = {},
+  ): Reply<ObjectOf<S>> {
     return this.continue(this.encode(text), options);
   }
 
   /** Answers the last message. Errors: `no-chat-template` for a base model, `bad-messages`, and those of `generate`. */
-  chat(messages: readonly ChatMessage[], options: TextOptions & ChatOptions = {}): Reply {
+  chat<S extends ObjectSchema | undefined = undefined>(
+    messages: readonly ChatMessage[],
+    options: TextOptions<S> & ChatOptions = {},
+  ): Reply<ObjectOf<S>> {
     return this.continue(this.chatTemplate.encode(messages, options), options, options.continueFinalMessage ?? false);
   }
 
@@ -154,20 +180,33 @@ export class LanguageModel implements AsyncDisposable {
 
   /**
    * Continues a text, or a prompt given as tokens, `n` times; it is computed once. Reading one reply sets all of them going.
+   * `goesOn`: as text that goes on where theirs ends, not as an answer.
    * Errors: as `generate`.
    */
-  samples(text: string | readonly number[], { n, ...options }: TextOptions & { readonly n: number }): readonly Reply[] {
+  samples<S extends ObjectSchema | undefined = undefined>(
+    text: string | readonly number[],
+    { n, ...options }: TextOptions<S> & { readonly n: number },
+    goesOn = true,
+  ): readonly Reply<ObjectOf<S>>[] {
     const prompt = typeof text === 'string' ? this.encode(text) : text;
-    let streams: readonly TokenStream[] | undefined;
-    const open = () =>
-      (streams ??= this.scheduler.generateAll(prompt, { ...this.#settings(options), n }, options.signal));
-    return Array.from({ length: n }, (_, i) => this.#reply(prompt, options, true, () => open()[i]));
+    let streams: Promise<readonly TokenStream[]> | undefined;
+    const open = async () => {
+      const settings = await this.#settings(options, goesOn);
+      return this.scheduler.generateAll(prompt, { ...settings, n }, options.signal);
+    };
+    return Array.from({ length: n }, (_, i) =>
+      this.#reply(prompt, options, goesOn, async () => (await (streams ??= open()))[i]),
+    );
   }
 
   /** Continues tokens; `goesOn`: as text that goes on where theirs ends. Errors: those of `generate`. */
-  continue(prompt: readonly number[], options: TextOptions = {}, goesOn = true): Reply {
-    return this.#reply(prompt, options, goesOn, () =>
-      this.scheduler.generate(prompt, this.#settings(options), options.signal),
+  continue<S extends ObjectSchema | undefined = undefined>(
+    prompt: readonly number[],
+    options: TextOptions<S> = {},
+    goesOn = true,
+  ): Reply<ObjectOf<S>> {
+    return this.#reply(prompt, options, goesOn, async () =>
+      this.scheduler.generate(prompt, await this.#settings(options, goesOn), options.signal),
     );
   }
 
@@ -218,13 +257,16 @@ export class LanguageModel implements AsyncDisposable {
     );
   }
 
-  #settings(options: TextOptions): GenerateOptions {
+  async #settings({ schema, regex, grammar, ...options }: TextOptions, goesOn: boolean): Promise<GenerateOptions> {
     const { sampling = {}, stopIds } = this.#parts;
     const { draft: model = this.#parts.draft?.model, draftTokens = this.#parts.draft?.tokens ?? 4, ...rest } = options;
     const given = Object.entries(rest).filter(([, value]) => value !== undefined);
     const draft =
       model && draftTokens !== 0 ? { generator: this.#requireDraft(model), tokens: draftTokens } : undefined;
-    return { ...sampling, ...Object.fromEntries(given), stopIds, draft };
+    const settings = { ...sampling, ...Object.fromEntries(given), stopIds, draft };
+    if (schema === undefined && regex === undefined && grammar === undefined) return settings;
+    const { constraintOf } = await import('./grammar/index.ts');
+    return { ...settings, constraint: constraintOf({ schema, regex, grammar }, this.tokenizer, goesOn) };
   }
 
   /** Errors: `draft-mismatch`: a draft's guesses are token ids, which must mean the same in both models. */
@@ -244,11 +286,16 @@ export class LanguageModel implements AsyncDisposable {
     return draft.generator;
   }
 
-  #reply(prompt: readonly number[], options: TextOptions, goesOn: boolean, open: () => TokenStream | undefined): Reply {
+  #reply<S extends ObjectSchema | undefined>(
+    prompt: readonly number[],
+    options: TextOptions<S>,
+    goesOn: boolean,
+    open: () => Promise<TokenStream | undefined>,
+  ): Reply<ObjectOf<S>> {
     const tokens: Choice[] = [];
     let stream: TokenStream | undefined;
-    const begin = () => (stream = open());
-    return new Reply(this.#stream(begin, options, goesOn, tokens), () => ({
+    const begin = async () => (stream = await open());
+    const details = () => ({
       usage: {
         promptTokens: prompt.length,
         completionTokens: tokens.length,
@@ -256,18 +303,20 @@ export class LanguageModel implements AsyncDisposable {
       },
       tokens,
       promptTokens: stream?.prompt ?? [],
-    }));
+      stopToken: stream?.stopToken,
+    });
+    return new Reply(this.#stream(begin, options, goesOn, tokens), details, objectReader(options.schema));
   }
 
   async *#stream(
-    begin: () => TokenStream | undefined,
-    { stop = [], keepSpecialTokens = false }: TextOptions,
+    begin: () => Promise<TokenStream | undefined>,
+    { stop = [], keepSpecialTokens }: TextOptions,
     goesOn: boolean,
     seen: Choice[],
   ): TextStream {
-    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: !keepSpecialTokens, continues: goesOn });
+    const decoder = this.tokenizer.streamDecoder({ ...decodingOf(keepSpecialTokens), continues: goesOn });
     const stops = new StopFinder(typeof stop === 'string' ? [stop] : stop);
-    const tokens = begin();
+    const tokens = await begin();
     if (!tokens) throw new LfmError('no-result', 'A request gave no stream.');
     try {
       let reason: FinishReason | undefined;
@@ -293,6 +342,7 @@ export class LanguageModel implements AsyncDisposable {
     const { draft } = this.#parts;
     if (draft?.isOwned) await draft.model[Symbol.asyncDispose]();
     if (this.#parts.ownsEngine) await this.#parts.engine.close();
+    await this.#parts.close?.();
   }
 }
 

@@ -13,8 +13,8 @@ export interface PrefillOptions {
   readonly room: number;
   /** What comes back of each chunk. Absent: the logits after its last token. */
   readonly step?: StepOptions;
-  /** Whether what the cache holds will do: what comes back of its tokens is lost. */
-  readonly reuses: boolean;
+  /** Tokens of which what the cache holds will do: what comes back of them is lost. Asked once the prompt's turn has come. */
+  readonly reusable: () => number;
   /** Every chunk begins at a multiple of its size, so that the same prompt always runs in the same shapes. */
   readonly aligned: boolean;
 }
@@ -57,13 +57,14 @@ export class Prefill {
 
   /** Takes in the next tokens, at most `most`; the last of them are kept for other prompts. */
   async step(most: number): Promise<void> {
-    const { key, adapter, room, step, reuses, aligned } = this.#options;
+    const { key, adapter, room, step, reusable, aligned } = this.#options;
     const { length } = this.tokens;
     if (!this.#state) {
       const tokens = Math.min(length + room, this.#generator.contextLength);
       this.#state = await this.#generator.open(tokens, 1, adapter);
-      if (reuses && this.#cache.isEnabled)
-        this.cachedTokens = await this.#cache.restore(key, this.tokens, this.#state, length - 1, aligned ? most : 1);
+      const end = Math.min(reusable(), length - 1);
+      if (end > 0 && this.#cache.isEnabled)
+        this.cachedTokens = await this.#cache.restore(key, this.tokens, this.#state, end, aligned ? most : 1);
     }
     const state = this.#state;
     const start = this.position;

@@ -5,14 +5,16 @@ import type { Adapter } from './adapter.ts';
 import type { Generator, StepOptions } from './generator.ts';
 import type { Draft } from './guesser.ts';
 import { DraftGuesser, promptLookup } from './guesser.ts';
-import type { Job } from './jobs.ts';
+import type { Job, Scoring } from './jobs.ts';
 import { EmbedJob, GenerateJob, ScoreJob } from './jobs.ts';
 import { Prefill } from './prefill.ts';
 import type { CacheStatistics, SavedPrefix } from './prefix-cache.ts';
 import { PrefixCache } from './prefix-cache.ts';
+import type { Constraint } from './row.ts';
 import { Row } from './row.ts';
-import type { SamplingOptions } from './sampler.ts';
+import type { Choice, SamplingOptions } from './sampler.ts';
 import { freshSeed } from './sampler.ts';
+import { ScoredPrompts } from './scored-prompts.ts';
 import { Slots } from './slots.ts';
 import { TokenStream } from './stream.ts';
 
@@ -54,6 +56,8 @@ export interface GenerateOptions extends SamplingOptions, RequestOptions {
   readonly promptLookup?: number | undefined;
   /** A smaller model that guesses where the text itself gives no guess; the same tokens come. Default: none. */
   readonly draft?: Draft | undefined;
+  /** What the text must match; log-probabilities stay the model's own. */
+  readonly constraint?: Constraint | undefined;
 }
 
 const CACHE_BYTES = 256 * 2 ** 20;
@@ -66,6 +70,7 @@ interface Waiting {
 export class Scheduler implements AsyncDisposable {
   readonly generator: Generator;
   readonly #cache: PrefixCache;
+  readonly #scored = new ScoredPrompts();
   readonly #slots: Slots;
   /** Of texts under adapters, one of each; and texts that guess, which run alone: a guess is checked in a run over several tokens. */
   #beside: readonly Slots[] = [];
@@ -141,10 +146,17 @@ export class Scheduler implements AsyncDisposable {
       const stream = new TokenStream(() => this.#nextTurn(), signal);
       return new Row(stream, key, prompt, this.generator.contextLength, { ...given, guessers: guessers() }, sequence);
     });
-    const prefill = this.#prefill(prompt, options, Math.min(maxTokens, this.#chunk), !promptLogprobs, {
-      positions: promptLogprobs ? 'all' : 'last',
-    });
-    const scored = promptLogprobs ? { classes, top: options.topLogprobs ?? 0 } : undefined;
+    const scored = promptLogprobs ? this.#scoring(prompt, options) : undefined;
+    // A token is scored after the one before it: that one must be computed too.
+    const prefill = this.#prefill(
+      prompt,
+      options,
+      Math.min(maxTokens, this.#chunk),
+      scored ? () => scored.known().length : everything,
+      {
+        positions: promptLogprobs ? 'all' : 'last',
+      },
+    );
     this.#enqueue(new GenerateJob(prefill, rows, scored), options);
     return rows.map(({ stream }) => stream);
   }
@@ -165,7 +177,7 @@ export class Scheduler implements AsyncDisposable {
       this.generator.check(tokens, prompt.length);
     }
     if (continuations.length === 0) return [];
-    const job = new ScoreJob(this.generator, this.#prefill(prompt, options, 1, true, {}), continuations, signal);
+    const job = new ScoreJob(this.generator, this.#prefill(prompt, options, 1, everything, {}), continuations, signal);
     this.#enqueue(job, options);
     return job.answer;
   }
@@ -180,7 +192,7 @@ export class Scheduler implements AsyncDisposable {
     this.#check(tokens);
     const step = { positions: 'all', output: 'hidden' } as const;
     const job = new EmbedJob(
-      this.#prefill(tokens, options, 0, false, step),
+      this.#prefill(tokens, options, 0, () => 0, step),
       this.generator.model.hiddenSize,
       pooling,
       signal,
@@ -201,7 +213,10 @@ export class Scheduler implements AsyncDisposable {
 
   /** Lets go of all cached states. */
   async clearCache(): Promise<void> {
-    await this.exclusively(async () => this.#cache.clear());
+    await this.exclusively(async () => {
+      this.#cache.clear();
+      this.#scored.clear();
+    });
   }
 
   /** Does something with the cache between two steps. Errors: `model-closed`, those of the work. */
@@ -246,18 +261,30 @@ export class Scheduler implements AsyncDisposable {
     return adapter === undefined ? undefined : this.generator.adapter(adapter);
   }
 
+  /** What is known of a prompt's log-probabilities, and where the rest is to be kept. */
+  #scoring(prompt: readonly number[], options: GenerateOptions): Scoring {
+    const top = options.topLogprobs ?? 0;
+    const key = `${top}\0${this.#keyOf(options)}`;
+    let found: readonly Choice[] | undefined;
+    const known = () => (found ??= this.#cache.isEnabled ? this.#scored.find(key, prompt) : []);
+    const keep = (choices: readonly Choice[]) => {
+      if (this.#cache.isEnabled) this.#scored.keep(key, prompt, choices);
+    };
+    return { classes: this.generator.model.head.classes, top, known, keep };
+  }
+
   #prefill(
     tokens: readonly number[],
     options: RequestOptions,
     room: number,
-    reuses: boolean,
+    reusable: () => number,
     step: StepOptions,
   ): Prefill {
     const aligned = this.#deterministic;
     // Runs that answer more are cut into other shapes.
     const key = aligned && step.positions === 'all' ? `${this.#keyOf(options)}\0all` : this.#keyOf(options);
     const adapter = this.#adapterOf(options);
-    return new Prefill(this.generator, this.#cache, tokens, { key, adapter, room, reuses, step, aligned });
+    return new Prefill(this.generator, this.#cache, tokens, { key, adapter, room, reusable, step, aligned });
   }
 
   #enqueue(job: Job, { priority = 0 }: RequestOptions): void {
@@ -377,6 +404,9 @@ export class Scheduler implements AsyncDisposable {
     for (const errand of this.#errands.splice(0)) void errand();
   }
 }
+
+/** All tokens of a prompt may come from the cache. */
+const everything = () => Infinity;
 
 function closedError(): LfmError {
   return new LfmError('model-closed', 'The model was disposed while it was still in use.');
