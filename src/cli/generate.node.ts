@@ -7,7 +7,7 @@ import type { Io } from './io.node.ts';
 import { dim, isTerminal, readAll } from './io.node.ts';
 import { withModel } from './open.node.ts';
 import type { TextFlags } from './options.node.ts';
-import { adapterOptions, addTextOptions, DEFAULT_MODEL, positive, textOptions } from './options.node.ts';
+import { addTextOptions, companions, DEFAULT_MODEL, positive, textOptions } from './options.node.ts';
 import { hasDisplay } from './page.node.ts';
 import { serveModels } from './serve.node.ts';
 import { continues, converses, talk } from './talk.node.ts';
@@ -33,7 +33,7 @@ export function registerGenerate(program: Command, io: Io): void {
         if (text === undefined && isTerminal(io)) return talk(io, continues(model, options), signal);
         await print(io, model, model.generate(text ?? (await readAll(io.stdin)), options), flags);
       };
-      await withModel(io, name, flags, use, adapterOptions(flags));
+      await withModel(io, name, flags, use, companions(flags));
     });
 }
 
@@ -58,7 +58,7 @@ export function registerChat(program: Command, io: Io): void {
         const ask = (content: string) => model.chat([...system, { role: 'user', content }], options);
         await print(io, model, ask(text ?? (model.chats ? await readAll(io.stdin) : '')), flags);
       };
-      await withModel(io, name, flags, use, adapterOptions(flags));
+      await withModel(io, name, flags, use, companions(flags));
     });
 }
 
@@ -76,7 +76,7 @@ export function registerStart(program: Command, io: Io): void {
         return serveModels(io, [name], { ...flags, port, open: open && hasDisplay(), isQuiet: true });
       const use = (model: LanguageModel, signal: AbortSignal) =>
         answerOnce(io, model, prompt ?? FIRST_PROMPT, flags, textOptions(flags, signal));
-      await withModel(io, name, flags, use, adapterOptions(flags));
+      await withModel(io, name, flags, use, companions(flags));
     });
 }
 

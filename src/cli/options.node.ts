@@ -35,6 +35,8 @@ export interface TextFlags extends LoadFlags {
   readonly promptLookup?: number;
   readonly seed?: number;
   readonly adapter?: string;
+  readonly draft?: string;
+  readonly draftTokens?: number;
   readonly json?: boolean;
 }
 
@@ -67,6 +69,8 @@ export function addTextOptions(command: Command): Command {
     .option('--presence-penalty <p>', 'taken off the scores of tokens that were generated', number)
     .option('--frequency-penalty <p>', 'the same, for each time', number)
     .option('--prompt-lookup <n>', 'guess n tokens at once from the text itself: the same text, sooner', positive)
+    .option('--draft <model>', 'a smaller model with the same tokenizer that guesses ahead: the same text, sooner')
+    .option('--draft-tokens <n>', 'tokens that it guesses at once (default: 4)', positive)
     .option('--adapter <folder>', 'a LoRA adapter of the model, as peft saves it')
     .option('--seed <n>', 'the same seed gives the same text', number);
 }
@@ -102,18 +106,14 @@ export function engineChoice({ engine: name, threads, plugin, mesh }: EngineFlag
   };
 }
 
-/** What the one adapter that a command may load is called. */
-const ADAPTER = 'adapter';
-
-/** The adapter to load with the model. */
-export function adapterOptions({ adapter }: TextFlags): Pick<LoadOptions, 'adapters'> {
-  return adapter === undefined ? {} : { adapters: { [ADAPTER]: adapter } };
+/** What is loaded with the model. */
+export function companions({ adapter, draft, draftTokens }: TextFlags): LoadOptions {
+  return { draft, draftTokens, ...(adapter !== undefined && { adapters: { [adapter]: adapter } }) };
 }
 
 export function textOptions(flags: TextFlags, signal: AbortSignal): TextOptions {
-  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, promptLookup } = flags;
+  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, promptLookup, adapter } = flags;
   const { repetitionPenalty, presencePenalty, frequencyPenalty } = flags;
-  const adapter = flags.adapter === undefined ? undefined : ADAPTER;
   const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty };
   return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, promptLookup, adapter, signal };
 }
