@@ -27,7 +27,7 @@ export function registerGenerate(program: Command, io: Io): void {
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags) => {
       await withModel(io, name, flags, async (model, signal) => {
-        const options = textOptions(flags, signal);
+        const options = await textOptions(flags, signal);
         if (text === undefined && isTerminal(io)) return talk(io, continues(model, options), signal);
         await print(io, model, model.generate(text ?? (await readAll(io.stdin)), options), flags);
       });
@@ -46,7 +46,7 @@ export function registerChat(program: Command, io: Io): void {
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags & { system?: string }) => {
       await withModel(io, name, flags, async (model, signal) => {
-        const options = textOptions(flags, signal);
+        const options = await textOptions(flags, signal);
         if (text === undefined && isTerminal(io) && model.chats)
           return talk(io, converses(model, flags.system, options), signal);
         const system: readonly ChatMessage[] =
@@ -66,7 +66,7 @@ export function registerStart(program: Command, io: Io): void {
     .addHelpText('after', '\nExamples:\n  lfm start\n  npm start -- --prompt "Once upon a time"')
     .action(async (name: string, flags: TextFlags & { prompt?: string }) => {
       await withModel(io, name, flags, async (model, signal) => {
-        const options = textOptions(flags, signal);
+        const options = await textOptions(flags, signal);
         if (flags.prompt !== undefined || !isTerminal(io)) {
           const prompt = flags.prompt ?? FIRST_PROMPT;
           if (!flags.json && !model.chats) io.stdout.write(dim(prompt, io.stdout));
