@@ -2,10 +2,12 @@
 // Shapes: B rows, T tokens of each, V classes, D features.
 import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
-import { stepProgram } from '../liquid/index.ts';
+import { stepProgram, withRoundedRows } from '../liquid/index.ts';
 import type { Dim } from '../tensor/index.ts';
 import { hashProgram, LfmError } from '../tensor/index.ts';
 import { joined, sha256, toHex } from './digest.ts';
+import type { RoundedWeights } from './rounded-weights.ts';
+import { roundWeights } from './rounded-weights.ts';
 import type { State } from './state.ts';
 import { capacitiesOf, disposeBuffers, emptyState, growState } from './state.ts';
 
@@ -36,7 +38,12 @@ interface Shape {
   readonly positions: Dim;
   readonly capacity: number;
   readonly output: 'logits' | 'hidden';
+  /** Whether packed weights are laid out for many rows: see `withRoundedRows`. */
+  readonly many: boolean;
 }
+
+/** From so many rows on products of whole rounded rows are the faster ones. */
+const MANY_ROWS = 8;
 
 /** Where programs have fixed lengths, a chunk takes the least of these that holds it: few compilations. */
 const fixedLengths = [1, 16, 64, 256, 512] as const;
@@ -54,6 +61,9 @@ export class Generator implements AsyncDisposable {
   /** Tokens that a text may have, its prompt included. */
   readonly contextLength: number;
   readonly #weights: Buffers;
+  /** For steps of many rows, where another form of the weights is faster there. */
+  readonly #manyRows: Model | undefined;
+  #rounded: Promise<RoundedWeights> | undefined;
   readonly #capacities: readonly number[];
   readonly #states = new Set<State>();
   readonly #running = new Set<Promise<unknown>>();
@@ -67,6 +77,7 @@ export class Generator implements AsyncDisposable {
     this.engine = engine;
     this.model = model;
     this.#weights = weights;
+    this.#manyRows = engine.name === 'xla' ? undefined : withRoundedRows(model);
     this.#capacities = options.capacities ?? capacitiesOf(model);
     this.chunk = options.chunk ?? 512;
     this.contextLength = Math.min(model.contextLength, this.#capacities.at(-1) ?? 0);
@@ -74,7 +85,9 @@ export class Generator implements AsyncDisposable {
 
   /** Compiles what a text of `tokens` tokens needs, so that the first one need not wait. */
   async prepare(tokens = 1): Promise<void> {
-    await this.#compile(this.#shapeOf(this.#capacityFor(tokens), 1, 1, {}));
+    const capacity = this.#capacityFor(tokens);
+    await this.#compile(this.#shapeOf(capacity, 1, 1, {}));
+    if (this.#manyRows) await this.#compile(this.#shapeOf(capacity, 1, MANY_ROWS, {}));
   }
 
   /** A state of `batch` rows that holds nothing and has room for `tokens` in each; give it back with `release`. */
@@ -176,6 +189,8 @@ export class Generator implements AsyncDisposable {
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
     for (const state of this.#states) this.release(state);
     await this.#discard(this.#compiled);
+    const rounded = await this.#rounded?.catch(() => undefined);
+    if (rounded) disposeBuffers(rounded.made);
     disposeBuffers(this.#weights);
   }
 
@@ -223,16 +238,17 @@ export class Generator implements AsyncDisposable {
         positions: decodes ? 1 : 'S',
         capacity,
         output,
+        many: this.#manyRows !== undefined && batch * longest >= MANY_ROWS,
       };
     }
     const length = fixedLengths.find((size) => size >= longest) ?? Math.max(longest, this.chunk);
-    return { batch, length, positions: positions === 'all' ? length : 1, capacity, output };
+    return { batch, length, positions: positions === 'all' ? length : 1, capacity, output, many: false };
   }
 
   /** Compiles once; programs of sizes that no state has are let go first, since each may hold a copy of the weights. */
   async #compile(shape: Shape): Promise<Executable> {
-    const { batch, length, positions, capacity, output } = shape;
-    const key = [batch, length, positions, capacity, output].join();
+    const { batch, length, positions, capacity, output, many } = shape;
+    const key = [batch, length, positions, capacity, output, many].join();
     const found = this.#compiled.find((one) => one.key === key);
     if (found) {
       if (found !== this.#compiled.at(-1)) this.#compiled = [...this.#compiled.filter((one) => one !== found), found];
@@ -242,11 +258,24 @@ export class Generator implements AsyncDisposable {
     const recent = new Set(this.#compiled.toReversed().flatMap((one) => (used.has(one.capacity) ? [] : one.capacity)));
     const kept = new Set([...used, ...[...recent].slice(0, IDLE_CAPACITIES)]);
     const idle = this.#compiled.filter((one) => !kept.has(one.capacity));
-    const program = stepProgram(this.model, { batch, length, capacity, positions, hidden: output === 'hidden' });
-    const executable = this.#discard(idle).then(() => this.engine.compile(program, { bind: this.#weights }));
+    const rounded = many ? this.#manyRows : undefined;
+    const program = stepProgram(rounded ?? this.model, {
+      batch,
+      length,
+      capacity,
+      positions,
+      hidden: output === 'hidden',
+    });
+    const executable = this.#discard(idle).then(async () =>
+      this.engine.compile(program, { bind: rounded ? await this.#roundedWeights(rounded) : this.#weights }),
+    );
     this.#compiled = [...this.#compiled.filter((one) => !idle.includes(one)), { key, capacity, executable }];
     executable.catch(() => (this.#compiled = this.#compiled.filter((one) => one.executable !== executable)));
     return this.#track(executable);
+  }
+
+  async #roundedWeights(model: Model): Promise<Buffers> {
+    return (await (this.#rounded ??= roundWeights(this.engine, model, this.#weights))).all;
   }
 
   async #discard(compiled: readonly Compiled[]): Promise<void> {

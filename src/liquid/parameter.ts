@@ -24,6 +24,8 @@ export interface Parameter extends ParameterDeclaration {
   readonly init: Init;
   /** How a matrix of few bits is held, and what it meets in products. Absent: as floats. */
   readonly quantized?: { readonly form: QuantizedForm; readonly activations: Activations };
+  /** Whether a matrix is held as a RoundedTensor: see `withRoundedRows`. */
+  readonly isRounded?: boolean;
 }
 
 export type Tensors = Readonly<Record<string, Tensor>>;
