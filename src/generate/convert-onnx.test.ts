@@ -7,8 +7,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { lowerStandalone } from '../engines/onnx/standalone.ts';
 import { attention, defineModel, layer, stepProgram, swiglu } from '../liquid/index.ts';
+import type { OnnxType } from './convert-onnx.node.ts';
 import { convertToOnnx } from './convert-onnx.node.ts';
 import { load } from './load.ts';
+import { quantizeModel } from './quantize.node.ts';
 import { openSource } from './source.node.ts';
 import { writeModelFolder } from './testing.node.ts';
 
@@ -28,8 +30,8 @@ const rows = [
 ];
 
 /** Logits after each token of a row, by the generator. */
-async function expected(row: readonly number[]): Promise<number[][]> {
-  await using loaded = await load(model, { engine: 'reference' });
+async function expected(row: readonly number[], path = model): Promise<number[][]> {
+  await using loaded = await load(path, { engine: 'reference' });
   const state = await loaded.generator.open(row.length);
   const found: number[][] = [];
   for (const id of row) found.push([...((await loaded.generator.feed(state, [[id]]))[0] ?? [])]);
@@ -83,17 +85,16 @@ function difference(found: readonly (readonly number[])[], wanted: readonly (rea
   return Math.max(...wanted.flatMap((row, t) => row.map((value, i) => Math.abs(value - (found[t]?.[i] ?? NaN)))));
 }
 
-async function convert(out: string, type: 'float32' | 'float16'): Promise<void> {
-  const source = await openSource(model);
-  await convertToOnnx(source, out, { type });
-  await source.weights.close();
+async function convert(out: string, type: OnnxType, from = model): Promise<void> {
+  const source = await openSource(from);
+  await convertToOnnx(source, out, { type }).finally(() => source.weights.close());
 }
 
 describe('convertToOnnx', () => {
   it('gives the generator’s logits in plain ONNX Runtime, in pieces of any size [onnx]', async () => {
     const out = join(folder, 'f32');
     await convert(out, 'float32');
-    const wanted = await Promise.all(rows.map(expected));
+    const wanted = await Promise.all(rows.map((row) => expected(row)));
     const range = Math.max(...wanted.flat(2)) - Math.min(...wanted.flat(2));
     const [a = [], b = []] = wanted;
     for (const pieces of [[9], [4, 3, 1, 1], [1, 8]])
@@ -104,6 +105,30 @@ describe('convertToOnnx', () => {
     const half = join(folder, 'f16');
     await convert(half, 'float16');
     expect(difference((await run(half, rows.slice(0, 1), [9]))[0] ?? [], a)).toBeLessThan(1e-2 * range);
+  });
+
+  it.each(['int8', 'int4'] as const)('packs matrices, and keeps those that are packed: %s [onnx]', async (type) => {
+    const [packed, out, again] = [`${type}-packed`, `${type}-kept`, `${type}-made`].map((name) => join(folder, name));
+    const wide = join(folder, `${type}-wide`);
+    await mkdir(wide);
+    await writeModelFolder(wide, { hiddenSize: 32, intermediateSize: 64 });
+    const source = await openSource(wide);
+    await quantizeModel(source, packed ?? '', { bits: type === 'int8' ? 8 : 4, block: 32 });
+    await source.weights.close();
+    await convert(out ?? '', type, packed);
+    const [row = []] = rows;
+    const wanted = await expected(row, packed);
+    const range = Math.max(...wanted.flat()) - Math.min(...wanted.flat());
+    const found = await run(out ?? '', [row], [5, 3, 1]);
+    expect(difference(found[0] ?? [], wanted)).toBeLessThan(1e-5 * range);
+    // From floats: 8 bits as lfm quantize has them, 4 bits but for the tables.
+    await convert(again ?? '', type, wide);
+    const made = (await run(again ?? '', [row], [9]))[0] ?? [];
+    if (type === 'int8') expect(difference(made, wanted)).toBeLessThan(1e-5 * range);
+    const floats = await expected(row, wide);
+    expect(difference(made, floats)).toBeLessThan((type === 'int8' ? 0.05 : 0.5) * range);
+    expect(difference(made, floats)).toBeGreaterThan(1e-4 * range);
+    await expect(convert(join(folder, 'none'), type)).rejects.toMatchObject({ code: 'nothing-to-quantize' });
   });
 
   it('says in the file what goes in and out, and stands with the tokenizer', async () => {
@@ -148,11 +173,9 @@ it('refuses heads that ONNX Runtime has no kernel for', () => {
     layers: [layer(attention({ heads: 2 }), swiglu({ intermediateSize: 8 }))],
   });
   const program = stepProgram(narrow, { batch: 'B', length: 'T', capacity: 8, allLogits: true });
-  const place = { location: 'x', offset: 0, length: 1 };
-  const weights = Object.fromEntries(
-    Object.keys(narrow.parameters).map((name) => [name, { dtype: 'float32' as const, place }]),
+  const weights = Object.fromEntries(Object.keys(narrow.parameters).map((name) => [name, 'float32' as const]));
+  const growing = new Set(Object.keys(narrow.states));
+  expect(() => lowerStandalone(program, { weights, growing, file: 'x', metadata: {} })).toThrow(
+    expect.objectContaining({ code: 'onnx-export-unsupported' }),
   );
-  expect(() =>
-    lowerStandalone(program, { weights, growing: new Set(Object.keys(narrow.states)), metadata: {} }),
-  ).toThrow(expect.objectContaining({ code: 'onnx-export-unsupported' }));
 });
