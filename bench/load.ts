@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { parseArgs, promisify } from 'node:util';
 import { hasRealModel, REAL_MODEL } from '../test/real-model.ts';
 import { ROOT } from '../test/root.ts';
-import { prepareLlama } from './exports.ts';
+import { prepareLlama } from './rivals.ts';
 import { measureLoading } from './exports-loading.ts';
 import { describeRun } from './machine.ts';
 

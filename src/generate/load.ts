@@ -27,6 +27,8 @@ export interface LoadOptions extends SchedulerOptions {
   readonly operators?: readonly OperatorConstructor[] | undefined;
   /** Default 'stable'. */
   readonly numerics?: Numerics | undefined;
+  /** LoRA adapters by the names that requests call them: folders of peft's. */
+  readonly adapters?: Readonly<Record<string, string>> | undefined;
   /** Tokens that a text may have, where it is not to be what the model was made for: fewer, or more at one's own risk. */
   readonly contextLength?: number | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
@@ -42,7 +44,7 @@ export interface LoadOptions extends SchedulerOptions {
  * on the hub, OWNER/NAME, from where it is downloaded once: `lfm pull` asks first. Dispose it, or hold it with `await using`.
  * Weights of any floating-point type are computed in float32, packed ones as `numerics` says.
  * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`,
- * `vocabulary-mismatch`, `bad-numerics` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
+ * `vocabulary-mismatch`, `bad-numerics`, those of `loadAdapter` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
   const source = await openSource(name, options);
@@ -61,6 +63,7 @@ async function loadSource(
     engine: wanted = {},
     operators = [],
     numerics = 'stable',
+    adapters = {},
     contextLength,
     onProgress,
     onNotice,
@@ -86,16 +89,19 @@ async function loadSource(
     try {
       const scheduler = new Scheduler(generator, scheduling);
       const [text] = await Promise.all([readText(source, tokenizer, model), generator.prepare()]);
-      signal?.throwIfAborted();
-      return new LanguageModel({
+      const language = new LanguageModel({
         name: source.name,
         scheduler,
         ...text,
+        parameters: held.parameters,
         ...settings,
         engine,
         ownsEngine: !given,
         close: () => source.weights.close(),
       });
+      for (const [name, folder] of Object.entries(adapters)) await language.loadAdapter(name, folder);
+      signal?.throwIfAborted();
+      return language;
     } catch (error) {
       await generator.close();
       throw error;

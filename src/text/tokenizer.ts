@@ -54,6 +54,8 @@ export interface EncodeOptions {
 export interface DecodeOptions {
   /** Leaves special tokens out. Default false. */
   skipSpecialTokens?: boolean;
+  /** Special tokens that stay where the others are left out. */
+  keptSpecialTokens?: ReadonlySet<number>;
   /** The ids continue a text that ended before them: a space they begin with is part of it. Default false. */
   continues?: boolean;
 }
@@ -265,8 +267,11 @@ export class Tokenizer {
     return this.#dropsSpace(options) && bytes[0] === 0x20 ? bytes.subarray(1) : bytes;
   }
 
-  #joined(ids: Iterable<number>, { skipSpecialTokens: skip = false }: DecodeOptions = {}): Uint8Array {
-    return this.#bytes.join(ids, (id) => skip && this.isSpecial(id));
+  #joined(
+    ids: Iterable<number>,
+    { skipSpecialTokens: skip = false, keptSpecialTokens }: DecodeOptions = {},
+  ): Uint8Array {
+    return this.#bytes.join(ids, (id) => skip && this.isSpecial(id) && !keptSpecialTokens?.has(id));
   }
 
   #dropsSpace({ continues = false }: DecodeOptions): boolean {
