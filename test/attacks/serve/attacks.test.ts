@@ -1,4 +1,5 @@
 // Those who should get nothing out of a server: each promise of docs/serve.md under "Who may ask", broken on purpose.
+import type * as nodeCrypto from 'node:crypto';
 import { createServer } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -9,7 +10,7 @@ import { Guard } from '../../../src/serve/guard.node.ts';
 
 const { compared } = vi.hoisted(() => ({ compared: [] as [number, number][] }));
 vi.mock('node:crypto', async (original) => {
-  const crypto = await original<typeof import('node:crypto')>();
+  const crypto = await original<typeof nodeCrypto>();
   const timingSafeEqual = (a: Uint8Array, b: Uint8Array) => {
     compared.push([a.length, b.length]);
     return crypto.timingSafeEqual(a, b);
