@@ -4,7 +4,9 @@ import { benchDecode } from './decode.ts';
 import { benchMad } from './mad.ts';
 import { benchExperts } from './experts.ts';
 import { benchExports } from './exports.ts';
+import { benchGenerate } from './generate.ts';
 import { benchGpu } from './gpu.ts';
+import { benchLoad } from './load.ts';
 import { benchSequences } from './sequences.ts';
 import { benchLmEval } from './lm-eval.ts';
 import { benchMemory } from './memory.ts';
@@ -18,6 +20,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   decode: benchDecode,
   mad: benchMad,
   sequences: benchSequences,
+  generate: benchGenerate,
   gpu: benchGpu,
   memory: benchMemory,
   collectives: benchCollectives,
@@ -25,6 +28,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   'operator-table': benchOperatorTable,
   parity: benchParity,
   exports: benchExports,
+  load: benchLoad,
   experts: benchExperts,
   'lm-eval': benchLmEval,
 };

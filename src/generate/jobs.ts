@@ -168,7 +168,7 @@ export class ScoreJob extends Answering<number[]> {
     const sumOf = (choices: readonly Choice[]) => choices.reduce((sum, { logprob }) => sum + logprob, 0);
     let sum = sumOf(logprobsOf(first, tokens.slice(0, 1), classes, 0));
     if (tokens.length <= 1) return sum;
-    const state = await this.#generator.open(this.prefill.tokens.length + tokens.length);
+    const state = await this.#generator.open(this.prefill.tokens.length + tokens.length, 1, from.adapter);
     try {
       await copyRow(engine, model, from, 0, state, 0);
       for (let at = 0; at < tokens.length - 1; at += SCORED_AT_ONCE) {

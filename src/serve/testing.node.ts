@@ -115,7 +115,8 @@ export async function scriptedModel(template: string) {
     new Generator(engine, definition, await upload(engine, definition, initialise(definition, 1))),
   );
   const chatTemplate = new ChatTemplate(tokenizer, { default: template }, { bos_token: '<|startoftext|>' });
-  const model = new LanguageModel({ name: 'scripted', scheduler, tokenizer, chatTemplate, engine, ownsEngine: true });
+  const parameters = { rowsIn: () => undefined };
+  const model = new LanguageModel({ name: 'scripted', scheduler, tokenizer, parameters, chatTemplate, engine, ownsEngine: true });
   return {
     model,
     say: (...texts: readonly string[]) => {
