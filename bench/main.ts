@@ -14,6 +14,7 @@ import { benchOperators } from './operators.ts';
 import { benchOperatorTable } from './operator-table.ts';
 import { benchParity } from './parity.ts';
 import { benchStructured } from './structured.ts';
+import { benchServe } from './serve.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
@@ -33,6 +34,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   experts: benchExperts,
   'lm-eval': benchLmEval,
   structured: benchStructured,
+  serve: benchServe,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);
