@@ -6,7 +6,7 @@ import { runSteps } from './loop.ts';
 import type { StepResult, Trainer } from './trainer.ts';
 
 /** A trainer whose steps end when `finish` is called: an engine that answers before it is done. */
-function lateTrainer(resultOf: (step: number) => StepResult = (step) => ({ loss: step, norm: 1 })) {
+function lateTrainer(resultOf: (step: number) => StepResult = (step) => ({ loss: step, norm: 1, metrics: {} })) {
   const waiting: { step: number; resolve: (result: StepResult) => void }[] = [];
   const issued: number[] = [];
   const trainer: Trainer = {
@@ -84,10 +84,10 @@ describe('runSteps', () => {
   });
 
   it.each([
-    [{ loss: Number.NaN, norm: 1 }, 'Step 3: the loss is NaN'],
-    [{ loss: 1, norm: Infinity }, 'Step 3: the gradient norm is Infinity'],
+    [{ loss: Number.NaN, norm: 1, metrics: {} }, 'Step 3: the loss is NaN'],
+    [{ loss: 1, norm: Infinity, metrics: {} }, 'Step 3: the gradient norm is Infinity'],
   ])('stops at a result that is no number, and names the step', async (bad, message) => {
-    const late = lateTrainer((step) => (step === 3 ? bad : { loss: 1, norm: 1 }));
+    const late = lateTrainer((step) => (step === 3 ? bad : { loss: 1, norm: 1, metrics: {} }));
     const given = options(late.trainer);
     const run = runSteps(given);
     run.catch(() => {});

@@ -114,7 +114,7 @@ class Clock {
     this.#last = performance.now();
   }
 
-  report(step: number, { loss, norm }: StepResult, learningRate: number): StepReport {
+  report(step: number, { loss, norm, metrics }: StepResult, learningRate: number): StepReport {
     const { tokensPerStep: tokens, firstStep, steps } = this.#options;
     for (const [what, value] of [
       ['loss', loss],
@@ -130,6 +130,17 @@ class Clock {
     if (this.#recent.length > RECENT) this.#recent.shift();
     const mean = this.#recent.reduce((sum, time) => sum + time, 0) / this.#recent.length;
     const etaSeconds = ((now - this.#start) / 1000 / (step - firstStep + 1)) * (steps - step);
-    return { step, steps, loss, norm, learningRate, tokens, seconds, tokensPerSecond: tokens / mean, etaSeconds };
+    return {
+      step,
+      steps,
+      loss,
+      norm,
+      metrics,
+      learningRate,
+      tokens,
+      seconds,
+      tokensPerSecond: tokens / mean,
+      etaSeconds,
+    };
   }
 }
