@@ -31,6 +31,8 @@ export interface HeldOutOptions {
   readonly endOfText: number;
   /** Bytes of text that each token id stands for; 0 for special tokens. */
   readonly bytesOf: ArrayLike<number>;
+  /** Element type of the parameters. Default: float32. */
+  readonly stored?: 'float32' | 'bfloat16';
 }
 
 /** How many results may be under way before the next batch is issued. */
@@ -43,10 +45,11 @@ export async function createHeldOutMeasure({
   batch,
   endOfText,
   bytesOf,
+  stored = 'float32',
 }: HeldOutOptions): Promise<HeldOutMeasure> {
   const { size, length } = batch;
   const shardings = shardingsFor(engine, model, batch);
-  const executable = await engine.compile(lossProgram(model, { batch: size, length }), { shardings });
+  const executable = await engine.compile(lossProgram(model, { batch: size, length, stored }), { shardings });
 
   async function natsOf(
     parameters: Buffers,

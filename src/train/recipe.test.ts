@@ -6,7 +6,7 @@ import { countOf } from '../tensor/index.ts';
 import { nearest } from './nearest.ts';
 import { assignFiles, withoutEmptySources } from './recipe-data.ts';
 import { readRecipe, shippedRecipes } from './recipe-file.node.ts';
-import { isFolderModel, modelOf } from './recipe-model.ts';
+import { isStoredModel, modelOf } from './recipe-model.ts';
 import { parseRecipe, withSteps } from './recipe.ts';
 import { temporaryFolder, tinyInput, tinyRecipe } from './testing.node.ts';
 
@@ -76,7 +76,7 @@ describe('parseRecipe', () => {
 
   it('makes one model of both spellings', () => {
     const { model } = tinyRecipe();
-    if (isFolderModel(model)) throw new Error('expected sizes');
+    if (isStoredModel(model)) throw new Error('expected sizes');
     const context = { vocabSize: 280, ids, length: 16 };
     const made = modelOf(model, context);
     const same = modelOf({ ...made.config, model_type: 'lfm2' }, context);
@@ -129,7 +129,7 @@ describe('recipe files', () => {
     const sizes: Record<string, number> = {};
     for (const name of await shippedRecipes()) {
       const { model, tokenizer, batch } = await readRecipe(name);
-      if (isFolderModel(model)) throw new Error('expected sizes');
+      if (isStoredModel(model)) throw new Error('expected sizes');
       const { parameters } = modelOf(model, { vocabSize: tokenizer.train?.vocabSize ?? 0, ids, length: batch.length });
       sizes[name] = Object.values(parameters).reduce((sum, { shape }) => sum + countOf(shape), 0);
     }

@@ -1,31 +1,39 @@
-// Where a run starts: a fresh model of the recipe's sizes, or the weights and vocabulary of a folder, under its own names.
+// Where a run starts: a fresh model of the recipe's sizes, or the weights and vocabulary of a model that is there, under its
+// own names, with operators of it replaced where the recipe says so.
 import { join } from 'node:path';
-import { openModelFolder } from '../files/folder.node.ts';
 import type { ModelFolder } from '../files/folder.node.ts';
+import { openModelFolder } from '../files/folder.node.ts';
 import { readTextIfPresent } from '../files/json.node.ts';
 import type { Model } from '../liquid/index.ts';
 import { checkpointNames, modelFromConfig } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Part } from '../tensor/part.ts';
+import type { Companions } from './model-folder.node.ts';
 import type { Recipe } from './recipe.ts';
-import { isFolderModel, modelOf } from './recipe-model.ts';
+import { isStoredModel, modelOf } from './recipe-model.ts';
+import { hybridOf, openStored, readerOf } from './stored.node.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
-import { readVocabulary } from './vocabulary.node.ts';
+import { readVocabulary, requireVocabulary } from './vocabulary.node.ts';
 
 export interface StartingPoint extends AsyncDisposable {
   /** The vocabulary that is there already; undefined where it is to be learned. */
   readonly vocabulary: Vocabulary | undefined;
+  /** What the model came with besides and keeps: its chat template, and how it generates. */
+  readonly companions?: Companions;
   /** Errors: `vocabulary-mismatch`, `bad-recipe`. */
   model(vocabulary: Vocabulary): Model;
   /** Reads a parameter's first values, or a block of them; undefined where it starts fresh, as moments always do. */
   reader(key: string): ((part?: Part) => Promise<Float32Array>) | undefined;
 }
 
-/** Errors: those of openModelFolder and of a damaged tokenizer, `vocabulary-mismatch`, `weights-mismatch`, `frozen-weight`, `bad-recipe`. */
+/**
+ * Errors: those of openModelFolder and openSource and of a damaged tokenizer, `vocabulary-mismatch`, `weights-mismatch`,
+ * `frozen-weight`, `bad-layers`, `unknown-operator`, `bad-recipe`.
+ */
 export async function openStart(recipe: Recipe): Promise<StartingPoint> {
   const { model: spec, tokenizer, batch } = recipe;
   const { file, endOfText } = tokenizer;
-  if (!isFolderModel(spec)) {
+  if (!isStoredModel(spec)) {
     const vocabulary = file === undefined ? undefined : await readVocabulary(file, endOfText);
     const model = (known: Vocabulary): Model => {
       const made = modelOf(spec, {
@@ -37,6 +45,22 @@ export async function openStart(recipe: Recipe): Promise<StartingPoint> {
     };
     if (vocabulary) model(vocabulary); // a mismatch is found before anything is written
     return { vocabulary, model, reader: () => undefined, [Symbol.asyncDispose]: async () => {} };
+  }
+  if ('from' in spec) {
+    const stored = await openStored(spec.from, endOfText);
+    try {
+      const model = spec.replace ? hybridOf(stored.model, spec.replace) : stored.model;
+      return {
+        vocabulary: stored.vocabulary,
+        companions: stored.companions,
+        model: () => model,
+        reader: (key) => readerOf(stored, model, key),
+        [Symbol.asyncDispose]: () => stored.close(),
+      };
+    } catch (error) {
+      await stored.close();
+      throw error;
+    }
   }
   const folder = await openModelFolder(spec.folder);
   try {
@@ -54,6 +78,7 @@ export async function openStart(recipe: Recipe): Promise<StartingPoint> {
     const nameOf = checkpointNames(folder.config);
     return {
       vocabulary,
+      companions: folder,
       model: () => model,
       reader: (key) => model.parameters[key] && ((part) => weights.readFloat32(nameOf(key), part)),
       [Symbol.asyncDispose]: () => weights.close(),
@@ -86,14 +111,6 @@ function readModel({ config, weights }: ModelFolder, shown: string): Model {
     );
   }
   return model;
-}
-
-function requireVocabulary(model: Model, { tokenizer }: Vocabulary): Model {
-  if (tokenizer.vocabSize <= model.head.classes) return model;
-  throw new LfmError(
-    'vocabulary-mismatch',
-    `The tokenizer has ${tokenizer.vocabSize} tokens, the model ${model.head.classes}: give the model a vocabSize of at least ${tokenizer.vocabSize}.`,
-  );
 }
 
 /** `key: before -> now` for each key of two recipes that differs. */
