@@ -5,6 +5,7 @@ import type { Model, TrainingObjective } from '../liquid/index.ts';
 import { gradientProgram } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { HostArray, Program } from '../tensor/index.ts';
+import { countOf } from '../tensor/index.ts';
 import type { AdamWOptions } from './adamw.ts';
 import { adamWDefaults, updatedTypes, updateProgram, updateScalars } from './adamw.ts';
 import { fusedStepProgram } from './fused-step.ts';
@@ -115,7 +116,9 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const state: Record<string, Buffer> = {};
   for (const name of names) {
     const { shape } = types[name] ?? { shape: [] };
-    for (const key of [name, `first.${name}`, `second.${name}`]) {
+    // What is not trained has no moments in memory; they read as zeros.
+    const moments = updated[name] || engine.mesh ? [`first.${name}`, `second.${name}`] : [];
+    for (const key of [name, ...moments]) {
       const values = await start(key, shardings[key]);
       if (values instanceof Float32Array) state[key] = await engine.upload('float32', shape, values, shardings[key]);
       else state[key] = values ?? (await engine.zeros('float32', shape, shardings[key]));
@@ -248,6 +251,8 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
       throw new LfmError('no-parts', `The engine ${engine.name} has no mesh: read "${key}" whole.`);
     },
     async read(key) {
+      const idle = /^(?:first|second)\.(.*)$/.exec(key)?.[1] ?? '';
+      if (!state[key] && types[idle]) return new Float32Array(countOf(types[idle].shape));
       const values = await engine.download(held(key));
       if (values instanceof Float32Array) return values;
       throw new LfmError('bad-input', `The engine gave "${key}" in another type than float32.`);
