@@ -83,7 +83,7 @@ export function isStoredModel(spec: ModelSpec): spec is StoredModel {
  * error.
  */
 export const modelSchema = z
-  .custom<ModelSpec>(
+  .custom<z.input<typeof fromSchema> | FolderModel | ConfigJson | CamelModel>(
     (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
     'expected an object',
   )

@@ -21,6 +21,8 @@ const source = z.strictObject({
   name,
   /** `chat`: .jsonl of {"messages": [{"role", "content"}, …]}, in the model's template, trained on the assistant's turns. */
   kind: z.enum(['text', 'chat']).default('text'),
+  /** Which turns of chats count: the assistant's, or all, as a teacher can be followed through all. */
+  turns: z.enum(['assistant', 'all']).default('assistant'),
   /** Text files (.txt, .jsonl, plain or .br or .gz); none where the user names them. */
   paths: z.array(path).max(1000).default([]),
   /** Share of the rows, relative to the other sources. */
@@ -78,6 +80,8 @@ export const recipeSchema = z.strictObject({
       file: path.optional(),
       /** The token that closes every document, and begins every text. */
       endOfText: z.string().min(1).max(100).default('<|endoftext|>'),
+      /** A Jinja file for chats, in place of the template that the model comes with. */
+      chatTemplate: path.optional(),
     })
     .prefault({}),
   data: z.strictObject({
@@ -85,8 +89,8 @@ export const recipeSchema = z.strictObject({
     /** What ends a document in a .txt file. */
     documents: z.union([z.enum(['marker', 'file']), z.strictObject({ blankLines: whole(1, 1000) })]).default('marker'),
     /**
-     * `stream`: rows are windows of one stream of tokens; `documents`: also, and no document of a row sees another. Default:
-     * `documents` where there are chats, which stand whole in their rows.
+     * Rows are windows of one stream of tokens; chats stand whole in theirs. `documents`: no document of a row sees another;
+     * `stream`: they do. Default: `documents` where there are chats.
      */
     packing: z.enum(['stream', 'documents']).optional(),
     /** What becomes of chats of more tokens than a row: an error that names the first, or they are left out. */
@@ -222,8 +226,6 @@ function contradiction(recipe: Recipe): string | undefined {
     return `objective ${trained.name}: expected teacher, the model to learn from.`;
   if (trained.name !== 'next-token' && tokenizer.train)
     return `tokenizer.train: objective ${trained.name} needs the teacher's tokenizer; name its tokenizer.json as tokenizer.file, or begin from the teacher with model.from.`;
-  if (data.packing === 'stream' && data.sources.some(({ kind }) => kind === 'chat'))
-    return 'data.packing: chats are packed as documents; leave the key out, or make it "documents".';
   const learned = tokenizer.train?.vocabSize;
   if (tokenizer.train && tokenizer.file !== undefined) return 'tokenizer: expected one of train and file; found both.';
   if (!tokenizer.train && tokenizer.file === undefined && !isStoredModel(model)) {

@@ -5,6 +5,7 @@ import { openEngine } from '#engine';
 import type { Corpus } from '../data/corpus.node.ts';
 import type { Buffers, Engine } from '../engines/engine.ts';
 import { writeFolderAtomic } from '../files/atomic.node.ts';
+import { chatTemplateTexts, readChatTemplate } from '../generate/chat.ts';
 import { load } from '../generate/load.ts';
 import { disposeBuffers } from '../generate/state.ts';
 import type { Model } from '../liquid/index.ts';
@@ -12,7 +13,7 @@ import { countOf } from '../tensor/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Checkpoint } from './checkpoint.node.ts';
 import { checkpointSteps, newestCheckpoint, writeCheckpoint } from './checkpoint.node.ts';
-import type { PrepareContext, Progress, ScannedSource } from './corpora.node.ts';
+import type { ChatRows, PrepareContext, Progress, ScannedSource } from './corpora.node.ts';
 import { learnedVocabulary, openCorpora, scanSources } from './corpora.node.ts';
 import { lockFolder } from './lock.node.ts';
 import type { StepReport } from './loop.ts';
@@ -24,6 +25,7 @@ import type { PlanReport, PlannedDevice } from './plan-report.ts';
 import { reportPlan, requestOf } from './plan-report.ts';
 import { writePlot } from './plot.node.ts';
 import type { Recipe } from './recipe.ts';
+import { packsDocuments } from './recipe.ts';
 import { assignFiles, withoutEmptySources } from './recipe-data.ts';
 import type { HeldOutReport, Session, SessionSource } from './session.ts';
 import { createSession } from './session.ts';
@@ -240,12 +242,35 @@ class Run {
     checkpoint?.check(model);
     for (const key of checkpoint ? changedKeys(checkpoint.recipe, recipe) : [])
       tell({ kind: 'notice', text: `changed since the checkpoint: ${key}` });
-    const corpora = await openCorpora({ ...from, vocabulary, heldOutShare: recipe.heldOut.share, seed: recipe.seed });
+    const corpora = await openCorpora({
+      ...from,
+      vocabulary,
+      heldOutShare: recipe.heldOut.share,
+      seed: recipe.seed,
+      chats: this.#chats(vocabulary),
+    });
     try {
       return await this.#train(model, vocabulary, corpora);
     } finally {
       await Promise.all(corpora.map((corpus) => corpus.close()));
     }
+  }
+
+  #chats({ tokenizer }: Vocabulary): ChatRows {
+    const { recipe, start, tell } = this.#parts;
+    const { tokenizerConfig, chatTemplate } = start.companions ?? {};
+    const onLeftOut = (source: string, count: number): void =>
+      tell({
+        kind: 'notice',
+        text: `${source}: ${count} chats longer than ${recipe.batch.length} tokens were left out`,
+      });
+    return {
+      template: readChatTemplate(tokenizer, tokenizerConfig ?? {}, chatTemplate),
+      templateText: JSON.stringify(chatTemplateTexts(tokenizerConfig ?? {}, chatTemplate)),
+      length: recipe.batch.length,
+      long: recipe.data.longChats,
+      onLeftOut,
+    };
   }
 
   /** A resumed run keeps its vocabulary, whatever became of the cache. */
@@ -260,9 +285,17 @@ class Run {
 
   async #train(model: Model, vocabulary: Vocabulary, corpora: readonly Corpus[]): Promise<RunResult> {
     const { recipe, taught, engine, tell } = this.#parts;
-    const sources = corpora.map(({ info, fingerprint, train, heldOut }, index) => {
+    const sources = corpora.map(({ info, fingerprint, train, heldOut, marks }, index) => {
       const { name = '', weight = 1 } = recipe.data.sources[index] ?? {};
-      return { name, weight, fingerprint, train, heldOut, textBytes: info.train.textBytes + info.heldOut.textBytes };
+      return {
+        name,
+        weight,
+        fingerprint,
+        train,
+        heldOut,
+        marks,
+        textBytes: info.train.textBytes + info.heldOut.textBytes,
+      };
     });
     const request = requestOf(recipe, model, engine.mesh, planned(taught));
     tell({ kind: 'plan', ...reportPlan(request, recipe.steps, deviceOf(engine, recipe)) });
@@ -288,6 +321,7 @@ class Run {
       sources,
       endOfText: vocabulary.endOfText,
       bytesOf: vocabulary.bytesOf,
+      segments: packsDocuments(recipe),
       start: (key, sharding) => {
         const read = (checkpoint ?? start).reader(key);
         const { shape } = model.parameters[key.replace(/^(first|second)\./, '')] ?? {};
@@ -411,7 +445,7 @@ class Run {
     const code = error instanceof LfmError ? error.code : 'run-failed';
     const message = error instanceof Error ? error.message : String(error);
     const kept = this.#lastGood;
-    if (code === 'not-finite') {
+    if (code === 'not-finite' || code === 'diverged') {
       const left = kept === undefined ? 'There is no checkpoint from before.' : `The last good checkpoint is ${kept}.`;
       return new LfmError(code, `${message} ${left} Try a lower learning rate or a longer warm-up.`, { cause: error });
     }

@@ -28,6 +28,8 @@ export interface SessionSource {
   readonly train: TokenReader;
   /** May be empty. */
   readonly heldOut: TokenReader;
+  /** Of chats, whose tokens stand in rows. */
+  readonly marks?: { readonly train: TokenReader; readonly heldOut: TokenReader } | undefined;
 }
 
 export interface SessionOptions {
@@ -38,6 +40,8 @@ export interface SessionOptions {
   readonly endOfText: number;
   /** Bytes of text that each token id stands for; 0 for special tokens. */
   readonly bytesOf: ArrayLike<number>;
+  /** Documents of one row do not see each other. */
+  readonly segments?: boolean;
   /** Parameters by name, and moments as `first.NAME` and `second.NAME`; what it has not got starts fresh. */
   readonly start?: (key: string, sharding: Sharding | undefined) => Promise<Start> | undefined;
   /** What is trained on, with its inputs, which stay the caller's. Default: the head's own loss. */
@@ -75,11 +79,19 @@ export interface Session {
 
 /** Errors: those of createLoader, of the engine, and of the model's programs. */
 export async function createSession(options: SessionOptions): Promise<Session> {
-  const { engine, model, settings, sources, from, start, endOfText, bytesOf } = options;
+  const { engine, model, settings, sources, from, start, endOfText, bytesOf, segments = false } = options;
   const { batch, seed, steps, heldOut } = settings;
   const { size, length, accumulate } = batch;
+  const marked = segments || sources.some(({ marks }) => marks);
   const loader = createLoader({
-    sources: sources.map(({ name, weight, fingerprint, train }) => ({ name, weight, fingerprint, reader: train })),
+    sources: sources.map(({ name, weight, fingerprint, train, marks }) => ({
+      name,
+      weight,
+      fingerprint,
+      reader: train,
+      ...(marks && { marks: marks.train, inRows: true }),
+    })),
+    ...(marked && { endOfText }),
     batchSize: size * accumulate,
     length,
     seed,
@@ -94,6 +106,7 @@ export async function createSession(options: SessionOptions): Promise<Session> {
     recompute: settings.engine.recompute,
     objective: options.objective?.training,
     frozen: options.objective?.frozen,
+    segments,
     start: (key, sharding) => {
       const parameter = model.parameters[key];
       return start?.(key, sharding) ?? (parameter && initialise({ parameters: { [key]: parameter } }, seed)[key]);
@@ -101,13 +114,14 @@ export async function createSession(options: SessionOptions): Promise<Session> {
   });
   const measured = sources.filter((source) => source.heldOut.length > 0);
   const openMeasure = (of: Model, stored: 'float32' | 'bfloat16' = 'float32') =>
-    createHeldOutMeasure({ engine, model: of, batch, endOfText, bytesOf, stored });
+    createHeldOutMeasure({ engine, model: of, batch, endOfText, bytesOf, stored, segments });
   const measure = measured.length > 0 ? await openMeasure(model) : undefined;
   let done = from?.step ?? 0;
 
   async function measureWith(by: HeldOutMeasure, parameters: Buffers, maxTokens?: number): Promise<HeldOutReport> {
     const results: Record<string, HeldOutResult> = {};
-    for (const { name, heldOut: reader } of measured) results[name] = await by.measure(parameters, reader, maxTokens);
+    for (const { name, heldOut: reader, marks } of measured)
+      results[name] = await by.measure(parameters, reader, maxTokens, marks?.heldOut);
     return { step: done, ...combineHeldOut(Object.values(results)), sources: results };
   }
   const measureAll = async (maxTokens?: number) => measure && measureWith(measure, trainer.parameters, maxTokens);
@@ -121,6 +135,7 @@ export async function createSession(options: SessionOptions): Promise<Session> {
       runSteps({
         trainer,
         loader,
+        segments,
         tokensPerStep: size * accumulate * length,
         firstStep: done + 1,
         steps,

@@ -26,11 +26,22 @@ export interface StartingPoint extends AsyncDisposable {
   reader(key: string): ((part?: Part) => Promise<Float32Array>) | undefined;
 }
 
+/** With the recipe's own chat template, where it names one. Errors: `file-missing`; as openOwnStart. */
+export async function openStart(recipe: Recipe): Promise<StartingPoint> {
+  const start = await openOwnStart(recipe);
+  const { chatTemplate: path } = recipe.tokenizer;
+  if (path === undefined) return start;
+  const chatTemplate = await readTextIfPresent(path);
+  if (chatTemplate !== undefined) return { ...start, companions: { ...start.companions, chatTemplate } };
+  await start[Symbol.asyncDispose]();
+  throw new LfmError('file-missing', `There is no chat template at ${path}: expected a file of Jinja.`);
+}
+
 /**
  * Errors: those of openModelFolder and openSource and of a damaged tokenizer, `vocabulary-mismatch`, `weights-mismatch`,
  * `frozen-weight`, `bad-layers`, `unknown-operator`, `bad-recipe`.
  */
-export async function openStart(recipe: Recipe): Promise<StartingPoint> {
+async function openOwnStart(recipe: Recipe): Promise<StartingPoint> {
   const { model: spec, tokenizer, batch } = recipe;
   const { file, endOfText } = tokenizer;
   if (!isStoredModel(spec)) {
