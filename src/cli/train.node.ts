@@ -37,15 +37,36 @@ Examples:
   lfm train brook-7m --data books.txt stories.txt --engine xla
   lfm train my-recipe.js --out runs/first --json
   lfm train lfm2-350m --plan --device h100   what it will take; nothing is trained
+  lfm distill brook-130m/align --from SmolLM2-135M-Instruct.Q4_1.gguf --data books=books.txt
 
 Exit codes: 0 done, 2 a mistake or a run that failed, 130 interrupted (with a checkpoint).`;
 
-/** Adds `lfm train`. */
+/** Adds `lfm train`, and `lfm distill`, which is the same for recipes with a teacher. */
 export function registerTrain(program: Command, io: Io = processIo): void {
-  const command = program
-    .command('train')
-    .description('train a model as a recipe says; checkpoints, metrics and a plot go to runs/NAME')
-    .argument('<recipe>', 'a .json, .js or .ts file, or one that ships with lfm: hello, brook-7m, lfm2-350m, liquid-6b')
+  const describedAs = {
+    train: 'train a model as a recipe says; checkpoints, metrics and a plot go to runs/NAME',
+    distill: 'train a model on a teacher, as a recipe with the objective distill or align says',
+  };
+  for (const [verb, description] of Object.entries(describedAs)) {
+    const command = program.command(verb).description(description);
+    addTraining(command, async (name, flags) => {
+      const recipe = applyFlags(await readRecipe(name), flags);
+      if (verb === 'distill' && recipe.objective.name === 'next-token')
+        throw new LfmError(
+          'bad-recipe',
+          `${recipe.name} has no teacher: expected a recipe with the objective distill or align; "lfm train ${name}" trains it on its text.`,
+        );
+      return flags.plan ? tellPlan(io, recipe, flags) : run(io, name, recipe, flags);
+    });
+  }
+}
+
+function addTraining(command: Command, action: (name: string, flags: Flags) => Promise<void>): void {
+  command
+    .argument(
+      '<recipe>',
+      'a .json, .js or .ts file, or one that ships with lfm: hello, brook-7m, brook-130m/align, brook-130m/distill, brook-130m/finetune, lfm2-350m, liquid-6b',
+    )
     .option('--data <file...>', 'text to train on (.txt or .jsonl, plain or .br or .gz), as FILE or SOURCE=FILE')
     .option(
       '--from <model>',
@@ -60,10 +81,7 @@ export function registerTrain(program: Command, io: Io = processIo): void {
     .option('--plan', 'tell memory, arithmetic, collectives and the speed to expect, and train nothing')
     .addOption(deviceOption())
     .addHelpText('after', helpText)
-    .action(async (name: string, flags: Flags) => {
-      const recipe = applyFlags(await readRecipe(name), flags);
-      return flags.plan ? tellPlan(io, recipe, flags) : run(io, name, recipe, flags);
-    });
+    .action(action);
 }
 
 function wholeNumber(value: string): number {

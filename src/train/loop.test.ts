@@ -97,6 +97,15 @@ describe('runSteps', () => {
     expect(given.pauses).toEqual([]);
   });
 
+  it('stops where the loss has come to more than twice what it began with', async () => {
+    const late = lateTrainer((step) => ({ loss: step <= 30 ? 2 : 8, norm: 1, metrics: {} }));
+    const given = options(late.trainer, { steps: 60 });
+    const run = runSteps(given);
+    run.catch(() => {});
+    for (let i = 0; i < 60; i++) await late.finish();
+    await expect(run).rejects.toMatchObject({ code: 'diverged', message: expect.stringContaining('Step 38') });
+  });
+
   it('stops after the present step when asked to, with a pause', async () => {
     const late = lateTrainer();
     const abort = new AbortController();

@@ -42,15 +42,16 @@ export interface LoopOptions {
 const IN_FLIGHT = 2;
 /** Reports that the speed is averaged over. */
 const RECENT = 20;
-/** Steps whose mean loss is watched, and how many times that of the first of them it may be. */
+/** Steps whose mean loss is watched: it may be so many times that of the first of them, and some nats more. */
 const WATCHED = 20;
 const MOST_GROWTH = 2;
+const MOST_NATS = 0.1;
 /** How long other work may wait for an engine that never lets go, in milliseconds. */
 const TURN_MS = 100;
 
 /**
  * Runs steps `firstStep` to `steps`. Errors: `not-finite` names the step whose loss or gradient norm is not a number,
- * `diverged` the step at which the mean loss of twenty steps came to twice that of the first twenty; those
+ * `diverged` the step at which the mean loss of twenty steps came to more than twice that of the first twenty; those
  * of the engine, the loader and `onPause`. After an error nothing is under way any more.
  */
 export async function runSteps(options: LoopOptions): Promise<{ readonly stopped: boolean }> {
@@ -167,7 +168,7 @@ class Clock {
     if (this.#losses.length < WATCHED) return;
     const mean = this.#losses.reduce((sum, one) => sum + one, 0) / WATCHED;
     if (Number.isNaN(this.#firstLoss)) this.#firstLoss = mean;
-    if (mean <= MOST_GROWTH * this.#firstLoss) return;
+    if (mean <= MOST_GROWTH * this.#firstLoss + MOST_NATS) return;
     throw new LfmError(
       'diverged',
       `Step ${step}: the mean loss of ${WATCHED} steps is ${mean.toPrecision(3)}, and was ${this.#firstLoss.toPrecision(3)} in the first ${WATCHED}, so the run stopped there.`,

@@ -97,7 +97,7 @@ export interface RunResult {
  *
  * Killed at any moment and resumed, the losses are those of an uninterrupted run to the last bit, on the same machine with
  * the same engine and threads; a mesh's checkpoints go on on any other mesh and without one. Whatever ends a run on the way
- * says which checkpoint is left and how to go on from it; an error that is no LfmError becomes `run-failed`. Errors: `run-exists`, `run-locked`, `no-data`, `vocabulary-mismatch`, `not-finite` (naming the
+ * says which checkpoint is left and how to go on from it; an error that is no LfmError becomes `run-failed`. Errors: `run-exists`, `run-locked`, `no-data`, `vocabulary-mismatch`, `not-finite` and `diverged` (naming the
  * step; earlier checkpoints stay), `disk-full`, and those of what it reads. Mistakes in the input are found before the folder
  * is made.
  */
