@@ -120,11 +120,26 @@ export function computedIn(
   dtype: DType = 'float32',
   prefix = '',
 ): Record<string, Tensor> {
-  const given = prefix ? selected(inputs, prefix, model.parameters) : inputs;
-  const stored = parametersIn(model, given);
-  // What changes by small steps of a rule is never rounded.
-  const typeOf = (name: string) => (model.parameters[name]?.rule ? 'float32' : dtype);
-  return Object.fromEntries(Object.entries(stored).map(([name, tensor]) => [name, cast(tensor, typeOf(name))]));
+  const given = prefix
+    ? Object.fromEntries(
+        Object.entries(inputs).flatMap(([name, tensor]) =>
+          name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : [],
+        ),
+      )
+    : inputs;
+  // What changes by small steps of a rule is never rounded; an adapter's factors and base are, but not their sum.
+  const rounded = Object.fromEntries(
+    Object.entries(model.parameters).flatMap(([name, { rule, quantized }]) =>
+      quantized ? [] : [[name, cast(take(given, name), rule ? 'float32' : dtype)]],
+    ),
+  );
+  const stored = parametersIn(model, { ...given, ...rounded });
+  const unpacked = Object.fromEntries(
+    Object.entries(model.parameters).flatMap(([name, { quantized, lowRank }]) =>
+      quantized && !lowRank ? [[name, cast(take(stored, name), dtype)]] : [],
+    ),
+  );
+  return { ...stored, ...unpacked };
 }
 
 /** The loss, what is told besides and, if asked for, what operators observed at positions whose weight is not 0. */
@@ -169,19 +184,23 @@ export function lossProgram(model: Model, options: LossOptions): Program {
 }
 
 /**
- * The loss program with an output `gradient.NAME` (float32) for every parameter; for one with a rule of its own it holds, in a
+ * The loss program with an output `gradient.NAME` (float32) for every parameter that is not frozen; for one with a rule of its own it holds, in a
  * gradient's place, what the parameter's operator observed over positions whose weight is not 0. With `accumulate`, inputs `total.NAME` are
  * added to them and give up their memory to them. An objective may train some parameters only, and tells `metric.NAME`s.
- * Errors: `frozen-weight` for a model with packed matrices.
+ * Errors: `frozen-weight` for packed matrices that are to be trained.
  */
 export function gradientProgram(model: Model, options: LossOptions & { readonly accumulate?: boolean }): Program {
   const { accumulate = false, objective } = options;
-  const names = Object.keys(model.parameters).filter((name) => objective?.trains(name) ?? true);
+  const isTrained = (name: string) => !model.parameters[name]?.frozen && (objective?.trains(name) ?? true);
+  const names = Object.keys(model.parameters).filter(isTrained);
   const packed = names.find((name) => model.parameters[name]?.quantized);
   if (packed !== undefined)
     throw new LfmError('frozen-weight', `${packed} is packed, and so cannot be trained: load the model as floats.`);
-  const totals = Object.fromEntries(Object.entries(parameterTypes(model)).filter(([name]) => names.includes(name)));
-  const types = { ...lossInputs(model, options), ...(accumulate && prefixed('total.', totals)) };
+  const totals = () => {
+    const types = parameterTypes(model);
+    return prefixed('total.', Object.fromEntries(names.flatMap((name) => (types[name] ? [[name, types[name]]] : []))));
+  };
+  const types = { ...lossInputs(model, options), ...(accumulate && totals()) };
   const body = (inputs: Tensors) => {
     const { loss, metrics = {}, observed } = lossOf(model, inputs, options, true);
     const trained = names.filter((name) => !model.parameters[name]?.rule);

@@ -2,7 +2,7 @@
 // Shapes: B rows of a pass, T tokens a row.
 import type { Buffer, BufferPart, Buffers, Engine, Executable, Sharding } from '../engines/engine.ts';
 import type { Model, TrainingObjective } from '../liquid/index.ts';
-import { gradientProgram } from '../liquid/index.ts';
+import { gradientProgram, parameterTypes } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { HostArray, Program } from '../tensor/index.ts';
 import { countOf } from '../tensor/index.ts';
@@ -26,7 +26,10 @@ export interface TrainerOptions {
   readonly frozen?: Buffers | undefined;
   /** Batches hold `segments`: documents of one row do not see each other. */
   readonly segments?: boolean;
-  /** Where each tensor starts, row-major float32: a parameter under its name, moments under `first.NAME`, `second.NAME`. */
+  /**
+   * Where each tensor starts, row-major float32: a parameter under its name, moments under `first.NAME`, `second.NAME`, a packed
+   * parameter's parts (buffers only) under theirs. Frozen parameters have no moments.
+   */
   readonly start: (key: string, sharding: Sharding | undefined) => Start | Promise<Start> | undefined;
 }
 
@@ -99,7 +102,7 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const { size, length, accumulate = 1 } = batch;
   const { objective, frozen, segments = false } = options;
   const lossOptions = { batch: size, length, dtype, checkpoint: recompute, segments, ...(objective && { objective }) };
-  const names = Object.keys(model.parameters);
+  const names = Object.keys(parameterTypes(model));
   const types = updatedTypes(model.parameters);
   const updated = Object.fromEntries(Object.entries(types).filter(([name]) => objective?.trains(name) ?? true));
 
@@ -114,14 +117,18 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     accumulate > 1 ? await compile(gradientProgram(model, { ...lossOptions, accumulate: true })) : undefined;
   const update = fused ? undefined : await compile(optimizerProgram);
   const state: Record<string, Buffer> = {};
-  for (const name of names) {
-    const { shape } = types[name] ?? { shape: [] };
-    // What is not trained has no moments in memory; they read as zeros.
-    const moments = updated[name] || engine.mesh ? [`first.${name}`, `second.${name}`] : [];
-    for (const key of [name, ...moments]) {
+  // What the objective does not train has moments only where a mesh writes them; they read as zeros.
+  const moments = Object.keys(engine.mesh ? types : updated).flatMap((name) => [`first.${name}`, `second.${name}`]);
+  for (const [name, { dtype: type, shape }] of Object.entries(parameterTypes(model))) {
+    const sizes = shape.map(Number);
+    for (const key of [name, `first.${name}`, `second.${name}`].filter(
+      (one) => one === name || moments.includes(one),
+    )) {
       const values = await start(key, shardings[key]);
-      if (values instanceof Float32Array) state[key] = await engine.upload('float32', shape, values, shardings[key]);
-      else state[key] = values ?? (await engine.zeros('float32', shape, shardings[key]));
+      if (!values && !types[name])
+        throw new LfmError('missing-parameter', `${name} is frozen and has no values to start from: give them.`);
+      if (values instanceof Float32Array) state[key] = await engine.upload(type, sizes, values, shardings[key]);
+      else state[key] = values ?? (await engine.zeros(type, sizes, shardings[key]));
     }
   }
   const perToken = new Float32Array(size * length).fill(1 / (accumulate * size * length));
@@ -129,7 +136,7 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
 
   const parametersNow = (): Record<string, Buffer> => pick(state, names);
 
-  const perPass = passProgram.inputs.filter(({ name }) => !model.parameters[name] && !objective?.inputs[name]);
+  const perPass = passProgram.inputs.filter(({ name }) => !state[name] && !objective?.inputs[name]);
   // What nothing trains stays where it is.
   const trained = (): Record<string, Buffer> =>
     pick(
