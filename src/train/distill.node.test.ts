@@ -4,10 +4,17 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { onnxEngine } from '../engines/onnx/engine.node.ts';
+import { load } from '../generate/load.ts';
+import { openSource } from '../generate/source.node.ts';
+import { quantizeModel } from '../generate/quantize.node.ts';
+import type { Model } from '../liquid/index.ts';
+import { modelFromConfig } from '../models/index.ts';
+import { configOf } from './model-config.ts';
 import { readMetrics } from './metrics.node.ts';
 import type { RecipeInput } from './recipe.ts';
 import type { RunEvent, RunRecipeOptions, RunResult } from './run.node.ts';
 import { runRecipe } from './run.node.ts';
+import { hybridOf } from './stored.node.ts';
 import { grammarText, temporaryFolder, tinyRecipe } from './testing.node.ts';
 
 const operator = (name: string, options: object) => ({ operator: name, options });
@@ -43,14 +50,14 @@ describe('a hybrid of a transformer [onnx]', () => {
     const run = (name: string, recipe: Partial<RecipeInput>, options: RunRecipeOptions = {}) =>
       runRecipe(tinyRecipe({ ...base, ...recipe }), { data: [text], out: join(folder, name), engine, ...options });
 
-    const teacher = await run('teacher', { model: transformer, steps: 100, learningRate: 0.01 });
+    const teacher = await run('teacher', { model: transformer, steps: 80, learningRate: 0.01 });
     const teacherFolder = join(folder, 'teacher', 'final');
     const replace = { layers: [0, 2], operator: 'short_conv', options: { kernel: 3 } };
     const align: Partial<RecipeInput> = {
       model: { from: teacherFolder, replace },
       tokenizer: {},
       objective: { name: 'align' },
-      steps: 60,
+      steps: 40,
     };
     // At a rate of next to nothing: what the hybrid is worth before it is trained.
     const untrained = await run('untrained', { ...align, steps: 6, learningRate: 1e-9 });
@@ -63,12 +70,12 @@ describe('a hybrid of a transformer [onnx]', () => {
       model: { from: join(folder, 'align', 'final') },
       tokenizer: {},
       objective: { name: 'distill', teacher: teacherFolder },
-      steps: 60,
+      steps: 40,
       learningRate: 0.005,
     };
     const whole = await run('whole', distill);
     const stop = new AbortController();
-    const onEvent = (event: RunEvent) => void (event.kind === 'step' && event.step === 20 && stop.abort());
+    const onEvent = (event: RunEvent) => void (event.kind === 'step' && event.step === 15 && stop.abort());
     expect((await run('parts', distill, { onEvent, signal: stop.signal })).stopped).toBe(true);
     const student = await run('parts', distill, { resume: true });
     expect(lossOf(student)).toBe(lossOf(whole));
@@ -87,8 +94,35 @@ describe('a hybrid of a transformer [onnx]', () => {
       model_type: 'liquid',
       layer_types: ['short_conv', 'attention', 'short_conv', 'attention'],
     });
+    const source = await openSource(join(folder, 'parts', 'final'));
+    await quantizeModel(source, join(folder, 'packed'), { bits: 8, block: 32 });
+    await source.weights.close();
+    const packed = await load(join(folder, 'packed'), { engine });
+    expect((await packed.generate('The', { maxTokens: 3, seed: 1 })).text.length).toBeGreaterThan(0);
+    await packed[Symbol.asyncDispose]();
     expect(engine.live()).toEqual({ buffers: 0, bytes: 0 });
     await engine.close();
+  });
+});
+
+describe('a layer map', () => {
+  it('whose kept attention takes norms of queries and keys makes an LFM2', () => {
+    const llama = modelFromConfig({
+      ...{ model_type: 'llama', vocab_size: 300, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 3 },
+      ...{ num_attention_heads: 4, num_key_value_heads: 2, tie_word_embeddings: true, rope_theta: 5000 },
+    });
+    const options = { heads: 4, keyValueHeads: 2, theta: 5000, qkNorm: true };
+    const hybrid = hybridOf(llama, [
+      { layers: [0, 1], operator: 'short_conv', options: {} },
+      { layers: [2], operator: 'attention', options },
+    ]);
+    expect(configOf(hybrid, { pad: null, endOfText: 0 })).toMatchObject({
+      model_type: 'lfm2',
+      layer_types: ['conv', 'conv', 'full_attention'],
+    });
+    // All else keeps its name, and so its weights.
+    const names = (model: Model) => Object.keys(model.parameters).filter((name) => !/conv|self_attn/.test(name));
+    expect(names(hybrid)).toEqual(names(llama));
   });
 });
 
