@@ -127,6 +127,7 @@ describe('recipe files', () => {
   it('ship with the package, and are valid', async () => {
     expect(await shippedRecipes()).toEqual([
       'brook-130m/align',
+      'brook-130m/align-lfm2',
       'brook-130m/distill',
       'brook-130m/finetune',
       'brook-7m',
