@@ -108,8 +108,15 @@ describe('a hybrid of a transformer [onnx]', () => {
 describe('a layer map', () => {
   it('whose kept attention takes norms of queries and keys makes an LFM2', () => {
     const llama = modelFromConfig({
-      ...{ model_type: 'llama', vocab_size: 300, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 3 },
-      ...{ num_attention_heads: 4, num_key_value_heads: 2, tie_word_embeddings: true, rope_theta: 5000 },
+      model_type: 'llama',
+      vocab_size: 300,
+      hidden_size: 32,
+      intermediate_size: 64,
+      num_hidden_layers: 3,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+      tie_word_embeddings: true,
+      rope_theta: 5000,
     });
     const options = { heads: 4, keyValueHeads: 2, theta: 5000, qkNorm: true };
     const hybrid = hybridOf(llama, [
