@@ -145,7 +145,7 @@ export class Generator implements AsyncDisposable {
 
   release(state: State): void {
     if (this.#states.delete(state)) disposeBuffers(state.buffers);
-    if (state.adapter && this.#retired.has(state.adapter)) void this.#track(this.#dropRetired());
+    if (!this.#closed && state.adapter && this.#retired.has(state.adapter)) void this.#track(this.#dropRetired());
   }
 
   /** Gives each row of a state room for `tokens` tokens. */
@@ -234,8 +234,9 @@ export class Generator implements AsyncDisposable {
     this.#closed = true;
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
     for (const state of this.#states) this.release(state);
+    await this.#dropRetired();
     await this.#discard(this.#compiled);
-    for (const { buffers } of [...this.#adapters.values(), ...this.#retired]) disposeBuffers(buffers);
+    for (const { buffers } of this.#adapters.values()) disposeBuffers(buffers);
     disposeBuffers(this.#weights);
   }
 
