@@ -3,11 +3,12 @@ import type { Command } from 'commander';
 import type { ChatMessage } from '../generate/chat.ts';
 import type { LanguageModel, TextOptions } from '../generate/model.ts';
 import type { Reply } from '../generate/reply.ts';
+import { LfmError } from '../tensor/error.ts';
 import type { Io } from './io.node.ts';
 import { dim, isTerminal, readAll } from './io.node.ts';
 import { withModel } from './open.node.ts';
 import type { TextFlags } from './options.node.ts';
-import { addTextOptions, DEFAULT_MODEL, positive, textOptions } from './options.node.ts';
+import { adapterOptions, addTextOptions, DEFAULT_MODEL, positive, textOptions } from './options.node.ts';
 import { hasDisplay } from './page.node.ts';
 import { serveModels } from './serve.node.ts';
 import { continues, converses, talk } from './talk.node.ts';
@@ -28,11 +29,12 @@ export function registerGenerate(program: Command, io: Io): void {
       `\nExamples:\n  lfm generate ${DEFAULT_MODEL} "It was a"\n  lfm generate ./mine --temperature 0.7 --seed 1 < beginning.txt`,
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags) => {
-      await withModel(io, name, flags, async (model, signal) => {
+      const use = async (model: LanguageModel, signal: AbortSignal) => {
         const options = textOptions(flags, signal);
         if (text === undefined && isTerminal(io)) return talk(io, continues(model, options), signal);
         await print(io, model, model.generate(text ?? (await readAll(io.stdin)), options), flags);
-      });
+      };
+      await withModel(io, name, flags, use, adapterOptions(flags));
     });
 }
 
@@ -47,7 +49,7 @@ export function registerChat(program: Command, io: Io): void {
       '\nExamples:\n  lfm chat ./mine "What is a brook?"\n  lfm chat ./mine --system "Answer in one sentence."',
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags & { system?: string }) => {
-      await withModel(io, name, flags, async (model, signal) => {
+      const use = async (model: LanguageModel, signal: AbortSignal) => {
         const options = textOptions(flags, signal);
         if (text === undefined && isTerminal(io) && model.chats)
           return talk(io, converses(model, flags.system, options), signal);
@@ -56,7 +58,8 @@ export function registerChat(program: Command, io: Io): void {
         // A base model is refused before anything is read.
         const ask = (content: string) => model.chat([...system, { role: 'user', content }], options);
         await print(io, model, ask(text ?? (model.chats ? await readAll(io.stdin) : '')), flags);
-      });
+      };
+      await withModel(io, name, flags, use, adapterOptions(flags));
     });
 }
 
@@ -69,12 +72,14 @@ export function registerStart(program: Command, io: Io): void {
     .option('--no-open', 'print the address, and open no browser')
     .addHelpText('after', '\nExamples:\n  lfm start\n  npm start -- --prompt "Once upon a time"')
     .action(async (name: string, flags: TextFlags & { prompt?: string; port?: number; open: boolean }) => {
-      const { prompt, port = 0, open } = flags;
-      if (prompt === undefined && isTerminal(io))
-        return serveModels(io, [name], { ...flags, port, open: open && hasDisplay(), isQuiet: true });
-      await withModel(io, name, flags, (model, signal) =>
-        answerOnce(io, model, prompt ?? FIRST_PROMPT, flags, textOptions(flags, signal)),
-      );
+      const { prompt, port = 0, open, adapter } = flags;
+      const isPage = prompt === undefined && isTerminal(io);
+      if (isPage && adapter !== undefined)
+        throw new LfmError('bad-option', 'The playground has no adapters yet: use --prompt, lfm generate or lfm chat.');
+      if (isPage) return serveModels(io, [name], { ...flags, port, open: open && hasDisplay(), isQuiet: true });
+      const use = (model: LanguageModel, signal: AbortSignal) =>
+        answerOnce(io, model, prompt ?? FIRST_PROMPT, flags, textOptions(flags, signal));
+      await withModel(io, name, flags, use, adapterOptions(flags));
     });
 }
 

@@ -1,14 +1,15 @@
 // lfm serve: models over HTTP, in the protocol that OpenAI's clients speak, and the playground.
 import { basename } from 'node:path';
 import type { Command } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { load } from '../generate/load.ts';
 import { missingFromHub } from '../generate/source.node.ts';
+import { callMarkers, type ToolCallStyle } from '../generate/tool-calls.ts';
 import type { LogEntry } from '../serve/index.ts';
 import { serve } from '../serve/index.ts';
 import type { Io } from './io.node.ts';
-import { Interrupted } from './io.node.ts';
 import type { LoadFlags } from './options.node.ts';
-import { addLoadOptions, DEFAULT_MODEL, engineChoice, positive } from './options.node.ts';
+import { addLoadOptions, DEFAULT_MODEL, engineChoice } from './options.node.ts';
 import { openBrowser, pageAssets } from './page.node.ts';
 import { pullShown } from './pull.node.ts';
 
@@ -18,6 +19,7 @@ export type ServeFlags = LoadFlags & {
   readonly apiKey?: readonly string[];
   readonly allowHost?: readonly string[];
   readonly allowOrigin?: readonly string[];
+  readonly toolCalls?: ToolCallStyle;
   readonly open?: boolean;
   readonly jsonLogs?: boolean;
   readonly json?: boolean;
@@ -34,15 +36,25 @@ Examples:
   LFM_API_KEY=… lfm serve --host 0.0.0.0             other machines may ask, with the key
   curl http://127.0.0.1:8080/v1/completions -H 'content-type: application/json' -d '{"prompt": "Once"}'`;
 
+function portOf(text: string): number {
+  if (/^\d{1,5}$/.test(text) && Number(text) < 2 ** 16) return Number(text);
+  throw new InvalidArgumentError('Expected a whole number from 0 to 65535.');
+}
+
 export function registerServe(program: Command, io: Io): void {
   addLoadOptions(program.command('serve'))
     .description('serve models to OpenAI clients, and a playground to a browser')
     .argument('[models...]', 'shipped names, folders, .gguf files, names on the hub', [DEFAULT_MODEL])
     .option('--host <address>', 'address to listen on; another than this machine needs an API key', '127.0.0.1')
-    .option('--port <n>', 'port to listen on', positive, 8080)
+    .option('--port <n>', 'port to listen on; 0: any that is free', portOf, 8080)
     .option('--api-key <key...>', 'keys of those who may ask')
     .option('--allow-host <name...>', 'names that the server goes by, beside its address')
     .option('--allow-origin <origin...>', 'pages of other origins that may ask, as https://example.com')
+    .addOption(
+      new Option('--tool-calls <style>', "how models call tools (default: as a model's template shows)").choices(
+        Object.keys(callMarkers),
+      ),
+    )
     .option('--open', 'open the playground in a browser')
     .option('--json-logs', 'log each request as a line of JSON')
     .addHelpText('after', helpText)
@@ -60,6 +72,7 @@ export async function serveModels(io: Io, names: readonly string[], flags: Serve
   await using server = await serve({
     models: names.map((name) => ({
       name: basename(name),
+      toolCallStyle: flags.toolCalls,
       load: (signal) => load(name, { engine: engineChoice(flags), numerics: flags.numerics, signal }),
     })),
     host,
@@ -68,6 +81,9 @@ export async function serveModels(io: Io, names: readonly string[], flags: Serve
     allowedHosts: allowHost,
     allowedOrigins: allowOrigin,
     assets: await pageAssets(),
+    onFailure: flags.jsonLogs
+      ? (error, id) => io.stderr.write(eventLine('failure', { id, ...reasonOf(error) }))
+      : undefined,
     onRequest: (entry) => {
       if (!flags.isQuiet) io.stderr.write(`${flags.jsonLogs ? JSON.stringify(entry) : lineOf(entry)}\n`);
     },
@@ -81,9 +97,18 @@ export async function serveModels(io: Io, names: readonly string[], flags: Serve
   );
   if (flags.open) openBrowser(server.url);
   await stopped;
-  io.stderr.write('ending; answers under way are finished first, Ctrl-C again ends at once\n');
+  const ending = 'ending; answers under way are finished first, Ctrl-C again ends at once';
+  io.stderr.write(flags.jsonLogs ? eventLine('ending') : `${ending}\n`);
   await server.close();
-  throw new Interrupted('interrupted');
+}
+
+/** A line of the log that is of no request alone. */
+function eventLine(event: string, more: object = {}): string {
+  return `${JSON.stringify({ time: new Date().toISOString(), event, ...more })}\n`;
+}
+
+function reasonOf(error: unknown): object {
+  return error instanceof Error ? { message: error.message, stack: error.stack } : { message: String(error) };
 }
 
 /** The second Ctrl-C ends the process. */

@@ -9,14 +9,16 @@ import type { GgufHeader, GgufTensor } from './gguf.ts';
 import { openForReading, readFully } from './read.node.ts';
 
 /** How much of a file is read in search of the end of its header, at first; then twice as much, and so on. */
-const FIRST_READ = 1 << 20;
-/** About how many bytes of a tensor are held while they are made float32. */
-const CHUNK = 1 << 22;
+const FIRST_READ = 1 << 22;
+/** About how many bytes of a tensor are held while they are made something else. */
+const CHUNK = 1 << 20;
 
 /** Named tensors and metadata on disk. Close it, or hold it with `await using`. */
 export interface GgufFile extends GgufHeader, AsyncDisposable {
   /** The bytes of a tensor as they are stored. Errors: `tensor-missing`, `file-cut-short`. */
   read(name: string): Promise<Uint8Array>;
+  /** The same in pieces of whole blocks, each given where it begins, in blocks; it must not be kept. */
+  readPieces(name: string, visit: (piece: Uint8Array, firstBlock: number) => void): Promise<void>;
   /** A tensor as float32. Errors: as read, and `gguf-type-unsupported` naming the tensor and its type. */
   readFloat32(name: string): Promise<Float32Array>;
   close(): Promise<void>;
@@ -45,8 +47,10 @@ export async function openGguf(path: string): Promise<GgufFile> {
         await readFully(file, bytes, byteOffset, path);
         return bytes;
       },
+      readPieces: (name, visit) => readPieces(file, find(name), path, visit),
       async readFloat32(name) {
-        const { type, shape, byteLength, byteOffset } = find(name);
+        const tensor = find(name);
+        const { type, shape } = tensor;
         const decode = dequantisers.get(type.name);
         if (!decode) {
           throw new LfmError(
@@ -55,13 +59,10 @@ export async function openGguf(path: string): Promise<GgufFile> {
           );
         }
         const out = new Float32Array(shape.reduce((product, size) => product * size, 1));
-        const buffer = new Uint8Array(Math.min(byteLength, Math.floor(CHUNK / type.blockBytes) * type.blockBytes));
-        for (let done = 0; done < byteLength; done += buffer.length) {
-          const bytes = buffer.subarray(0, Math.min(buffer.length, byteLength - done));
-          await readFully(file, bytes, byteOffset + done, path);
-          const [from, to] = [done, done + bytes.length].map((at) => (at / type.blockBytes) * type.blockSize);
-          decode(bytes, out.subarray(from, to));
-        }
+        await readPieces(file, tensor, path, (piece, block) => {
+          const end = block + piece.length / type.blockBytes;
+          decode(piece, out.subarray(block * type.blockSize, end * type.blockSize));
+        });
         return out;
       },
       close,
@@ -70,6 +71,31 @@ export async function openGguf(path: string): Promise<GgufFile> {
   } catch (error) {
     await file.close();
     throw error;
+  }
+}
+
+async function readPieces(
+  file: FileHandle,
+  { type, byteLength, byteOffset }: GgufTensor,
+  path: string,
+  visit: (piece: Uint8Array, firstBlock: number) => void,
+): Promise<void> {
+  const room = Math.min(byteLength, Math.floor(CHUNK / type.blockBytes) * type.blockBytes);
+  const buffers = [new Uint8Array(room), new Uint8Array(byteLength > room ? room : 0)] as const;
+  const read = async (done: number, into: Uint8Array): Promise<Uint8Array> => {
+    const piece = into.subarray(0, Math.min(room, byteLength - done));
+    await readFully(file, piece, byteOffset + done, path);
+    return piece;
+  };
+  let [into, other] = buffers;
+  let reading = read(0, into);
+  for (let done = 0; done < byteLength; done += room) {
+    const piece = await reading;
+    [into, other] = [other, into];
+    // The next piece is read while this one is looked at; where that fails, nobody waits for it.
+    if (done + room < byteLength) reading = read(done + room, into);
+    reading.catch(() => undefined);
+    visit(piece, done / type.blockBytes);
   }
 }
 

@@ -5,7 +5,7 @@ import { parseJsonObject } from '../files/json.ts';
 import { parseHeader, readHeaderLength } from '../files/safetensors.ts';
 import { LfmError } from '../tensor/error.ts';
 import { packedWeights } from './source-packed.ts';
-import type { ModelSource, StoredWeights } from './source.ts';
+import type { AdapterSource, ModelSource } from './source.ts';
 
 /** Errors: `model-file-missing`, `file-unreadable`, `json-file-…`, `safetensors-…`. */
 export async function openSource(url: string): Promise<ModelSource> {
@@ -27,7 +27,23 @@ export async function openSource(url: string): Promise<ModelSource> {
     tokenizer: await json('tokenizer.json'),
     tokenizerConfig: await json('tokenizer_config.json'),
     chatTemplate: await readText(`${base}/chat_template.jinja`),
-    weights: weightsIn(bytes, config, name),
+    weights: packedWeights(tensorsIn(bytes, 'model.safetensors'), config, name),
+  };
+}
+
+/** Opens a peft folder by its URL. Errors: `adapter-missing`, `json-file-…`, `safetensors-…`. */
+export async function openAdapter(url: string): Promise<AdapterSource> {
+  const base = url.replace(/\/+$/, '');
+  const text = await readText(`${base}/adapter_config.json`);
+  const bytes = await readIfPresent(`${base}/adapter_model.safetensors`);
+  if (text === undefined || !bytes)
+    throw new LfmError(
+      'adapter-missing',
+      `Expected adapter_config.json and adapter_model.safetensors at ${base}, as peft saves an adapter.`,
+    );
+  return {
+    config: parseJsonObject(text, 'adapter_config.json', 'json-file'),
+    ...tensorsIn(bytes, 'adapter_model.safetensors'),
   };
 }
 
@@ -45,8 +61,7 @@ async function readText(url: string): Promise<string | undefined> {
   return bytes && new TextDecoder('utf-8', { fatal: true }).decode(bytes);
 }
 
-function weightsIn(file: Uint8Array, config: unknown, model: string): StoredWeights {
-  const what = 'model.safetensors';
+function tensorsIn(file: Uint8Array, what: string) {
   const end = 8 + readHeaderLength(file, file.byteLength, what);
   const { tensors } = parseHeader(file.subarray(8, end), file.byteLength, what);
   const find = (name: string) => {
@@ -70,7 +85,7 @@ function weightsIn(file: Uint8Array, config: unknown, model: string): StoredWeig
       `${what}: the tensor ${name} is ${dtype}; expected float32, float16 or bfloat16.`,
     );
   };
-  return packedWeights({ tensors, read, readFloat32, close: async () => {} }, config, model);
+  return { tensors, read, readFloat32, close: async () => {} };
 }
 
 /** Errors: `no-files`, always. */

@@ -1,20 +1,14 @@
 // The onnx engine on Node: lowered programs as ONNX Runtime sessions, buffers as tensors over pooled memory.
 import type { ArrayType, DType, HostArray, Program } from '../../tensor/index.ts';
-import {
-  bindShapes,
-  byteLength,
-  countOf,
-  evaluateShape,
-  hashProgram,
-  LfmError,
-  viewHostArray,
-} from '../../tensor/index.ts';
+import { bindShapes, byteLength, evaluateShape, hashProgram, LfmError } from '../../tensor/index.ts';
 import { checkBox, copyBox } from '../copy.ts';
 import type { Box, Buffer, Buffers, CompileOptions, Engine, Executable } from '../engine.ts';
+import { openBound } from './bound.node.ts';
+import { filled, OnnxBuffer, Pool } from './buffer.node.ts';
 import type { LoweredProgram } from './lower.ts';
 import { lower } from './lower.ts';
-import type { Binding, ProviderName, SessionOptions } from './runtime.node.ts';
-import { library, Session, Value } from './runtime.node.ts';
+import type { Binding, ProviderName, SessionOptions, Value } from './runtime.node.ts';
+import { library, Session } from './runtime.node.ts';
 
 export interface OnnxOptions {
   /** Threads within an operation; default: one for each physical core. */
@@ -36,76 +30,6 @@ const sessionDefaults: SessionOptions = {
   // Planned blocks come on top of what the first, unplanned run took: half as much memory again for a training step.
   memoryPattern: false,
 };
-
-/** Idle memory kept for the next run, so that a step touches no fresh pages; never more bytes than are in use. */
-class Pool {
-  private readonly idle = new Map<string, Value[]>();
-  private idleBytes = 0;
-  liveBytes = 0;
-  liveBuffers = 0;
-
-  take(dtype: DType, shape: readonly number[]): Value {
-    const value = this.idle.get(poolKey(dtype, shape))?.pop();
-    if (value) this.idleBytes -= value.byteLength;
-    const taken = value ?? Value.zeros(dtype, shape);
-    this.liveBytes += taken.byteLength;
-    this.liveBuffers++;
-    return taken;
-  }
-
-  give(value: Value): void {
-    this.liveBytes -= value.byteLength;
-    this.liveBuffers--;
-    if (this.idleBytes + value.byteLength > this.liveBytes) return value.release();
-    const key = poolKey(value.dtype, value.shape);
-    const list = this.idle.get(key);
-    if (list) list.push(value);
-    else this.idle.set(key, [value]);
-    this.idleBytes += value.byteLength;
-  }
-
-  clear(): void {
-    for (const list of this.idle.values()) for (const value of list) value.release();
-    this.idle.clear();
-    this.idleBytes = 0;
-  }
-}
-
-function poolKey(dtype: DType, shape: readonly number[]): string {
-  return `${dtype}[${shape.join(',')}]`;
-}
-
-class OnnxBuffer implements Buffer {
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-  readonly byteLength: number;
-  private readonly pool: Pool;
-  private held: Value | undefined;
-
-  constructor(pool: Pool, value: Value) {
-    this.pool = pool;
-    this.held = value;
-    this.dtype = value.dtype;
-    this.shape = value.shape;
-    this.byteLength = value.byteLength;
-  }
-
-  get value(): Value {
-    if (!this.held) throw new LfmError('disposed-buffer', 'A buffer was used after it was disposed or donated.');
-    return this.held;
-  }
-
-  /** Gives the tensor up without freeing it: it lives on in another buffer. */
-  surrender(): Value {
-    const { value } = this;
-    this.held = undefined;
-    return value;
-  }
-
-  dispose(): void {
-    if (this.held) this.pool.give(this.surrender());
-  }
-}
 
 interface SharedSession {
   readonly session: Session;
@@ -173,7 +97,8 @@ class OnnxExecutable implements Executable {
         )
       ];
     if (misfit) throw this.misfit(misfit.name, misfit.type, inputs[misfit.name]);
-    const values = new Map([...given].map(([name, buffer]) => [name, buffer.value]));
+    const values = new Map<string, Value>();
+    for (const [name, buffer] of given) values.set(name, buffer.again ? await buffer.present() : buffer.value);
     for (const { name, slot } of this.ports) {
       const value = values.get(name);
       if (value) this.binding.setInput(slot, value);
@@ -216,15 +141,6 @@ class OnnxExecutable implements Executable {
   }
 }
 
-function boundValues(bind: Buffers): Record<string, Value> {
-  const entries = Object.entries(bind).map(([name, buffer]) => {
-    if (!(buffer instanceof OnnxBuffer))
-      throw new LfmError('bad-input', `Bound input "${name}" expects a buffer of the onnx engine.`);
-    return [`in:${name}`, buffer.value] as const;
-  });
-  return Object.fromEntries(entries);
-}
-
 /** Loads ONNX Runtime. Errors: `onnx-…` where the library is missing, of another version, or lacks the provider. */
 export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
   const { threads = 0, provider = 'cpu', session: extra = {}, mapped = true } = options;
@@ -232,8 +148,7 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
   const pool = new Pool();
   const shared = new Map<string, Promise<SharedSession>>();
 
-  const open = async (lowered: LoweredProgram, initializers: Record<string, Value>): Promise<Session> =>
-    Session.open(lowered.model, { ...sessionDefaults, intraOpThreads: threads, provider, initializers, ...extra });
+  const settings: SessionOptions = { ...sessionDefaults, intraOpThreads: threads, provider, ...extra };
 
   return {
     name: 'onnx',
@@ -243,14 +158,14 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
       if (bound.size) {
         // Weights are laid out anew for their kernels, so this session is this executable's alone.
         const lowered = lower(program, bound, mapped);
-        const session = await open(lowered, boundValues(bind));
+        const session = await openBound(lowered, bind, settings);
         return new OnnxExecutable(lowered, session, pool, bound, () => session.release());
       }
       const lowered = lower(program, bound, mapped);
       const key = `${await hashProgram(program)} ${JSON.stringify(program.donations)}`;
       let entry = shared.get(key);
       if (!entry) {
-        entry = open(lowered, {}).then((session) => ({ session, users: 0 }));
+        entry = Session.open(lowered.model, settings).then((session) => ({ session, users: 0 }));
         shared.set(key, entry);
         entry.catch(() => shared.delete(key));
       }
@@ -263,22 +178,15 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
       });
     },
     async upload(dtype: DType, shape: readonly number[], data: HostArray) {
-      const needed = byteLength(dtype, countOf(shape));
-      if (data.byteLength !== needed) {
-        throw new LfmError(
-          'bad-input',
-          `${dtype}[${shape.join(', ')}] takes ${needed} bytes; found ${data.byteLength}.`,
-        );
-      }
-      const value = pool.take(dtype, shape);
-      value.bytes().set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-      return new OnnxBuffer(pool, value);
+      return new OnnxBuffer(pool, filled(pool, dtype, shape, data));
+    },
+    async uploadStored(dtype, shape, data, again) {
+      return new OnnxBuffer(pool, filled(pool, dtype, shape, data), again);
     },
     async download(buffer: Buffer): Promise<HostArray> {
       if (!(buffer instanceof OnnxBuffer))
         throw new LfmError('bad-input', 'download expects a buffer of the onnx engine.');
-      const bytes = buffer.value.copy();
-      return viewHostArray(buffer.dtype, bytes.buffer, bytes.byteOffset, countOf(buffer.shape));
+      return buffer.copy();
     },
     async zeros(dtype: DType, shape: readonly number[]) {
       const value = pool.take(dtype, shape);
@@ -289,7 +197,7 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
       if (!(from instanceof OnnxBuffer && to instanceof OnnxBuffer))
         throw new LfmError('bad-input', 'copy expects buffers of the onnx engine.');
       checkBox(from, to, box);
-      copyBox(from.value.bytes(), from.shape, to.value.bytes(), to.shape, box, byteLength(from.dtype, 1));
+      copyBox((await from.present()).bytes(), from.shape, to.value.bytes(), to.shape, box, byteLength(from.dtype, 1));
     },
     live: () => ({ buffers: pool.liveBuffers, bytes: pool.liveBytes }),
     async close() {
