@@ -20,7 +20,6 @@ export function serverSource(key: () => string): ChatSource {
     throw new Error(error?.message ?? `The server answered with status ${response.status}.`);
   };
   return {
-    name: 'this machine’s server',
     async models() {
       const { data }: { data: ServedModel[] } = await (await ask('/v1/models')).json();
       return data.map((model): ModelInfo => ({ ...model, contextLength: model.context_length }));

@@ -81,8 +81,6 @@ export interface Piece {
 }
 
 export interface ChatSource {
-  /** For people: what the switch between sources says. */
-  readonly name: string;
   /** Errors: of any call, an Error whose message is fit to be shown. */
   models(): Promise<readonly ModelInfo[]>;
   /** Ends early, with the signal's reason as its error, where the signal says so. */
