@@ -7,7 +7,8 @@ import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hostileTests } from './attacks/playground/hostile.ts';
 import type { Playground } from './page.ts';
-import { desktop, findChromium, openPlayground, phone } from './page.ts';
+import { findChromium } from './chromium.ts';
+import { desktop, openPlayground, phone } from './page.ts';
 import { hasRealModel, REAL_MODEL, without } from './real-model.ts';
 
 /** Bytes of script after gzip that the page may take, as the project promises. */
@@ -16,7 +17,7 @@ const BUDGET = 300_000;
 const chromium = findChromium();
 const isFull = process.env['LFM_FULL'] === '1';
 
-describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}`, () => {
+describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}`, { timeout: 120_000 }, () => {
   let playground: Playground;
   const faults: string[] = [];
   beforeAll(async () => {
@@ -29,7 +30,7 @@ describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}
 
   async function open(options: Parameters<Playground['browser']['newPage']>[0] = desktop): Promise<Page> {
     const page = await playground.browser.newPage(options);
-    page.setDefaultTimeout(10_000);
+    page.setDefaultTimeout(30_000);
     page.on('pageerror', ({ message }) => faults.push(message));
     page.on('console', (message) => message.type() === 'error' && faults.push(message.text()));
     await page.goto(playground.server.url);
@@ -160,6 +161,26 @@ describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}
     await expect.poll(async () => (await widths()).filter((width) => width > 300).length).toBe(3);
     expect(await overhang()).toBeLessThanOrEqual(0);
     expect(await seriousFaults(page)).toEqual([]);
+    await page.close();
+  });
+
+  it('runs the model in the tab where it is told to, and writes the same text', async () => {
+    const page = await open();
+    await page.getByLabel('Temperature').fill('0');
+    await page.getByLabel('Most tokens').fill('12');
+    await textBox(page).fill('Once upon a time');
+    await page.keyboard.press('Enter');
+    await done(page);
+    const text = await lastText(page);
+    await page.getByLabel('this tab').check();
+    await page.getByText('comes into this tab').waitFor();
+    await page.getByRole('button', { name: 'Regenerate' }).click();
+    await page.getByText('2 of 2').waitFor();
+    await done(page);
+    expect(await lastText(page)).toBe(text);
+    expect(await page.getByText(/12 tokens, [\d.]+ a second/).count()).toBe(1);
+    await page.getByRole('button', { name: 'Model', exact: true }).click();
+    await page.getByText('MiB of this tab’s memory').waitFor();
     await page.close();
   });
 

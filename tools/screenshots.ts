@@ -4,7 +4,8 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { Page } from 'playwright-core';
-import { desktop, findChromium, openPlayground, phone } from '../test/page.ts';
+import { findChromium } from '../test/chromium.ts';
+import { desktop, openPlayground, phone } from '../test/page.ts';
 import { hasRealModel, REAL_MODEL } from '../test/real-model.ts';
 import { ROOT } from '../test/root.ts';
 

@@ -9,16 +9,28 @@ import {
   saveConversation,
 } from './history.ts';
 import { serverSource } from './server-source.ts';
-import type { Settings } from './settings.ts';
+import type { Place, Settings } from './settings.ts';
 import { apiKey, parseBox, saveSettings } from './settings.ts';
 import type { Asked, ChatSource, ToolCall, Turn } from './source.ts';
 import { chosenModel, getState, modeOf, setState } from './store.ts';
+import { tabSource } from './tab-source.ts';
 import { Reader } from './reader.ts';
 
-const source: ChatSource = serverSource(apiKey.get);
+const server = serverSource(apiKey.get);
+const sources: Readonly<Record<Place, ChatSource>> = {
+  server,
+  tab: tabSource({
+    server,
+    onProgress: ({ stage, doneBytes, totalBytes }) => {
+      const text = stage === 'download' ? 'The model comes into this tab…' : 'Its weights are laid out…';
+      setState({ status: { text, isError: false, share: totalBytes > 0 ? doneBytes / totalBytes : 0 } });
+    },
+  }),
+};
+const source = (): ChatSource => sources[getState().settings.place];
 let running: AbortController | undefined;
 
-export const inspect = (model: string) => source.inspect(model);
+export const inspect = (model: string) => source().inspect(model);
 
 export function say(text: string, isError = false): void {
   setState({ status: { text, isError } });
@@ -45,10 +57,11 @@ export async function start(): Promise<void> {
 
 export function refreshModels(): Promise<void> {
   return attempt(async () => {
-    setState({ models: await source.models() });
+    setState({ models: await source().models() });
     const model = chosenModel(getState());
     if (!model) return say('No model is served.', true);
-    if (getState().models.some(({ loaded }) => loaded)) return say(readiness());
+    const isServer = getState().settings.place === 'server';
+    if (!isServer || getState().models.some(({ loaded }) => loaded)) return say(readiness());
     say(`${model.id} is loading…`);
     setTimeout(refreshModels, 500);
   });
@@ -58,6 +71,7 @@ function readiness(): string {
   const at = getState();
   const model = chosenModel(at);
   if (!model) return '';
+  if (!model.loaded && at.settings.place === 'tab') return `${model.id} comes into this tab when it is asked.`;
   if (!model.loaded) return `${model.id} will be loaded when it is asked.`;
   return model.chats === false ? `${model.id} continues texts: it was not taught to answer.` : `${model.id} is ready.`;
 }
@@ -67,6 +81,12 @@ export function setSettings(changes: Partial<Settings>): void {
   saveSettings(settings);
   setState({ settings });
   if (changes.model !== undefined) say(readiness());
+}
+
+/** Models run there from now on. */
+export function setPlace(place: Place): Promise<void> {
+  setSettings({ place });
+  return refreshModels();
 }
 
 export function setKey(key: string): Promise<void> {
@@ -203,7 +223,7 @@ async function answer(conversation: Conversation, parent: string | null): Promis
     setState({ conversation: change(getState().conversation, begun.id, changes) });
   const reader = new Reader(draw);
   try {
-    for await (const piece of source.answer(askedFor(conversation, turns), signal)) reader.add(piece);
+    for await (const piece of source().answer(askedFor(conversation, turns), signal)) reader.add(piece);
     reader.end();
     const { usage, finish } = reader.changes;
     const why = finish === 'length' ? ' It reached the limit.' : '';
@@ -218,6 +238,10 @@ async function answer(conversation: Conversation, parent: string | null): Promis
     keep(reader.isEmpty ? drop(now, begun.id) : now);
     setState({ writing: undefined });
     if (!getState().models.every(({ loaded }) => loaded))
-      setState({ models: await source.models().catch(() => getState().models) });
+      setState({
+        models: await source()
+          .models()
+          .catch(() => getState().models),
+      });
   }
 }

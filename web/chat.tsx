@@ -141,7 +141,7 @@ function StatusLine({ state }: { readonly state: State }): VNode {
   return (
     <div class="status">
       <p role="status" class={status.isError ? 'error' : ''}>
-        {status.text}
+        {status.text} {status.share !== undefined && <progress aria-label="Done" value={status.share} />}
       </p>
       {last && contextLength > 0 && (
         <label>

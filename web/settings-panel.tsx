@@ -1,7 +1,7 @@
 // The panel beside the conversation: how answers are made. What is left empty is the model's own.
 // The boxes keep what is typed themselves (`defaultValue`): the page is drawn again while one types.
 import type { VNode } from 'preact';
-import { setKey, setSettings, setSystem } from './actions.ts';
+import { setKey, setPlace, setSettings, setSystem } from './actions.ts';
 import { apiKey } from './settings.ts';
 import type { Sampling } from './source.ts';
 import type { State } from './store.ts';
@@ -31,12 +31,32 @@ const numbers: readonly {
   { key: 'seed', name: 'Seed', help: 'the same one gives the same text', min: 0, step: 1 },
 ];
 
+const places = [
+  ['server', 'this machine’s server'],
+  ['tab', 'this tab'],
+] as const;
+
 export function SettingsPanel({ state }: { readonly state: State }): VNode {
-  const { settings, conversation, opened } = state;
+  const { settings, conversation, opened, writing } = state;
   const chats = chosenModel(state)?.chats !== false;
   const isChat = modeOf(state) === 'chat';
   return (
     <aside id="settings" class={opened === 'settings' ? 'settings open' : 'settings'} aria-label="Settings">
+      <fieldset class="modes">
+        <legend>Runs in</legend>
+        {places.map(([place, name]) => (
+          <label key={place}>
+            <input
+              type="radio"
+              name="place"
+              checked={settings.place === place}
+              disabled={writing !== undefined}
+              onChange={() => void setPlace(place)}
+            />{' '}
+            {name}
+          </label>
+        ))}
+      </fieldset>
       <fieldset class="modes">
         <legend>Mode</legend>
         <label>

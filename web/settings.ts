@@ -1,7 +1,11 @@
 // What the user sets beside the conversation, kept in this browser; the API key only as long as the tab.
 import type { Sampling } from './source.ts';
 
+/** Where models run. */
+export type Place = 'server' | 'tab';
+
 export interface Settings {
+  readonly place: Place;
   readonly model: string;
   readonly mode: 'chat' | 'continue';
   readonly probabilities: boolean;
@@ -12,6 +16,7 @@ export interface Settings {
 }
 
 const initial: Settings = {
+  place: 'server',
   model: '',
   mode: 'chat',
   probabilities: false,
@@ -29,6 +34,7 @@ export function loadSettings(): Settings {
     const text = (value: unknown) => (typeof value === 'string' ? value : '');
     const sampling = Object.entries(found.sampling ?? initial.sampling).filter(([, value]) => Number.isFinite(value));
     return {
+      place: found.place === 'tab' ? 'tab' : 'server',
       model: text(found.model),
       mode: found.mode === 'continue' ? 'continue' : 'chat',
       probabilities: found.probabilities === true,

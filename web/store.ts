@@ -15,7 +15,8 @@ export interface State {
   readonly conversations: readonly Conversation[];
   /** The message that is being written. */
   readonly writing: string | undefined;
-  readonly status: { readonly text: string; readonly isError: boolean };
+  /** `share`: how much of something long is done. */
+  readonly status: { readonly text: string; readonly isError: boolean; readonly share?: number };
   readonly opened: 'none' | 'history' | 'settings';
 }
 

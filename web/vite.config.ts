@@ -32,5 +32,9 @@ export default defineConfig({
     rollupOptions: { output: { entryFileNames: 'playground.js', assetFileNames: 'playground[extname]' } },
   },
   // The server lets pages of its own origin ask, and no others.
-  server: { proxy: { '/v1': { target: server, changeOrigin: true, headers: { origin: server } } } },
+  server: {
+    proxy: Object.fromEntries(
+      ['/v1', '/tab'].map((path) => [path, { target: server, changeOrigin: true, headers: { origin: server } }]),
+    ),
+  },
 });

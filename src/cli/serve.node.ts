@@ -1,9 +1,11 @@
 // lfm serve: models over HTTP, in the protocol that OpenAI's clients speak, and the playground.
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { InvalidArgumentError, Option } from 'commander';
+import { findPackage } from '../host/package.node.ts';
 import { load } from '../generate/load.ts';
-import { missingFromHub } from '../generate/source.node.ts';
+import type { ResolvedModel } from '../generate/source.node.ts';
+import { missingFromHub, resolveModel } from '../generate/source.node.ts';
 import { callMarkers, type ToolCallStyle } from '../generate/tool-calls.ts';
 import type { LogEntry } from '../serve/index.ts';
 import { serve } from '../serve/index.ts';
@@ -67,12 +69,14 @@ export async function serveModels(io: Io, names: readonly string[], flags: Serve
     const missing = await missingFromHub(name);
     if (missing) await pullShown(io, missing, false);
   }
+  const resolved = await Promise.all(names.map((name) => resolveModel(name)));
   const { LFM_API_KEY: fromEnvironment } = process.env;
   const { host, port, apiKey = fromEnvironment ? [fromEnvironment] : [], allowHost, allowOrigin } = flags;
   await using server = await serve({
-    models: names.map((name) => ({
+    models: names.map((name, index) => ({
       name: basename(name),
       toolCallStyle: flags.toolCalls,
+      path: pathOf(resolved[index]),
       load: (signal) => load(name, { engine: engineChoice(flags), numerics: flags.numerics, signal }),
     })),
     host,
@@ -81,6 +85,7 @@ export async function serveModels(io: Io, names: readonly string[], flags: Serve
     allowedHosts: allowHost,
     allowedOrigins: allowOrigin,
     assets: await pageAssets(),
+    tabFolder: join((await findPackage()).folder, 'dist', 'tab'),
     onFailure: flags.jsonLogs
       ? (error, id) => io.stderr.write(eventLine('failure', { id, ...reasonOf(error) }))
       : undefined,
@@ -109,6 +114,11 @@ function eventLine(event: string, more: object = {}): string {
 
 function reasonOf(error: unknown): object {
   return error instanceof Error ? { message: error.message, stack: error.stack } : { message: String(error) };
+}
+
+/** Of a model that has files. */
+function pathOf(model: ResolvedModel | undefined): string | undefined {
+  return model && model.kind !== 'definition' ? model.path : undefined;
 }
 
 /** The second Ctrl-C ends the process. */

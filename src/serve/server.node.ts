@@ -29,6 +29,8 @@ export interface ServeOptions extends Omit<GuardOptions, 'host'> {
   readonly onFailure?: ((error: unknown, id: string) => void) | undefined;
   /** Files to serve, by path. */
   readonly assets?: ReadonlyMap<string, Asset> | undefined;
+  /** Folder of the code with which a tab runs a model itself: then models that have a path may be loaded by browsers. */
+  readonly tabFolder?: string | undefined;
 }
 
 export interface RunningServer extends AsyncDisposable {
@@ -50,7 +52,8 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const gate = new Gate(limits.pending);
   const ending = new AbortController();
   const service = { pool, gate, limits, metrics: new Metrics(), signal: ending.signal, onFailure };
-  const app = createApp({ service, guard, onRequest, assets });
+  const tab = options.tabFolder === undefined ? undefined : { folder: options.tabFolder, models: options.models };
+  const app = createApp({ service, guard, onRequest, assets, tab });
   const server = createServer(
     {
       headersTimeout: limits.receiveSeconds * 1000,
