@@ -5,6 +5,7 @@ import type { EngineChoice } from '#engine';
 import { engineNames } from '#engine';
 import { host } from '#host';
 import { isJsonObject, type JsonObject } from '../files/json.ts';
+import type { LoadOptions } from '../generate/load.ts';
 import type { TextOptions } from '../generate/model.ts';
 import type { Numerics } from '../generate/weights.ts';
 import { numericsNames } from '../generate/weights.ts';
@@ -39,6 +40,9 @@ export interface TextFlags extends LoadFlags {
   readonly schema?: string;
   readonly regex?: string;
   readonly grammar?: string;
+  readonly adapter?: string;
+  readonly draft?: string;
+  readonly draftTokens?: number;
   readonly json?: boolean;
 }
 
@@ -74,6 +78,9 @@ export function addTextOptions(command: Command): Command {
     .option('--schema <file>', 'answer with JSON of the JSON Schema in this file')
     .option('--regex <pattern>', 'answer with a text that matches the whole pattern')
     .option('--grammar <file>', 'answer with the rule root of the grammar in this file: root ::= "yes" | "no"')
+    .option('--draft <model>', 'a smaller model with the same tokenizer that guesses ahead: the same text, sooner')
+    .option('--draft-tokens <n>', 'tokens that it guesses at once (default: 4)', positive)
+    .option('--adapter <folder>', 'a LoRA adapter of the model, as peft saves it')
     .option('--seed <n>', 'the same seed gives the same text', number);
 }
 
@@ -108,15 +115,33 @@ export function engineChoice({ engine: name, threads, plugin, mesh }: EngineFlag
   };
 }
 
+/** What is loaded with the model. */
+export function companions({ adapter, draft, draftTokens }: TextFlags): LoadOptions {
+  return { draft, draftTokens, ...(adapter !== undefined && { adapters: { [adapter]: adapter } }) };
+}
+
 /** Errors: those of reading the files that the flags name. */
 export async function textOptions(flags: TextFlags, signal: AbortSignal): Promise<TextOptions> {
-  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, promptLookup } = flags;
+  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, promptLookup, adapter } = flags;
   const { repetitionPenalty, presencePenalty, frequencyPenalty } = flags;
   const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty };
   const schema = flags.schema === undefined ? undefined : readSchema(await readText(flags.schema), flags.schema);
   const grammar = flags.grammar === undefined ? undefined : await readText(flags.grammar);
   const form = { schema, regex: flags.regex, grammar };
-  return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, promptLookup, ...form, signal };
+  return {
+    maxTokens,
+    temperature,
+    topK,
+    topP,
+    minP,
+    typicalP,
+    ...penalties,
+    seed,
+    promptLookup,
+    adapter,
+    ...form,
+    signal,
+  };
 }
 
 const readText = async (path: string) => new TextDecoder().decode(await host.readBytes(path));

@@ -16,6 +16,8 @@ export interface Details {
   readonly tokens: readonly Choice[];
   /** Of the prompt's tokens from the second on, where `promptLogprobs` asks for it. */
   readonly promptTokens: readonly Choice[];
+  /** The token by which the model ended the text, if it did; it is not among `tokens`. */
+  readonly stopToken?: Choice | undefined;
 }
 
 export interface Completion<O = unknown> extends Details {
