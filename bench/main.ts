@@ -13,6 +13,7 @@ import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
 import { benchOperatorTable } from './operator-table.ts';
 import { benchParity } from './parity.ts';
+import { benchStructured } from './structured.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
@@ -31,6 +32,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   load: benchLoad,
   experts: benchExperts,
   'lm-eval': benchLmEval,
+  structured: benchStructured,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

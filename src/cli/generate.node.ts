@@ -29,7 +29,7 @@ export function registerGenerate(program: Command, io: Io): void {
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags) => {
       const use = async (model: LanguageModel, signal: AbortSignal) => {
-        const options = textOptions(flags, signal);
+        const options = await textOptions(flags, signal);
         if (text === undefined && isTerminal(io)) return talk(io, continues(model, options), signal);
         await print(io, model, model.generate(text ?? (await readAll(io.stdin)), options), flags);
       };
@@ -49,7 +49,7 @@ export function registerChat(program: Command, io: Io): void {
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags & { system?: string }) => {
       const use = async (model: LanguageModel, signal: AbortSignal) => {
-        const options = textOptions(flags, signal);
+        const options = await textOptions(flags, signal);
         if (text === undefined && isTerminal(io) && model.chats)
           return talk(io, converses(model, flags.system, options), signal);
         const system: readonly ChatMessage[] =
@@ -74,8 +74,8 @@ export function registerStart(program: Command, io: Io): void {
       const { prompt, port = 0, open } = flags;
       if (prompt === undefined && isTerminal(io))
         return serveModels(io, [name], { ...flags, port, open: open && hasDisplay(), isQuiet: true });
-      const use = (model: LanguageModel, signal: AbortSignal) =>
-        answerOnce(io, model, prompt ?? FIRST_PROMPT, flags, textOptions(flags, signal));
+      const use = async (model: LanguageModel, signal: AbortSignal) =>
+        answerOnce(io, model, prompt ?? FIRST_PROMPT, flags, await textOptions(flags, signal));
       await withModel(io, name, flags, use, companions(flags));
     });
 }
