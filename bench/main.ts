@@ -10,6 +10,7 @@ import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
 import { benchOperatorTable } from './operator-table.ts';
 import { benchParity } from './parity.ts';
+import { benchTab } from './tab.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
@@ -25,6 +26,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   parity: benchParity,
   exports: benchExports,
   experts: benchExperts,
+  tab: benchTab,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

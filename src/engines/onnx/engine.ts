@@ -13,6 +13,7 @@ import { checkBox, copyBox } from '../copy.ts';
 import type { Box, Buffer, Buffers, CompileOptions, Engine, Executable } from '../engine.ts';
 import type { LoweredProgram } from './lower.ts';
 import { lower } from './lower.ts';
+import type { Derived } from './lowering.ts';
 import type { Runtime, RuntimeBinding, RuntimeSession, RuntimeTensor } from './runtime.ts';
 
 /** Idle memory kept for the next run, so that a step touches no fresh pages; never more bytes than are in use. */
@@ -103,6 +104,44 @@ class OnnxBuffer<T extends RuntimeTensor> implements Buffer {
   }
 }
 
+/** Weights in the forms that products ask for, made once for all programs that are given the same weights. */
+class Forms<T extends RuntimeTensor> {
+  private readonly runtime: Runtime<T>;
+  private readonly made = new Map<T, Map<string, { readonly value: T; users: number }>>();
+
+  constructor(runtime: Runtime<T>) {
+    this.runtime = runtime;
+  }
+
+  /** `given`: tensors by their names in the model. Give each back with `release`. */
+  take({ name, dtype, dims, from, fill }: Derived, given: Readonly<Record<string, T>>): T {
+    const sources = from.flatMap((source) => given[source] ?? []);
+    const [first] = sources;
+    if (!first) throw new LfmError('bad-input', `${name} is made of weights that are not bound.`);
+    const forms = this.made.get(first) ?? new Map<string, { readonly value: T; users: number }>();
+    this.made.set(first, forms);
+    let form = forms.get(name);
+    if (!form) {
+      const value = this.runtime.zeros(dtype, dims);
+      fill(value.bytes(), ...sources.map((source) => source.bytes()));
+      forms.set(name, (form = { value, users: 0 }));
+    }
+    form.users++;
+    return form.value;
+  }
+
+  release(values: ReadonlySet<T>): void {
+    for (const [first, forms] of this.made) {
+      for (const [name, form] of forms) {
+        if (!values.has(form.value) || --form.users > 0) continue;
+        form.value.release();
+        forms.delete(name);
+      }
+      if (forms.size === 0) this.made.delete(first);
+    }
+  }
+}
+
 interface SharedSession<T extends RuntimeTensor> {
   readonly session: RuntimeSession<T>;
   users: number;
@@ -123,8 +162,8 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
     lowered: LoweredProgram,
     session: RuntimeSession<T>,
     pool: Pool<T>,
-    bound: Readonly<Record<string, T>>,
-    keepsWeights: boolean,
+    bound: ReadonlySet<string>,
+    weights: Readonly<Record<string, T>>,
     onRelease: () => void,
   ) {
     this.lowered = lowered;
@@ -132,17 +171,11 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
     this.onRelease = onRelease;
     const free = lowered.program.inputs
       .map(({ name, value }, index) => ({ name, type: value, id: lowered.inputs[index] ?? '' }))
-      .filter(({ name }) => !(keepsWeights && name in bound));
-    this.ports = free.map(({ name, type }, slot) => ({ name, type, slot })).filter(({ name }) => !(name in bound));
+      .filter(({ name }) => !bound.has(name));
+    this.ports = free.map(({ name, type }, slot) => ({ name, type, slot }));
     this.names = new Set(this.ports.map(({ name }) => name));
-    this.binding = session.bind(
-      free.map(({ id }) => id),
-      lowered.outputs,
-    );
-    for (const [slot, { name }] of free.entries()) {
-      const weight = bound[name];
-      if (weight) this.binding.setInput(slot, weight);
-    }
+    this.binding = session.bind([...free.map(({ id }) => id), ...Object.keys(weights)], lowered.outputs);
+    for (const [index, weight] of Object.values(weights).entries()) this.binding.setInput(free.length + index, weight);
   }
 
   run(inputs: Buffers): Promise<Record<string, Buffer>> {
@@ -221,7 +254,7 @@ function boundValues<T extends RuntimeTensor>(pool: Pool<T>, bind: Buffers): Rec
   const entries = Object.entries(bind).map(([name, buffer]) => {
     const found = pool.find(buffer);
     if (!found) throw new LfmError('bad-input', `Bound input "${name}" expects a buffer of the onnx engine.`);
-    return [name, found.value] as const;
+    return [`in:${name}`, found.value] as const;
   });
   return Object.fromEntries(entries);
 }
@@ -233,22 +266,21 @@ export function engineOver<T extends RuntimeTensor>(
 ): Engine {
   const pool = new Pool(runtime);
   const shared = new Map<string, Promise<SharedSession<T>>>();
-  const { keepsWeights } = runtime;
+  const forms = new Forms(runtime);
 
   return {
     name: 'onnx',
     description: `onnx (ONNX Runtime ${runtime.description})`,
     async compile(program: Program, { bind = {} }: CompileOptions = {}): Promise<Executable> {
-      const bound = boundValues(pool, bind);
-      if (keepsWeights && Object.keys(bound).length > 0) {
+      const bound = new Set(Object.keys(bind));
+      const given = boundValues(pool, bind);
+      const lowered = lower(program, bound, mapped, runtime.keepsWeights);
+      if (runtime.keepsWeights && bound.size > 0) {
         // Weights are laid out anew for their kernels, so this session is this executable's alone.
-        const lowered = lower(program, new Set(Object.keys(bound)), mapped);
-        const initializers = Object.entries(bound).map(([name, value]) => [`in:${name}`, value]);
-        const session = await runtime.open(lowered.model, Object.fromEntries(initializers));
-        return new OnnxExecutable(lowered, session, pool, bound, keepsWeights, () => session.release());
+        const session = await runtime.open(lowered.model, given);
+        return new OnnxExecutable(lowered, session, pool, bound, {}, () => session.release());
       }
-      const lowered = lower(program, new Set(), mapped);
-      const key = `${await hashProgram(program)} ${JSON.stringify(program.donations)}`;
+      const key = `${await hashProgram(program)} ${JSON.stringify([program.donations, [...bound]])}`;
       let entry = shared.get(key);
       if (!entry) {
         entry = runtime.open(lowered.model, {}).then((session) => ({ session, users: 0 }));
@@ -257,7 +289,11 @@ export function engineOver<T extends RuntimeTensor>(
       }
       const sharedSession = await entry;
       sharedSession.users++;
-      return new OnnxExecutable(lowered, sharedSession.session, pool, bound, keepsWeights, () => {
+      const derived = lowered.derived.map((one) => [one.name, forms.take(one, given)] as const);
+      const made = new Set(derived.map(([, value]) => value));
+      const weights = { ...given, ...Object.fromEntries(derived) };
+      return new OnnxExecutable(lowered, sharedSession.session, pool, bound, weights, () => {
+        forms.release(made);
         if (--sharedSession.users > 0) return;
         shared.delete(key);
         sharedSession.session.release();

@@ -9,7 +9,7 @@ import { controlRules } from './control.ts';
 import { inPlaceDonations } from './donation.ts';
 import { elementwiseRules } from './elementwise.ts';
 import { indexingRules } from './indexing.ts';
-import type { Rule } from './lowering.ts';
+import type { Derived, Rule } from './lowering.ts';
 import { declaredDims, Lowering } from './lowering.ts';
 import { movementRules } from './movement.ts';
 import { encodeModel, GraphBuilder } from './proto.ts';
@@ -24,6 +24,8 @@ export interface LoweredProgram {
   readonly outputs: readonly string[];
   /** Donations that are done in place: input name -> output name. */
   readonly inPlace: Readonly<Record<string, string>>;
+  /** Initializers that are made of bound inputs. */
+  readonly derived: readonly Derived[];
   readonly nodes: number;
 }
 
@@ -131,18 +133,25 @@ export function lowerOutputs(
 
 /**
  * Lowers a program. `bound` names the inputs whose values are fixed: they become initializers, whose memory the session is
- * given. Errors: `onnx-unsupported` for what ONNX Runtime's kernels cannot do.
+ * given; or, where `keepsWeights` is false, inputs, beside those that products make of them.
+ * Errors: `onnx-unsupported` for what ONNX Runtime's kernels cannot do.
  */
-export function lower(source: Program, bound: ReadonlySet<string> = new Set(), mapped = true): LoweredProgram {
+export function lower(
+  source: Program,
+  bound: ReadonlySet<string> = new Set(),
+  mapped = true,
+  keepsWeights = true,
+): LoweredProgram {
   const fixed = new Set(source.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
   const keep = (operation: Operation) => mapped && isMapped(operation, (value) => fixed.has(value));
   const program = withoutIdleHistory(expanded(source, keep, mapped ? variants : {}));
   const graph = new GraphBuilder(program.name || 'program');
-  const lowering = new Lowering(program, graph);
+  const given = program.inputs.flatMap(({ name, value }) => (!keepsWeights && bound.has(name) ? [value] : []));
+  const lowering = new Lowering(program, graph, undefined, new Set(given));
   const inputs = program.inputs.map(({ name, value }) => {
     const known = value.shape.filter((dim) => typeof dim === 'number');
     const id = `in:${name}`;
-    if (bound.has(name)) graph.initializer(id, value.dtype, known);
+    if (keepsWeights && bound.has(name)) graph.initializer(id, value.dtype, known);
     else {
       graph.input(id, value.dtype, declaredDims(value.shape));
       lowering.bindSymbols(id, value.shape);
@@ -162,6 +171,7 @@ export function lower(source: Program, bound: ReadonlySet<string> = new Set(), m
     inputs,
     outputs,
     inPlace,
+    derived: lowering.derived,
     nodes: graph.nodes.length,
   };
 }

@@ -10,6 +10,17 @@ interface Spread {
   readonly shape: Shape;
 }
 
+/** An initializer that is made of bound inputs, once, before the session is. */
+export interface Derived {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly dims: readonly number[];
+  /** Names of the initializers that it is made of. */
+  readonly from: readonly string[];
+  /** Writes its elements, row-major, given those of `from`. */
+  readonly fill: (into: Uint8Array, ...from: readonly Uint8Array[]) => void;
+}
+
 export interface NodeSpec {
   readonly attributes?: Readonly<Record<string, Attribute>>;
   readonly domain?: string;
@@ -24,6 +35,10 @@ interface SymbolSource {
 export class Lowering {
   readonly graph: GraphBuilder;
   readonly program: Program;
+  /** Of the whole model, kept by the outermost graph. */
+  readonly derived: Derived[] = [];
+  /** Bound values that are inputs of every run, since the runtime would not lay them out: products ask for what suits them. */
+  readonly given: ReadonlySet<Value>;
   private readonly root: Lowering;
   private readonly names = new Map<Value, string>();
   private readonly spreads = new Map<Value, Spread>();
@@ -34,8 +49,9 @@ export class Lowering {
   private several = 0;
   private reads: ReadonlySet<Value> | undefined;
 
-  constructor(program: Program, graph: GraphBuilder, outer?: Lowering) {
+  constructor(program: Program, graph: GraphBuilder, outer?: Lowering, given: ReadonlySet<Value> = new Set()) {
     this.program = program;
+    this.given = given;
     this.graph = graph;
     this.root = outer ? outer.root : this;
   }
@@ -170,6 +186,22 @@ export class Lowering {
     const name = `constant.${this.root.constants.size}`;
     this.root.graph.initializer(name, dtype, dims, newHostArray(dtype, countOf(dims)));
     this.root.constants.set(key, name);
+    return name;
+  }
+
+  /**
+   * An initializer made of bound values where the runtime's own operations would walk them many times when the session is made.
+   * One name for each `name`.
+   */
+  derive(
+    name: string,
+    { from, ...rest }: Omit<Derived, 'name' | 'from'> & { readonly from: readonly Value[] },
+  ): string {
+    if (this.root.derived.every((one) => one.name !== name)) {
+      if (this.given.size > 0) this.root.graph.input(name, rest.dtype, rest.dims);
+      else this.root.graph.initializer(name, rest.dtype, rest.dims);
+      this.root.derived.push({ name, ...rest, from: from.map((value) => this.name(value)) });
+    }
     return name;
   }
 
