@@ -1,7 +1,7 @@
 // npm run bench -- exports: what lfm exports, loaded by others: the same greedy tokens, or the tie where they part; and
 // loading the real GGUF beside node-llama-cpp. Exits with 1 where an export does not hold.
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
@@ -15,6 +15,8 @@ import { hasRealModel, REAL_MODEL } from '../test/real-model.ts';
 import { ROOT } from '../test/root.ts';
 import { measureLoading } from './exports-loading.ts';
 import { describeRun } from './machine.ts';
+import type { Rival } from './rivals.ts';
+import { lastLine, prepareLlama } from './rivals.ts';
 
 const run = promisify(execFile);
 const TOKENS = 64;
@@ -77,29 +79,6 @@ function skippedCheck(model: string, loadedBy: string): Check {
   return { model, loadedBy, same: 0, prompts: 0, partings: [], holds: false };
 }
 
-interface Rival {
-  readonly command?: string;
-  readonly skipped?: string;
-}
-
-async function prepareLlama(): Promise<Rival> {
-  const folder = join(ROOT, 'bench/rivals/node-llama-cpp');
-  try {
-    const installed = await readFile(join(folder, 'node_modules/.package-lock.json'), 'utf8').catch(() => '');
-    const wanted = await readFile(join(folder, 'package-lock.json'), 'utf8');
-    const isThere = installed.includes(
-      `${/"node_modules\/node-llama-cpp": \{\s+"version": "[\d.]+"/.exec(wanted)?.[0]}`,
-    );
-    if (!isThere) {
-      console.error('Installing node-llama-cpp under bench/rivals (about 700 MB) …');
-      await run('npm', ['ci', '--prefer-offline'], { cwd: folder });
-    }
-    return { command: process.execPath };
-  } catch (error) {
-    return { skipped: `node-llama-cpp could not be installed: ${lastLine(error)}` };
-  }
-}
-
 async function preparePython(): Promise<Rival> {
   try {
     const { stdout } = await run('bash', [join(ROOT, 'bench/rivals/setup.sh')], { maxBuffer: 2 ** 26 });
@@ -107,11 +86,6 @@ async function preparePython(): Promise<Rival> {
   } catch (error) {
     return { skipped: lastLine(error) };
   }
-}
-
-function lastLine(error: unknown): string {
-  const { stderr = '' } = error as { stderr?: string };
-  return stderr.trim().split('\n').at(-1) || String(error);
 }
 
 interface Answer {

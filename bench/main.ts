@@ -4,8 +4,11 @@ import { benchDecode } from './decode.ts';
 import { benchMad } from './mad.ts';
 import { benchExperts } from './experts.ts';
 import { benchExports } from './exports.ts';
+import { benchGenerate } from './generate.ts';
 import { benchGpu } from './gpu.ts';
+import { benchLoad } from './load.ts';
 import { benchSequences } from './sequences.ts';
+import { benchLmEval } from './lm-eval.ts';
 import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
 import { benchOperatorTable } from './operator-table.ts';
@@ -18,6 +21,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   decode: benchDecode,
   mad: benchMad,
   sequences: benchSequences,
+  generate: benchGenerate,
   gpu: benchGpu,
   memory: benchMemory,
   collectives: benchCollectives,
@@ -25,8 +29,10 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   'operator-table': benchOperatorTable,
   parity: benchParity,
   exports: benchExports,
+  load: benchLoad,
   experts: benchExperts,
   tab: benchTab,
+  'lm-eval': benchLmEval,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

@@ -26,7 +26,7 @@ function residentBytes(): number {
 const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 
 /** Bytes a second at which a product of one row reads a float32 matrix that no cache holds: the best of many. */
-async function readBandwidth(engine: Engine): Promise<number> {
+export async function readBandwidth(engine: Engine): Promise<number> {
   const [rows, columns] = [16_384, 4096];
   const program = trace(
     'read',

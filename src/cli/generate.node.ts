@@ -7,7 +7,7 @@ import type { Io } from './io.node.ts';
 import { dim, isTerminal, readAll } from './io.node.ts';
 import { withModel } from './open.node.ts';
 import type { TextFlags } from './options.node.ts';
-import { addTextOptions, DEFAULT_MODEL, textOptions } from './options.node.ts';
+import { adapterOptions, addTextOptions, DEFAULT_MODEL, textOptions } from './options.node.ts';
 import { continues, converses, talk } from './talk.node.ts';
 
 /** What `start` asks where nobody is there to ask. */
@@ -26,11 +26,12 @@ export function registerGenerate(program: Command, io: Io): void {
       `\nExamples:\n  lfm generate ${DEFAULT_MODEL} "It was a"\n  lfm generate ./mine --temperature 0.7 --seed 1 < beginning.txt`,
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags) => {
-      await withModel(io, name, flags, async (model, signal) => {
+      const use = async (model: LanguageModel, signal: AbortSignal) => {
         const options = textOptions(flags, signal);
         if (text === undefined && isTerminal(io)) return talk(io, continues(model, options), signal);
         await print(io, model, model.generate(text ?? (await readAll(io.stdin)), options), flags);
-      });
+      };
+      await withModel(io, name, flags, use, adapterOptions(flags));
     });
 }
 
@@ -45,7 +46,7 @@ export function registerChat(program: Command, io: Io): void {
       '\nExamples:\n  lfm chat ./mine "What is a brook?"\n  lfm chat ./mine --system "Answer in one sentence."',
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags & { system?: string }) => {
-      await withModel(io, name, flags, async (model, signal) => {
+      const use = async (model: LanguageModel, signal: AbortSignal) => {
         const options = textOptions(flags, signal);
         if (text === undefined && isTerminal(io) && model.chats)
           return talk(io, converses(model, flags.system, options), signal);
@@ -54,7 +55,8 @@ export function registerChat(program: Command, io: Io): void {
         // A base model is refused before anything is read.
         const ask = (content: string) => model.chat([...system, { role: 'user', content }], options);
         await print(io, model, ask(text ?? (model.chats ? await readAll(io.stdin) : '')), flags);
-      });
+      };
+      await withModel(io, name, flags, use, adapterOptions(flags));
     });
 }
 
@@ -65,7 +67,7 @@ export function registerStart(program: Command, io: Io): void {
     .option('--prompt <text>', 'answer this, and exit')
     .addHelpText('after', '\nExamples:\n  lfm start\n  npm start -- --prompt "Once upon a time"')
     .action(async (name: string, flags: TextFlags & { prompt?: string }) => {
-      await withModel(io, name, flags, async (model, signal) => {
+      const use = async (model: LanguageModel, signal: AbortSignal) => {
         const options = textOptions(flags, signal);
         if (flags.prompt !== undefined || !isTerminal(io)) {
           const prompt = flags.prompt ?? FIRST_PROMPT;
@@ -78,7 +80,8 @@ export function registerStart(program: Command, io: Io): void {
         const does = model.chats ? 'answers what you write' : 'continues what you write';
         io.stdout.write(`${model.name} ${does}, on ${model.engine}. Ctrl-C stops it, and again ends.\n\n`);
         await talk(io, model.chats ? converses(model, undefined, options) : continues(model, options), signal);
-      });
+      };
+      await withModel(io, name, flags, use, adapterOptions(flags));
     });
 }
 

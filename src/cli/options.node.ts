@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { InvalidArgumentError, Option } from 'commander';
 import type { EngineChoice } from '#engine';
 import { engineNames } from '#engine';
+import type { LoadOptions } from '../generate/load.ts';
 import type { TextOptions } from '../generate/model.ts';
 import type { Numerics } from '../generate/weights.ts';
 import { numericsNames } from '../generate/weights.ts';
@@ -33,6 +34,7 @@ export interface TextFlags extends LoadFlags {
   readonly frequencyPenalty?: number;
   readonly promptLookup?: number;
   readonly seed?: number;
+  readonly adapter?: string;
   readonly json?: boolean;
 }
 
@@ -65,6 +67,7 @@ export function addTextOptions(command: Command): Command {
     .option('--presence-penalty <p>', 'taken off the scores of tokens that were generated', number)
     .option('--frequency-penalty <p>', 'the same, for each time', number)
     .option('--prompt-lookup <n>', 'guess n tokens at once from the text itself: the same text, sooner', positive)
+    .option('--adapter <folder>', 'a LoRA adapter of the model, as peft saves it')
     .option('--seed <n>', 'the same seed gives the same text', number);
 }
 
@@ -99,9 +102,18 @@ export function engineChoice({ engine: name, threads, plugin, mesh }: EngineFlag
   };
 }
 
+/** What the one adapter that a command may load is called. */
+const ADAPTER = 'adapter';
+
+/** The adapter to load with the model. */
+export function adapterOptions({ adapter }: TextFlags): Pick<LoadOptions, 'adapters'> {
+  return adapter === undefined ? {} : { adapters: { [ADAPTER]: adapter } };
+}
+
 export function textOptions(flags: TextFlags, signal: AbortSignal): TextOptions {
   const { maxTokens, temperature, topK, topP, minP, typicalP, seed, promptLookup } = flags;
   const { repetitionPenalty, presencePenalty, frequencyPenalty } = flags;
+  const adapter = flags.adapter === undefined ? undefined : ADAPTER;
   const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty };
-  return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, promptLookup, signal };
+  return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, promptLookup, adapter, signal };
 }

@@ -3,16 +3,17 @@ import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { findPackage } from '../host/package.node.ts';
 import { load } from '../generate/load.ts';
 import type { ResolvedModel } from '../generate/source.node.ts';
 import { missingFromHub, resolveModel } from '../generate/source.node.ts';
+import { callMarkers, type ToolCallStyle } from '../generate/tool-calls.ts';
 import type { Asset, LogEntry } from '../serve/index.ts';
 import { serve } from '../serve/index.ts';
 import type { Io } from './io.node.ts';
-import { Interrupted } from './io.node.ts';
 import type { LoadFlags } from './options.node.ts';
-import { addLoadOptions, DEFAULT_MODEL, engineChoice, positive } from './options.node.ts';
+import { addLoadOptions, DEFAULT_MODEL, engineChoice } from './options.node.ts';
 import { pullShown } from './pull.node.ts';
 
 type Flags = LoadFlags & {
@@ -21,6 +22,7 @@ type Flags = LoadFlags & {
   readonly apiKey?: readonly string[];
   readonly allowHost?: readonly string[];
   readonly allowOrigin?: readonly string[];
+  readonly toolCalls?: ToolCallStyle;
   readonly open?: boolean;
   readonly jsonLogs?: boolean;
   readonly json?: boolean;
@@ -46,15 +48,25 @@ export async function pageAssets(): Promise<Map<string, Asset>> {
   ]);
 }
 
+function portOf(text: string): number {
+  if (/^\d{1,5}$/.test(text) && Number(text) < 2 ** 16) return Number(text);
+  throw new InvalidArgumentError('Expected a whole number from 0 to 65535.');
+}
+
 export function registerServe(program: Command, io: Io): void {
   addLoadOptions(program.command('serve'))
     .description('serve models to OpenAI clients, and a playground to a browser')
     .argument('[models...]', 'shipped names, folders, .gguf files, names on the hub', [DEFAULT_MODEL])
     .option('--host <address>', 'address to listen on; another than this machine needs an API key', '127.0.0.1')
-    .option('--port <n>', 'port to listen on', positive, 8080)
+    .option('--port <n>', 'port to listen on; 0: any that is free', portOf, 8080)
     .option('--api-key <key...>', 'keys of those who may ask')
     .option('--allow-host <name...>', 'names that the server goes by, beside its address')
     .option('--allow-origin <origin...>', 'pages of other origins that may ask, as https://example.com')
+    .addOption(
+      new Option('--tool-calls <style>', "how models call tools (default: as a model's template shows)").choices(
+        Object.keys(callMarkers),
+      ),
+    )
     .option('--open', 'open the playground in a browser')
     .option('--json-logs', 'log each request as a line of JSON')
     .addHelpText('after', helpText)
@@ -73,6 +85,7 @@ async function run(io: Io, names: readonly string[], flags: Flags): Promise<void
     models: names.map((name, index) => ({
       name: basename(name),
       path: pathOf(resolved[index]),
+      toolCallStyle: flags.toolCalls,
       load: (signal) => load(name, { engine: engineChoice(flags), numerics: flags.numerics, signal }),
     })),
     host,
@@ -82,6 +95,9 @@ async function run(io: Io, names: readonly string[], flags: Flags): Promise<void
     allowedOrigins: allowOrigin,
     assets: await pageAssets(),
     tabFolder: join((await findPackage()).folder, 'dist', 'tab'),
+    onFailure: flags.jsonLogs
+      ? (error, id) => io.stderr.write(eventLine('failure', { id, ...reasonOf(error) }))
+      : undefined,
     onRequest: (entry) => io.stderr.write(`${flags.jsonLogs ? JSON.stringify(entry) : lineOf(entry)}\n`),
   });
   const stopped = untilInterrupted(io);
@@ -93,9 +109,18 @@ async function run(io: Io, names: readonly string[], flags: Flags): Promise<void
   );
   if (flags.open) openBrowser(server.url);
   await stopped;
-  io.stderr.write('ending; answers under way are finished first, Ctrl-C again ends at once\n');
+  const ending = 'ending; answers under way are finished first, Ctrl-C again ends at once';
+  io.stderr.write(flags.jsonLogs ? eventLine('ending') : `${ending}\n`);
   await server.close();
-  throw new Interrupted('interrupted');
+}
+
+/** A line of the log that is of no request alone. */
+function eventLine(event: string, more: object = {}): string {
+  return `${JSON.stringify({ time: new Date().toISOString(), event, ...more })}\n`;
+}
+
+function reasonOf(error: unknown): object {
+  return error instanceof Error ? { message: error.message, stack: error.stack } : { message: String(error) };
 }
 
 /** Of a model that has files. */

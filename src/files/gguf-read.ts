@@ -5,9 +5,9 @@ import { parseGguf } from './gguf.ts';
 import type { GgufHeader, GgufTensor } from './gguf.ts';
 
 /** How much of a file is read in search of the end of its header, at first; then twice as much, and so on. */
-const FIRST_READ = 1 << 20;
-/** About how many bytes of a tensor are held while they are made float32. */
-const CHUNK = 1 << 22;
+const FIRST_READ = 1 << 22;
+/** About how many bytes of a tensor are held while they are made something else. */
+const CHUNK = 1 << 20;
 
 /** Bytes of a file by their place. */
 export interface ByteSource {
@@ -21,6 +21,8 @@ export interface ByteSource {
 export interface GgufFile extends GgufHeader, AsyncDisposable {
   /** The bytes of a tensor as they are stored. Errors: `tensor-missing`, `file-cut-short`. */
   read(name: string): Promise<Uint8Array>;
+  /** The same in pieces of whole blocks, each given where it begins, in blocks; it must not be kept. */
+  readPieces(name: string, visit: (piece: Uint8Array, firstBlock: number) => void): Promise<void>;
   /** A tensor as float32. Errors: as read, and `gguf-type-unsupported` naming the tensor and its type. */
   readFloat32(name: string): Promise<Float32Array>;
   close(): Promise<void>;
@@ -47,8 +49,10 @@ export async function readGguf(source: ByteSource, path: string): Promise<GgufFi
         await source.read(bytes, byteOffset);
         return bytes;
       },
+      readPieces: (name, visit) => readPieces(source, find(name), visit),
       async readFloat32(name) {
-        const { type, shape, byteLength, byteOffset } = find(name);
+        const tensor = find(name);
+        const { type, shape } = tensor;
         const decode = dequantisers.get(type.name);
         if (!decode) {
           throw new LfmError(
@@ -57,13 +61,10 @@ export async function readGguf(source: ByteSource, path: string): Promise<GgufFi
           );
         }
         const out = new Float32Array(shape.reduce((product, size) => product * size, 1));
-        const buffer = new Uint8Array(Math.min(byteLength, Math.floor(CHUNK / type.blockBytes) * type.blockBytes));
-        for (let done = 0; done < byteLength; done += buffer.length) {
-          const bytes = buffer.subarray(0, Math.min(buffer.length, byteLength - done));
-          await source.read(bytes, byteOffset + done);
-          const [from, to] = [done, done + bytes.length].map((at) => (at / type.blockBytes) * type.blockSize);
-          decode(bytes, out.subarray(from, to));
-        }
+        await readPieces(source, tensor, (piece, block) => {
+          const end = block + piece.length / type.blockBytes;
+          decode(piece, out.subarray(block * type.blockSize, end * type.blockSize));
+        });
         return out;
       },
       close,
@@ -72,6 +73,30 @@ export async function readGguf(source: ByteSource, path: string): Promise<GgufFi
   } catch (error) {
     await source.close();
     throw error;
+  }
+}
+
+async function readPieces(
+  source: ByteSource,
+  { type, byteLength, byteOffset }: GgufTensor,
+  visit: (piece: Uint8Array, firstBlock: number) => void,
+): Promise<void> {
+  const room = Math.min(byteLength, Math.floor(CHUNK / type.blockBytes) * type.blockBytes);
+  const buffers = [new Uint8Array(room), new Uint8Array(byteLength > room ? room : 0)] as const;
+  const read = async (done: number, into: Uint8Array): Promise<Uint8Array> => {
+    const piece = into.subarray(0, Math.min(room, byteLength - done));
+    await source.read(piece, byteOffset + done);
+    return piece;
+  };
+  let [into, other] = buffers;
+  let reading = read(0, into);
+  for (let done = 0; done < byteLength; done += room) {
+    const piece = await reading;
+    [into, other] = [other, into];
+    // The next piece is read while this one is looked at; where that fails, nobody waits for it.
+    if (done + room < byteLength) reading = read(done + room, into);
+    reading.catch(() => undefined);
+    visit(piece, done / type.blockBytes);
   }
 }
 

@@ -5,6 +5,7 @@ import type { Model } from '../liquid/index.ts';
 import { stepProgram } from '../liquid/index.ts';
 import type { Dim } from '../tensor/index.ts';
 import { hashProgram, LfmError } from '../tensor/index.ts';
+import type { Adapter } from './adapter.ts';
 import { joined, sha256, toHex } from './digest.ts';
 import type { State } from './state.ts';
 import { capacitiesOf, disposeBuffers, emptyState, growState } from './state.ts';
@@ -26,6 +27,8 @@ export interface StepOptions {
 interface Compiled {
   readonly key: string;
   readonly capacity: number;
+  /** Of the adapters that run in it; absent: the model as it is. */
+  readonly kind: string | undefined;
   readonly executable: Promise<Executable>;
 }
 
@@ -36,6 +39,7 @@ interface Shape {
   readonly positions: Dim;
   readonly capacity: number;
   readonly output: 'logits' | 'hidden';
+  readonly adapter: Adapter | undefined;
 }
 
 /** Where programs have fixed lengths, a chunk takes the least of these that holds it: few compilations. */
@@ -56,6 +60,9 @@ export class Generator implements AsyncDisposable {
   readonly #weights: Buffers;
   readonly #capacities: readonly number[];
   readonly #states = new Set<State>();
+  readonly #adapters = new Map<string, Adapter>();
+  /** Removed while states were still made under them. */
+  readonly #retired = new Set<Adapter>();
   readonly #running = new Set<Promise<unknown>>();
   /** The one used last stands last. */
   #compiled: readonly Compiled[] = [];
@@ -74,13 +81,60 @@ export class Generator implements AsyncDisposable {
 
   /** Compiles what a text of `tokens` tokens needs, so that the first one need not wait. */
   async prepare(tokens = 1): Promise<void> {
-    await this.#compile(this.#shapeOf(this.#capacityFor(tokens), 1, 1, {}));
+    await this.#compile(this.#shapeOf({ capacity: this.#capacityFor(tokens), lengths: [0] }, 1, {}));
   }
 
-  /** A state of `batch` rows that holds nothing and has room for `tokens` in each; give it back with `release`. */
-  async open(tokens = 1, batch = 1): Promise<State> {
+  /** Names of the adapters at hand. */
+  get adapters(): readonly string[] {
+    return [...this.#adapters.keys()];
+  }
+
+  /** Takes an adapter over. Errors: `adapter-exists`, `model-closed`. */
+  addAdapter(adapter: Adapter): void {
     this.#requireOpen();
-    const made = emptyState(this.engine, this.model, batch, this.#capacityFor(tokens));
+    if (this.#adapters.has(adapter.name))
+      throw new LfmError('adapter-exists', `There is an adapter ${adapter.name} already: unload it, or choose a name.`);
+    this.#adapters.set(adapter.name, adapter);
+  }
+
+  /** Forgets an adapter; texts that run under it go on to their end. Errors: `unknown-adapter`. */
+  async removeAdapter(name: string): Promise<void> {
+    const adapter = this.adapter(name);
+    this.#adapters.delete(name);
+    this.#retired.add(adapter);
+    await this.#track(this.#dropRetired());
+  }
+
+  /** Errors: `unknown-adapter` with those there are. */
+  adapter(name: string): Adapter {
+    const found = this.#adapters.get(name);
+    if (found) return found;
+    const names = this.adapters.join(', ') || 'none';
+    throw new LfmError('unknown-adapter', `There is no adapter ${JSON.stringify(name)}; loaded: ${names}.`);
+  }
+
+  /** Frees retired adapters that no state needs, with the programs that only they ran in. */
+  async #dropRetired(): Promise<void> {
+    const used = new Set([...this.#states].map(({ adapter }) => adapter));
+    for (const adapter of [...this.#retired].filter((one) => !used.has(one))) {
+      this.#retired.delete(adapter);
+      disposeBuffers(adapter.buffers);
+    }
+    const kinds = new Set([...this.#adapters.values(), ...this.#retired].map(({ kind }) => kind));
+    const idle = this.#compiled.filter(({ kind }) => kind !== undefined && !kinds.has(kind));
+    this.#compiled = this.#compiled.filter((one) => !idle.includes(one));
+    await this.#discard(idle);
+  }
+
+  /**
+   * A state of `batch` rows that holds nothing and has room for `tokens` in each; give it back with `release`.
+   * Errors: `model-closed`; `unknown-adapter` for one that was removed meanwhile.
+   */
+  async open(tokens = 1, batch = 1, adapter?: Adapter): Promise<State> {
+    this.#requireOpen();
+    if (adapter && !this.#retired.has(adapter) && this.adapter(adapter.name) !== adapter)
+      throw new LfmError('unknown-adapter', `The adapter ${adapter.name} was replaced while the request waited.`);
+    const made = emptyState(this.engine, this.model, batch, this.#capacityFor(tokens), adapter);
     return this.#track(
       made.then((state) => {
         this.#states.add(state);
@@ -91,6 +145,7 @@ export class Generator implements AsyncDisposable {
 
   release(state: State): void {
     if (this.#states.delete(state)) disposeBuffers(state.buffers);
+    if (state.adapter && this.#retired.has(state.adapter)) void this.#track(this.#dropRetired());
   }
 
   /** Gives each row of a state room for `tokens` tokens. */
@@ -151,9 +206,13 @@ export class Generator implements AsyncDisposable {
     }
   }
 
-  /** What tells this model from others: SHA-256 over its program and the first numbers of each of its weights, in hex. */
-  async fingerprint(): Promise<string> {
-    return (this.#fingerprint ??= this.#track(this.#computeFingerprint()));
+  /**
+   * What tells this model from others: SHA-256 over its program and the first numbers of each of its weights, in hex; under an
+   * adapter, with that one's id. Errors: `unknown-adapter`, `model-closed`.
+   */
+  async fingerprint(adapter?: string): Promise<string> {
+    const own = await (this.#fingerprint ??= this.#track(this.#computeFingerprint()));
+    return adapter === undefined ? own : `${own} ${this.adapter(adapter).id}`;
   }
 
   async #computeFingerprint(): Promise<string> {
@@ -176,6 +235,7 @@ export class Generator implements AsyncDisposable {
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
     for (const state of this.#states) this.release(state);
     await this.#discard(this.#compiled);
+    for (const { buffers } of [...this.#adapters.values(), ...this.#retired]) disposeBuffers(buffers);
     disposeBuffers(this.#weights);
   }
 
@@ -212,8 +272,13 @@ export class Generator implements AsyncDisposable {
   }
 
   /** Where sizes may be symbols one program, and one copy of laid-out weights, serves all of them. */
-  #shapeOf(capacity: number, batch: number, longest: number, options: StepOptions): Shape {
+  #shapeOf(
+    { capacity, lengths, adapter }: Pick<State, 'capacity' | 'adapter'> & { readonly lengths: ArrayLike<number> },
+    longest: number,
+    options: StepOptions,
+  ): Shape {
     const { positions = 'last', output = 'logits' } = options;
+    const batch = lengths.length;
     if (this.engine.name !== 'xla') {
       // A token of each of several rows is a case of its own: kernels may take no more than that of a batch.
       const decodes = batch > 1 && longest === 1;
@@ -223,16 +288,18 @@ export class Generator implements AsyncDisposable {
         positions: decodes ? 1 : 'S',
         capacity,
         output,
+        adapter,
       };
     }
     const length = fixedLengths.find((size) => size >= longest) ?? Math.max(longest, this.chunk);
-    return { batch, length, positions: positions === 'all' ? length : 1, capacity, output };
+    return { batch, length, positions: positions === 'all' ? length : 1, capacity, output, adapter };
   }
 
   /** Compiles once; programs of sizes that no state has are let go first, since each may hold a copy of the weights. */
   async #compile(shape: Shape): Promise<Executable> {
-    const { batch, length, positions, capacity, output } = shape;
-    const key = [batch, length, positions, capacity, output].join();
+    const { batch, length, positions, capacity, output, adapter } = shape;
+    const kind = adapter?.kind;
+    const key = [batch, length, positions, capacity, output, kind].join();
     const found = this.#compiled.find((one) => one.key === key);
     if (found) {
       if (found !== this.#compiled.at(-1)) this.#compiled = [...this.#compiled.filter((one) => one !== found), found];
@@ -242,9 +309,10 @@ export class Generator implements AsyncDisposable {
     const recent = new Set(this.#compiled.toReversed().flatMap((one) => (used.has(one.capacity) ? [] : one.capacity)));
     const kept = new Set([...used, ...[...recent].slice(0, IDLE_CAPACITIES)]);
     const idle = this.#compiled.filter((one) => !kept.has(one.capacity));
-    const program = stepProgram(this.model, { batch, length, capacity, positions, hidden: output === 'hidden' });
+    const model = adapter?.model ?? this.model;
+    const program = stepProgram(model, { batch, length, capacity, positions, hidden: output === 'hidden' });
     const executable = this.#discard(idle).then(() => this.engine.compile(program, { bind: this.#weights }));
-    this.#compiled = [...this.#compiled.filter((one) => !idle.includes(one)), { key, capacity, executable }];
+    this.#compiled = [...this.#compiled.filter((one) => !idle.includes(one)), { key, capacity, kind, executable }];
     executable.catch(() => (this.#compiled = this.#compiled.filter((one) => one.executable !== executable)));
     return this.#track(executable);
   }
@@ -267,7 +335,7 @@ export class Generator implements AsyncDisposable {
   ): Promise<(Float32Array | undefined)[]> {
     const batch = state.lengths.length;
     const longest = Math.max(1, ...parts.map((part) => part.length));
-    const shape = this.#shapeOf(state.capacity, batch, longest, options);
+    const shape = this.#shapeOf(state, longest, options);
     const size = typeof shape.length === 'number' ? shape.length : longest;
     const all = options.positions === 'all';
     const wanted = all ? size : 1;
@@ -287,7 +355,11 @@ export class Generator implements AsyncDisposable {
       given['starts'] = await this.engine.upload('int32', [batch], state.lengths);
       given['lengths'] = await this.engine.upload('int32', [batch], counts);
       given['positions'] = await this.engine.upload('int32', [batch, wanted], positions);
-      const { logits, hidden, ...buffers } = await executable.run({ ...state.buffers, ...given });
+      const { logits, hidden, ...buffers } = await executable.run({
+        ...state.adapter?.buffers,
+        ...state.buffers,
+        ...given,
+      });
       state.buffers = buffers;
       counts.forEach((count, b) => (state.lengths[b] = (state.lengths[b] ?? 0) + count));
       const result = logits ?? hidden;

@@ -1,4 +1,5 @@
 // One text being continued: what it holds, how its next token is chosen, when it ends.
+import type { Matcher } from './grammar/matcher.ts';
 import type { Snapshot } from './prefix-cache.ts';
 import type { SamplingOptions } from './sampler.ts';
 import { Sampler } from './sampler.ts';
@@ -10,6 +11,13 @@ export interface RowOptions extends SamplingOptions {
   readonly stopIds: Iterable<number>;
   /** Tokens to guess at once from the text itself; 0: none. */
   readonly promptLookup: number;
+  /** What the text must match. */
+  readonly constraint?: Constraint | undefined;
+}
+
+/** Makes what follows each text that must match it. */
+export interface Constraint {
+  begin(stopIds: readonly number[]): Pick<Matcher, 'apply' | 'accept' | 'isOver'>;
 }
 
 export class Row {
@@ -27,6 +35,7 @@ export class Row {
   readonly #most: number;
   readonly #contextLength: number;
   readonly #promptLookup: number;
+  readonly #matcher: ReturnType<Constraint['begin']> | undefined;
   #snapshots: Snapshot[] = [];
 
   /** `sequence`: of several texts of one request. Errors: `bad-sampling`. */
@@ -47,6 +56,7 @@ export class Row {
     this.#most = prompt.length + options.maxTokens;
     this.#contextLength = contextLength;
     this.#promptLookup = options.promptLookup;
+    this.#matcher = options.constraint?.begin([...this.#stops]);
   }
 
   /** Tokens that are worth guessing: no more than the text may still have. */
@@ -57,13 +67,20 @@ export class Row {
   /** Chooses the next token after logits [V], which are changed. Answers it while the text goes on; else its stream has ended. */
   take(logits: Float32Array): number | undefined {
     try {
-      const choice = this.#sampler.sample(logits);
+      const matcher = this.#matcher;
+      const choice = this.#sampler.sample(logits, matcher && ((all) => matcher.apply(all)));
       if (this.#stops.has(choice.id)) {
+        this.stream.stopToken = choice;
         this.stream.end('stop');
         return undefined;
       }
+      this.#matcher?.accept(choice.id);
       this.text.push(choice.id);
       this.stream.push(choice);
+      if (this.#matcher?.isOver) {
+        this.stream.end('stop');
+        return undefined;
+      }
       if (this.text.length < this.#most && this.text.length <= this.#contextLength) return choice.id;
       this.stream.end('length');
     } catch (error) {

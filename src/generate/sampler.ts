@@ -123,12 +123,14 @@ export class Sampler {
   }
 
   /**
-   * The next token after a text with these logits, which are changed. It counts as part of the text from now on.
-   * Errors: `bad-logits` where none of them is finite or one is NaN: a damaged model.
+   * The next token after a text with these logits, which are changed. It counts as part of the text from now on. `forbid` makes
+   * those of tokens that may not follow -Infinity.
+   * Errors: `bad-logits` where none of them is finite or one is NaN: a damaged model; those of `forbid`.
    */
-  sample(logits: Float32Array): Choice {
+  sample(logits: Float32Array, forbid?: (logits: Float32Array) => void): Choice {
     const total = logSumExp(logits);
     const top = this.#settings.topLogprobs > 0 ? likeliest(logits, this.#settings.topLogprobs, total) : undefined;
+    forbid?.(logits);
     const before = this.#penalise(logits);
     const id = this.#settings.temperature === 0 ? indexOfMost(logits) : this.#draw(logits);
     this.#seen.add(id);

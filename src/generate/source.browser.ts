@@ -9,7 +9,7 @@ import { parseHeader, readHeaderLength } from '../files/safetensors.ts';
 import { LfmError } from '../tensor/error.ts';
 import { openGgufSource } from './source-gguf.ts';
 import { packedWeights } from './source-packed.ts';
-import type { FetchOptions, ModelSource, StoredWeights } from './source.ts';
+import type { AdapterSource, FetchOptions, ModelSource } from './source.ts';
 
 /** Errors: `model-file-missing`, `file-unreadable`, `file-cut-short`, `json-file-…`, `safetensors-…`, `gguf-…`. */
 export async function openSource(url: string, fetching: FetchOptions = {}): Promise<ModelSource> {
@@ -36,7 +36,23 @@ export async function openSource(url: string, fetching: FetchOptions = {}): Prom
     tokenizer: await json('tokenizer.json'),
     tokenizerConfig: await json('tokenizer_config.json'),
     chatTemplate: await readText(`${base}/chat_template.jinja`),
-    weights: await weightsIn(file, config, name),
+    weights: packedWeights(await tensorsIn(file, 'model.safetensors'), config, name),
+  };
+}
+
+/** Opens a peft folder by its URL. Errors: `adapter-missing`, `json-file-…`, `safetensors-…`. */
+export async function openAdapter(url: string): Promise<AdapterSource> {
+  const base = url.replace(/\/+$/, '');
+  const text = await readText(`${base}/adapter_config.json`);
+  const file = await openUrl(`${base}/adapter_model.safetensors`);
+  if (text === undefined || !file)
+    throw new LfmError(
+      'adapter-missing',
+      `Expected adapter_config.json and adapter_model.safetensors at ${base}, as peft saves an adapter.`,
+    );
+  return {
+    config: parseJsonObject(text, 'adapter_config.json', 'json-file'),
+    ...(await tensorsIn(file, 'adapter_model.safetensors')),
   };
 }
 
@@ -54,8 +70,7 @@ async function readText(url: string): Promise<string | undefined> {
   return bytes && new TextDecoder('utf-8', { fatal: true }).decode(bytes);
 }
 
-async function weightsIn(file: ByteSource, config: unknown, model: string): Promise<StoredWeights> {
-  const what = 'model.safetensors';
+async function tensorsIn(file: ByteSource, what: string) {
   const start = new Uint8Array(Math.min(8, file.size));
   await file.read(start, 0);
   const header = new Uint8Array(readHeaderLength(start, file.size, what));
@@ -83,7 +98,7 @@ async function weightsIn(file: ByteSource, config: unknown, model: string): Prom
       `${what}: the tensor ${name} is ${dtype}; expected float32, float16 or bfloat16.`,
     );
   };
-  return packedWeights({ tensors, read, readFloat32, close: () => file.close() }, config, model);
+  return { tensors, read, readFloat32, close: () => file.close() };
 }
 
 /** Errors: `no-files`, always. */

@@ -32,6 +32,8 @@ export type { GenomeProblem } from './genome/validate.ts';
 export { initialise } from './initialise.ts';
 export { block, depthGroup, layer, operatorsOf, stack } from './layer.ts';
 export type { BlockDefinition, Layer } from './layer.ts';
+export { factorNames, withLowRank } from './lora.ts';
+export type { LowRank, LowRanks } from './lora.ts';
 export { mlp } from './mlp.ts';
 export type { MlpOptions } from './mlp.ts';
 export { moe } from './moe.ts';

@@ -1,6 +1,7 @@
-// Models whose matrices are held packed: what programs then take, and the tensors that operators see.
+// Models whose matrices are held packed or changed by an adapter: what programs then take, and the tensors that operators see.
 import type { Activations, ArrayType, DType, QuantizedForm, Tensor } from '../tensor/index.ts';
-import { cast, QuantizedTensor, quantizedTypes } from '../tensor/index.ts';
+import { adapted, cast, QuantizedTensor, quantizedTypes } from '../tensor/index.ts';
+import { factorNames } from './lora.ts';
 import type { Model } from './model.ts';
 import type { Parameter } from './parameter.ts';
 import { take } from './parameter.ts';
@@ -36,12 +37,19 @@ export function parametersIn(
   inputs: Readonly<Record<string, Tensor>>,
   dtype: DType = 'float32',
 ): Record<string, Tensor> {
-  const tensorOf = (name: string, parameter: Parameter): Tensor => {
+  const heldAs = (name: string, parameter: Parameter): Tensor => {
     const { quantized } = parameter;
     if (!quantized) return take(inputs, name);
     const parts = Object.keys(inputsOf(name, parameter, dtype)).map((part) => take(inputs, part));
     const floats = parts.map((part) => (part.dtype === 'uint8' ? part : cast(part, dtype)));
     return new QuantizedTensor(floats, quantized.form, quantized.activations);
+  };
+  const tensorOf = (name: string, parameter: Parameter): Tensor => {
+    const held = heldAs(name, parameter);
+    if (!parameter.lowRank) return held;
+    const { a, b } = factorNames(name);
+    const factor = take(inputs, a);
+    return adapted(cast(held, factor.dtype), factor, take(inputs, b), parameter.lowRank.scale);
   };
   return Object.fromEntries(Object.entries(model.parameters).map(([name, one]) => [name, tensorOf(name, one)]));
 }

@@ -4,14 +4,15 @@ import { bodyLimit } from 'hono/body-limit';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { chat } from './chat.ts';
 import { completions } from './completions.ts';
-import { answerTo, RequestError } from './errors.ts';
+import { answerTo, codeOf, RequestError } from './errors.ts';
 import type { Guard } from './guard.node.ts';
 import { RequestRecord, type LogEntry } from './record.ts';
 import type { ServedModel } from './models.ts';
 import type { Env, Service } from './service.ts';
 import { report } from './service.ts';
 import { addTabRoutes, isTabCode } from './tab.node.ts';
-import { detokenize, embeddings, tokenize } from './tokens.ts';
+import { loadModel, unloadModel } from './manage.ts';
+import { detokenize, embeddings, tokenize, tokenizerInfo } from './tokens.ts';
 
 /** A file of the page that is served at /. */
 export interface Asset {
@@ -54,8 +55,7 @@ export function createApp({ service, guard, onRequest, assets, tab }: AppOptions
     c.header('cross-origin-opener-policy', 'same-origin');
     c.header('cross-origin-embedder-policy', 'require-corp');
     // The pattern of a path rather than the path, which may say anything.
-    if (!record.isStreamed)
-      record.end(c.req.routePath, c.res.status, (c.error && answerTo(c.error).body.error.code) ?? undefined);
+    if (!record.isStreamed) record.end(c.req.routePath, c.res.status, c.error && codeOf(c.error));
   });
 
   app.use(async (c, next) => {
@@ -88,6 +88,7 @@ export function createApp({ service, guard, onRequest, assets, tab }: AppOptions
   );
 
   app.get('/health', (c) => {
+    if (gate.isClosed) return c.json({ status: 'ending' }, 503);
     const [first = ''] = pool.names;
     return pool.loaded.has(first) ? c.json({ status: 'ok' }) : c.json({ status: 'loading' }, 503);
   });
@@ -111,12 +112,15 @@ export function createApp({ service, guard, onRequest, assets, tab }: AppOptions
     return { id, object: 'model', created: pool.created, owned_by: 'lfm', loaded: loaded !== undefined, ...facts };
   };
   app.get('/v1/models', (c) => c.json({ object: 'list', data: pool.names.map(describe) }));
+  app.post('/v1/models/load', (c) => loadModel(c, service, guard));
+  app.post('/v1/models/unload', (c) => unloadModel(c, service, guard));
   app.get('/v1/models/:id', (c) => c.json(describe(pool.resolve(c.req.param('id')))));
   app.post('/v1/chat/completions', (c) => chat(c, service));
   app.post('/v1/completions', (c) => completions(c, service));
   app.post('/v1/embeddings', (c) => embeddings(c, service));
   app.post('/tokenize', (c) => tokenize(c, service));
   app.post('/detokenize', (c) => detokenize(c, service));
+  app.get('/tokenizer_info', (c) => tokenizerInfo(c, service));
 
   for (const [path, { type, body }] of assets ?? []) {
     app.get(path, (c) =>

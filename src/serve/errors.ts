@@ -69,6 +69,11 @@ export function answerTo(error: unknown): ErrorAnswer {
   };
 }
 
+/** What the log calls an error. */
+export function codeOf(error: unknown): string {
+  return answerTo(error).body.error.code ?? 'server_error';
+}
+
 function typeOf(status: number): string {
   if (status === 401) return 'authentication_error';
   if (status === 403) return 'permission_error';

@@ -37,7 +37,7 @@ export interface RunningServer extends AsyncDisposable {
   readonly url: string;
   /** The first model is in memory. Errors: those of loading it. */
   readonly ready: Promise<void>;
-  /** Takes no new requests, lets those under way end for so long, and frees the models. Default 30 s. */
+  /** Takes no new requests (503), lets those under way end for so long, and frees the models. Default 30 s. */
   close(graceSeconds?: number): Promise<void>;
 }
 
@@ -76,12 +76,13 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   let closing: Promise<void> | undefined;
   const close = (graceSeconds = GRACE_SECONDS) =>
     (closing ??= (async () => {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       const timer = setTimeout(() => {
         ending.abort(new LfmError('model-closed', 'The server has shut down.'));
       }, graceSeconds * 1000);
+      // Until then whoever asks is told (503), rather than not answered.
       await gate.close();
       clearTimeout(timer);
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
       // What has been said must still reach those who read; those who do not are cut off.
       const cut = setTimeout(() => server.closeAllConnections(), 1000);

@@ -1,6 +1,8 @@
 // The entry point `lfm/worker`: a model that runs in a worker of this browser tab, with the shape of a LanguageModel's chat.
 import type { ChatMessage, ChatOptions } from '../generate/chat.ts';
-import type { TextOptions } from '../generate/model.ts';
+import type { TextOptions as AnyTextOptions } from '../generate/model.ts';
+import { objectReader } from '../generate/object.ts';
+import type { JsonObject } from '../files/json.ts';
 import type { Details, TextStream } from '../generate/reply.ts';
 import { Reply } from '../generate/reply.ts';
 import { LfmError } from '../tensor/error.ts';
@@ -10,6 +12,9 @@ import type { TabInfo, TabLoadSettings, TabProgress, TabStatus } from './message
 export type { TabInfo, TabProgress, TabStatus } from './messages.ts';
 export type { ChatMessage, ChatOptions } from '../generate/chat.ts';
 export type { Completion, Details, Reply, Usage } from '../generate/reply.ts';
+
+/** As a LanguageModel's; a schema is one of JSON Schema, since zod's do not pass between threads. */
+export type TextOptions = AnyTextOptions<JsonObject | undefined>;
 
 export interface TabOptions extends TabLoadSettings {
   readonly onProgress?: ((progress: TabProgress) => void) | undefined;
@@ -102,7 +107,7 @@ export class TabModel implements AsyncDisposable {
   #write(question: (options: SentOptions) => Question, { signal, ...options }: TextOptions & ChatOptions): Reply {
     let details = nothing;
     const stream = this.#stream(question(options), signal, (found) => (details = found));
-    return new Reply(stream, () => details);
+    return new Reply(stream, () => details, objectReader(options.schema));
   }
 
   async *#stream(question: Question, signal: AbortSignal | undefined, onEnd: (details: Details) => void): TextStream {

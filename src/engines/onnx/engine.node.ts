@@ -1,5 +1,6 @@
 // The onnx engine on Node: the C library of onnxruntime-node through koffi.
 import type { Engine } from '../engine.ts';
+import { openBound } from './bound.node.ts';
 import { engineOver } from './engine.ts';
 import type { ProviderName, SessionOptions } from './runtime.node.ts';
 import { library, Session, Value } from './runtime.node.ts';
@@ -29,13 +30,13 @@ const sessionDefaults: SessionOptions = {
 export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
   const { threads = 0, provider = 'cpu', session: extra = {}, mapped = true } = options;
   const { version } = library();
-  const settings = { ...sessionDefaults, intraOpThreads: threads, provider };
-  return engineOver(
+  const settings: SessionOptions = { ...sessionDefaults, intraOpThreads: threads, provider, ...extra };
+  return engineOver<Value>(
     {
       description: `${version}, ${provider}, ${threads || 'all'} threads`,
-      keepsWeights: true,
       zeros: (dtype, shape) => Value.zeros(dtype, shape),
-      open: (model, initializers) => Session.open(model, { ...settings, initializers, ...extra }),
+      open: (model) => Session.open(model, settings),
+      openBound: (lowered, bind) => openBound(lowered, bind, settings),
     },
     { mapped },
   );

@@ -3,118 +3,30 @@ import type { ArrayType, DType, HostArray, Program } from '../../tensor/index.ts
 import {
   bindShapes,
   byteLength,
-  countOf,
   evaluateShape,
   hashProgram,
   LfmError,
-  viewHostArray,
 } from '../../tensor/index.ts';
 import { checkBox, copyBox } from '../copy.ts';
 import type { Box, Buffer, Buffers, CompileOptions, Engine, Executable } from '../engine.ts';
 import type { LoweredProgram } from './lower.ts';
 import { lower } from './lower.ts';
 import type { Derived } from './lowering.ts';
+import type { OnnxBuffer } from './buffer.ts';
+import { filled, Pool } from './buffer.ts';
 import type { Runtime, RuntimeBinding, RuntimeSession, RuntimeTensor } from './runtime.ts';
-
-/** Idle memory kept for the next run, so that a step touches no fresh pages; never more bytes than are in use. */
-class Pool<T extends RuntimeTensor> {
-  private readonly runtime: Runtime<T>;
-  private readonly idle = new Map<string, T[]>();
-  private readonly buffers = new WeakMap<Buffer, OnnxBuffer<T>>();
-  private idleBytes = 0;
-  liveBytes = 0;
-  liveBuffers = 0;
-
-  constructor(runtime: Runtime<T>) {
-    this.runtime = runtime;
-  }
-
-  /** A buffer over a tensor that was taken from here. */
-  buffer(value: T): OnnxBuffer<T> {
-    const buffer = new OnnxBuffer(this, value);
-    this.buffers.set(buffer, buffer);
-    return buffer;
-  }
-
-  /** The same buffer, if it is one of this engine. */
-  find(buffer: Buffer | undefined): OnnxBuffer<T> | undefined {
-    return buffer && this.buffers.get(buffer);
-  }
-
-  take(dtype: DType, shape: readonly number[]): T {
-    const value = this.idle.get(poolKey(dtype, shape))?.pop();
-    if (value) this.idleBytes -= value.byteLength;
-    const taken = value ?? this.runtime.zeros(dtype, shape);
-    this.liveBytes += taken.byteLength;
-    this.liveBuffers++;
-    return taken;
-  }
-
-  give(value: T): void {
-    this.liveBytes -= value.byteLength;
-    this.liveBuffers--;
-    if (this.idleBytes + value.byteLength > this.liveBytes) return value.release();
-    const key = poolKey(value.dtype, value.shape);
-    const list = this.idle.get(key);
-    if (list) list.push(value);
-    else this.idle.set(key, [value]);
-    this.idleBytes += value.byteLength;
-  }
-
-  clear(): void {
-    for (const list of this.idle.values()) for (const value of list) value.release();
-    this.idle.clear();
-    this.idleBytes = 0;
-  }
-}
-
-function poolKey(dtype: DType, shape: readonly number[]): string {
-  return `${dtype}[${shape.join(',')}]`;
-}
-
-class OnnxBuffer<T extends RuntimeTensor> implements Buffer {
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-  readonly byteLength: number;
-  private readonly pool: Pool<T>;
-  private held: T | undefined;
-
-  constructor(pool: Pool<T>, value: T) {
-    this.pool = pool;
-    this.held = value;
-    this.dtype = value.dtype;
-    this.shape = value.shape;
-    this.byteLength = value.byteLength;
-  }
-
-  get value(): T {
-    if (!this.held) throw new LfmError('disposed-buffer', 'A buffer was used after it was disposed or donated.');
-    return this.held;
-  }
-
-  /** Gives the tensor up without freeing it: it lives on in another buffer. */
-  surrender(): T {
-    const { value } = this;
-    this.held = undefined;
-    return value;
-  }
-
-  dispose(): void {
-    if (this.held) this.pool.give(this.surrender());
-  }
-}
 
 /** Weights in the forms that products ask for, made once for all programs that are given the same weights. */
 class Forms<T extends RuntimeTensor> {
   private readonly runtime: Runtime<T>;
-  private readonly made = new Map<T, Map<string, { readonly value: T; users: number }>>();
+  private readonly made = new Map<OnnxBuffer<T>, Map<string, { readonly value: T; users: number }>>();
 
   constructor(runtime: Runtime<T>) {
     this.runtime = runtime;
   }
 
-  /** `given`: tensors by their names in the model. Give each back with `release`. */
-  take({ name, dtype, dims, from, fill }: Derived, given: Readonly<Record<string, T>>): T {
+  /** `given`: weights by their names in the model. Give each back with `release`. Errors: those of reading weights again. */
+  async take({ name, dtype, dims, from, fill }: Derived, given: Readonly<Record<string, OnnxBuffer<T>>>): Promise<T> {
     const sources = from.flatMap((source) => given[source] ?? []);
     const [first] = sources;
     if (!first) throw new LfmError('bad-input', `${name} is made of weights that are not bound.`);
@@ -122,8 +34,10 @@ class Forms<T extends RuntimeTensor> {
     this.made.set(first, forms);
     let form = forms.get(name);
     if (!form) {
+      const present: T[] = [];
+      for (const source of sources) present.push(await source.present());
       const value = this.runtime.zeros(dtype, dims);
-      fill(value.bytes(), ...sources.map((source) => source.bytes()));
+      fill(value.bytes(), ...present.map((source) => source.bytes()));
       forms.set(name, (form = { value, users: 0 }));
     }
     form.users++;
@@ -207,7 +121,8 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
         )
       ];
     if (misfit) throw this.misfit(misfit.name, misfit.type, inputs[misfit.name]);
-    const values = new Map([...given].map(([name, buffer]) => [name, buffer.value]));
+    const values = new Map<string, T>();
+    for (const [name, buffer] of given) values.set(name, buffer.again ? await buffer.present() : buffer.value);
     for (const { name, slot } of this.ports) {
       const value = values.get(name);
       if (value) this.binding.setInput(slot, value);
@@ -250,11 +165,12 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
   }
 }
 
-function boundValues<T extends RuntimeTensor>(pool: Pool<T>, bind: Buffers): Record<string, T> {
+/** By the names of their initializers. */
+function boundBuffers<T extends RuntimeTensor>(pool: Pool<T>, bind: Buffers): Record<string, OnnxBuffer<T>> {
   const entries = Object.entries(bind).map(([name, buffer]) => {
     const found = pool.find(buffer);
     if (!found) throw new LfmError('bad-input', `Bound input "${name}" expects a buffer of the onnx engine.`);
-    return [`in:${name}`, found.value] as const;
+    return [`in:${name}`, found] as const;
   });
   return Object.fromEntries(entries);
 }
@@ -273,49 +189,56 @@ export function engineOver<T extends RuntimeTensor>(
     description: `onnx (ONNX Runtime ${runtime.description})`,
     async compile(program: Program, { bind = {} }: CompileOptions = {}): Promise<Executable> {
       const bound = new Set(Object.keys(bind));
-      const given = boundValues(pool, bind);
-      const lowered = lower(program, bound, mapped, runtime.keepsWeights);
-      if (runtime.keepsWeights && bound.size > 0) {
+      const given = boundBuffers(pool, bind);
+      const lowered = lower(program, bound, mapped, runtime.openBound !== undefined);
+      if (runtime.openBound && bound.size > 0) {
         // Weights are laid out anew for their kernels, so this session is this executable's alone.
-        const session = await runtime.open(lowered.model, given);
+        const session = await runtime.openBound(lowered, given);
         return new OnnxExecutable(lowered, session, pool, bound, {}, () => session.release());
       }
       const key = `${await hashProgram(program)} ${JSON.stringify([program.donations, [...bound]])}`;
       let entry = shared.get(key);
       if (!entry) {
-        entry = runtime.open(lowered.model, {}).then((session) => ({ session, users: 0 }));
+        entry = runtime.open(lowered.model).then((session) => ({ session, users: 0 }));
         shared.set(key, entry);
         entry.catch(() => shared.delete(key));
       }
       const sharedSession = await entry;
       sharedSession.users++;
-      const derived = lowered.derived.map((one) => [one.name, forms.take(one, given)] as const);
-      const made = new Set(derived.map(([, value]) => value));
-      const weights = { ...given, ...Object.fromEntries(derived) };
-      return new OnnxExecutable(lowered, sharedSession.session, pool, bound, weights, () => {
+      const made = new Set<T>();
+      const release = () => {
         forms.release(made);
         if (--sharedSession.users > 0) return;
         shared.delete(key);
         sharedSession.session.release();
-      });
+      };
+      try {
+        const weights: Record<string, T> = {};
+        for (const one of lowered.derived) {
+          const form = await forms.take(one, given);
+          made.add(form);
+          weights[one.name] = form;
+        }
+        for (const [name, buffer] of Object.entries(given)) {
+          if (lowered.readings.has(name)) weights[name] = await buffer.present();
+          else buffer.letGo();
+        }
+        return new OnnxExecutable(lowered, sharedSession.session, pool, bound, weights, release);
+      } catch (error) {
+        release();
+        throw error;
+      }
     },
     async upload(dtype: DType, shape: readonly number[], data: HostArray) {
-      const needed = byteLength(dtype, countOf(shape));
-      if (data.byteLength !== needed) {
-        throw new LfmError(
-          'bad-input',
-          `${dtype}[${shape.join(', ')}] takes ${needed} bytes; found ${data.byteLength}.`,
-        );
-      }
-      const value = pool.take(dtype, shape);
-      value.bytes().set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-      return pool.buffer(value);
+      return pool.buffer(filled(pool, dtype, shape, data));
+    },
+    async uploadStored(dtype, shape, data, again) {
+      return pool.buffer(filled(pool, dtype, shape, data), again);
     },
     async download(buffer: Buffer): Promise<HostArray> {
       const found = pool.find(buffer);
       if (!found) throw new LfmError('bad-input', 'download expects a buffer of the onnx engine.');
-      const bytes = found.value.copy();
-      return viewHostArray(buffer.dtype, bytes.buffer, bytes.byteOffset, countOf(buffer.shape));
+      return found.copy();
     },
     async zeros(dtype: DType, shape: readonly number[]) {
       const value = pool.take(dtype, shape);
@@ -327,7 +250,7 @@ export function engineOver<T extends RuntimeTensor>(
       if (!source || !target) throw new LfmError('bad-input', 'copy expects buffers of the onnx engine.');
       checkBox(from, to, box);
       const size = byteLength(from.dtype, 1);
-      copyBox(source.value.bytes(), from.shape, target.value.bytes(), to.shape, box, size);
+      copyBox((await source.present()).bytes(), from.shape, target.value.bytes(), to.shape, box, size);
     },
     live: () => ({ buffers: pool.liveBuffers, bytes: pool.liveBytes }),
     async close() {

@@ -13,6 +13,8 @@ import type { Derived, Rule } from './lowering.ts';
 import { declaredDims, Lowering } from './lowering.ts';
 import { movementRules } from './movement.ts';
 import { encodeModel, GraphBuilder } from './proto.ts';
+import type { Reading } from './repacked.ts';
+import { readingsOf } from './repacked.ts';
 import { variants } from './variants.ts';
 
 export interface LoweredProgram {
@@ -26,7 +28,15 @@ export interface LoweredProgram {
   readonly inPlace: Readonly<Record<string, string>>;
   /** Initializers that are made of bound inputs. */
   readonly derived: readonly Derived[];
+  /** The weights that it reads, bound and derived ones, and its other initializers; the model names no others. */
+  readonly readings: ReadonlyMap<string, Reading>;
   readonly nodes: number;
+}
+
+/** What bound inputs and what is made of them are called in the model. */
+function weightNames(program: Program, bound: ReadonlySet<string>, derived: readonly Derived[]): ReadonlySet<string> {
+  const given = program.inputs.flatMap(({ name }) => (bound.has(name) ? [`in:${name}`] : []));
+  return new Set([...given, ...derived.map(({ name }) => name)]);
 }
 
 /** Products whose only reader multiplies them by a constant: the constant goes into the product. */
@@ -165,13 +175,18 @@ export function lower(
     graph.output(outputs[index] ?? '', value.dtype, declaredDims(value.shape)),
   );
   const inPlace = inPlaceDonations(program);
+  const isWeight = weightNames(program, bound, lowering.derived);
+  const readings = readingsOf(graph, isWeight);
+  const free = new Set(inputs.filter((name) => !isWeight.has(name)));
+  graph.keep((name) => readings.has(name) || free.has(name));
   return {
     model: encodeModel(graph),
     program,
     inputs,
     outputs,
     inPlace,
-    derived: lowering.derived,
+    derived: lowering.derived.filter(({ name }) => readings.has(name)),
+    readings,
     nodes: graph.nodes.length,
   };
 }

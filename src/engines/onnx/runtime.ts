@@ -1,5 +1,7 @@
 // What the engine needs of ONNX Runtime. The C library on Node and the WebAssembly module in a browser both offer it.
 import type { DType } from '../../tensor/index.ts';
+import type { OnnxBuffer } from './buffer.ts';
+import type { LoweredProgram } from './lower.ts';
 
 /** An array in the runtime's memory. */
 export interface RuntimeTensor {
@@ -32,11 +34,13 @@ export interface Runtime<T extends RuntimeTensor> {
   readonly description: string;
   /** A tensor of zeros. */
   zeros(dtype: DType, shape: readonly number[]): T;
-  /** `initializers`: the memory of what the model names without data; absent where weights are given to each run. */
-  open(model: Uint8Array, initializers: Readonly<Record<string, T>>): Promise<RuntimeSession<T>>;
+  open(model: Uint8Array): Promise<RuntimeSession<T>>;
   /**
-   * Whether weights are part of a session, which may lay them out anew; otherwise they are inputs like any other, and sessions
-   * share them.
+   * A session that weights are part of, which may lay them out anew; `bind` by the names of their initializers. Absent where
+   * weights are inputs like any other, so that sessions share them.
    */
-  readonly keepsWeights: boolean;
+  readonly openBound?: (
+    lowered: LoweredProgram,
+    bind: Readonly<Record<string, OnnxBuffer<T>>>,
+  ) => Promise<RuntimeSession<T>>;
 }

@@ -187,7 +187,6 @@ export function wasmRuntime(
 ): Runtime<WasmTensor> {
   return {
     description,
-    keepsWeights: false,
     zeros: (dtype, shape) => new WasmTensor(module, dtype, shape),
     open: async (model) => new WasmSession(module, await openSession(module, model), afterRun),
   };
