@@ -1,6 +1,6 @@
 // In the browser, for npm run bench -- tab: lfm and wllama on one GGUF file; each answers the milliseconds of its tokens.
-import { loadInTab } from '/tab/client.js';
-import { Wllama } from '/wllama/index.js';
+import { loadInTab } from './tab/client.js';
+import { Wllama } from './wllama/index.js';
 
 const holders = {};
 

@@ -15,5 +15,6 @@ export function findChromium(): string | undefined {
 }
 
 export function openChromium(executablePath: string): Promise<Browser> {
-  return chromium.launch({ executablePath, args: ['--no-sandbox'] });
+  // Text in shades of grey makes smaller pictures.
+  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-lcd-text'] });
 }

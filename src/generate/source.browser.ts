@@ -44,7 +44,7 @@ export async function openSource(url: string, fetching: FetchOptions = {}): Prom
 export async function openAdapter(url: string): Promise<AdapterSource> {
   const base = url.replace(/\/+$/, '');
   const text = await readText(`${base}/adapter_config.json`);
-  const file = await openUrl(`${base}/adapter_model.safetensors`);
+  const file = await openUrl(`${base}/adapter_model.safetensors`, {});
   if (text === undefined || !file)
     throw new LfmError(
       'adapter-missing',

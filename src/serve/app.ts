@@ -6,12 +6,13 @@ import { chat } from './chat.ts';
 import { completions } from './completions.ts';
 import { answerTo, codeOf, RequestError } from './errors.ts';
 import type { Guard } from './guard.node.ts';
+import { inspectModel } from './inspect.ts';
 import { RequestRecord, type LogEntry } from './record.ts';
 import type { ServedModel } from './models.ts';
 import type { Env, Service } from './service.ts';
 import { report } from './service.ts';
-import { addTabRoutes, isTabCode } from './tab.node.ts';
 import { loadModel, unloadModel } from './manage.ts';
+import { addTabRoutes, isTabCode } from './tab.node.ts';
 import { detokenize, embeddings, tokenize, tokenizerInfo } from './tokens.ts';
 
 /** A file of the page that is served at /. */
@@ -115,6 +116,7 @@ export function createApp({ service, guard, onRequest, assets, tab }: AppOptions
   app.post('/v1/models/load', (c) => loadModel(c, service, guard));
   app.post('/v1/models/unload', (c) => unloadModel(c, service, guard));
   app.get('/v1/models/:id', (c) => c.json(describe(pool.resolve(c.req.param('id')))));
+  app.get('/v1/models/:id/inspect', (c) => inspectModel(c, service));
   app.post('/v1/chat/completions', (c) => chat(c, service));
   app.post('/v1/completions', (c) => completions(c, service));
   app.post('/v1/embeddings', (c) => embeddings(c, service));

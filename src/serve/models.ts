@@ -8,10 +8,10 @@ export interface ServedModel {
   /** What requests call it. */
   readonly name: string;
   readonly load: (signal: AbortSignal) => Promise<LanguageModel>;
-  /** Its folder or .gguf file, where browsers may load it to run it themselves. */
-  readonly path?: string | undefined;
   /** How it calls tools, where that is not what its template and its tokens look like. */
   readonly toolCallStyle?: ToolCallStyle | undefined;
+  /** Its folder or .gguf file, where browsers may load it to run it themselves. */
+  readonly path?: string | undefined;
 }
 
 type Loading = Promise<LanguageModel>;

@@ -93,7 +93,15 @@ export async function scriptedModel(template: string) {
   );
   const chatTemplate = new ChatTemplate(tokenizer, { default: template }, { bos_token: '<|startoftext|>' });
   const parameters = { rowsIn: () => undefined };
-  const model = new LanguageModel({ name: 'scripted', scheduler, tokenizer, parameters, chatTemplate, engine, ownsEngine: true });
+  const model = new LanguageModel({
+    name: 'scripted',
+    scheduler,
+    tokenizer,
+    parameters,
+    chatTemplate,
+    engine,
+    ownsEngine: true,
+  });
   return {
     model,
     say: (...texts: readonly string[]) => {

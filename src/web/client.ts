@@ -1,10 +1,11 @@
 // The entry point `lfm/worker`: a model that runs in a worker of this browser tab, with the shape of a LanguageModel's chat.
 import type { ChatMessage, ChatOptions } from '../generate/chat.ts';
-import type { TextOptions as AnyTextOptions } from '../generate/model.ts';
-import { objectReader } from '../generate/object.ts';
-import type { JsonObject } from '../files/json.ts';
+import type { TextOptions } from '../generate/model.ts';
 import type { Details, TextStream } from '../generate/reply.ts';
+import type { ObjectOf, ObjectSchema } from '../generate/object.ts';
+import { isTyped, objectReader } from '../generate/object.ts';
 import { Reply } from '../generate/reply.ts';
+import type { JsonObject } from '../files/json.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Answer, Line, Numbered, Question, SentOptions } from './messages.ts';
 import type { TabInfo, TabLoadSettings, TabProgress, TabStatus } from './messages.ts';
@@ -12,9 +13,6 @@ import type { TabInfo, TabLoadSettings, TabProgress, TabStatus } from './message
 export type { TabInfo, TabProgress, TabStatus } from './messages.ts';
 export type { ChatMessage, ChatOptions } from '../generate/chat.ts';
 export type { Completion, Details, Reply, Usage } from '../generate/reply.ts';
-
-/** As a LanguageModel's; a schema is one of JSON Schema, since zod's do not pass between threads. */
-export type TextOptions = AnyTextOptions<JsonObject | undefined>;
 
 export interface TabOptions extends TabLoadSettings {
   readonly onProgress?: ((progress: TabProgress) => void) | undefined;
@@ -104,14 +102,22 @@ export class TabModel implements AsyncDisposable {
     this.#talk.close();
   }
 
-  #write(question: (options: SentOptions) => Question, { signal, ...options }: TextOptions & ChatOptions): Reply {
+  #write<S extends ObjectSchema | undefined>(
+    question: (options: SentOptions) => Question,
+    { signal, schema, ...options }: TextOptions<S> & ChatOptions,
+  ): Reply<ObjectOf<S>> {
     let details = nothing;
-    const stream = this.#stream(question(options), signal, (found) => (details = found));
-    return new Reply(stream, () => details, objectReader(options.schema));
+    const asked = async () => question({ ...options, schema: await sentSchema(schema) });
+    const stream = this.#stream(asked, signal, (found) => (details = found));
+    return new Reply(stream, () => details, objectReader(schema));
   }
 
-  async *#stream(question: Question, signal: AbortSignal | undefined, onEnd: (details: Details) => void): TextStream {
-    for await (const answer of this.#talk.ask(question, signal)) {
+  async *#stream(
+    question: () => Promise<Question>,
+    signal: AbortSignal | undefined,
+    onEnd: (details: Details) => void,
+  ): TextStream {
+    for await (const answer of this.#talk.ask(await question(), signal)) {
       if (answer.kind === 'piece') yield answer.text;
       if (answer.kind === 'end') {
         onEnd(answer.details);
@@ -183,4 +189,11 @@ export class Talk {
     this.#isClosed = true;
     for (const { wake } of this.#asked.values()) wake();
   }
+}
+
+/** A schema of zod has code in it, which cannot be sent. */
+async function sentSchema(schema: ObjectSchema | undefined): Promise<JsonObject | undefined> {
+  if (!isTyped(schema)) return schema;
+  const { z } = await import('zod');
+  return z.toJSONSchema(schema, { io: 'input' }) as JsonObject;
 }

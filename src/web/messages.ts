@@ -1,5 +1,4 @@
 // What a page and the worker that runs its model say to each other. Every question has an id; its answers bear the same.
-import type { JsonObject } from '../files/json.ts';
 import type { ChatMessage, ChatOptions } from '../generate/chat.ts';
 import type { CacheStatistics } from '../generate/prefix-cache.ts';
 import type { TextOptions } from '../generate/model.ts';
@@ -17,7 +16,7 @@ export interface TabLoadSettings {
 }
 
 /** What is asked of a model, but for what cannot be sent. */
-export type SentOptions = Omit<TextOptions<JsonObject | undefined> & ChatOptions, 'signal'>;
+export type SentOptions = Omit<TextOptions & ChatOptions, 'signal'>;
 
 export type Question =
   | { readonly kind: 'load'; readonly url: string; readonly settings: TabLoadSettings }

@@ -1,12 +1,6 @@
 // The onnx engine, whatever runs its models: lowered programs as sessions, buffers as tensors over pooled memory.
 import type { ArrayType, DType, HostArray, Program } from '../../tensor/index.ts';
-import {
-  bindShapes,
-  byteLength,
-  evaluateShape,
-  hashProgram,
-  LfmError,
-} from '../../tensor/index.ts';
+import { bindShapes, byteLength, evaluateShape, hashProgram, LfmError } from '../../tensor/index.ts';
 import { checkBox, copyBox } from '../copy.ts';
 import type { Box, Buffer, Buffers, CompileOptions, Engine, Executable } from '../engine.ts';
 import type { LoweredProgram } from './lower.ts';
