@@ -15,6 +15,7 @@ import { benchOperatorTable } from './operator-table.ts';
 import { benchParity } from './parity.ts';
 import { benchStructured } from './structured.ts';
 import { benchServe } from './serve.ts';
+import { benchTab } from './tab.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
@@ -32,6 +33,7 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   exports: benchExports,
   load: benchLoad,
   experts: benchExperts,
+  tab: benchTab,
   'lm-eval': benchLmEval,
   structured: benchStructured,
   serve: benchServe,

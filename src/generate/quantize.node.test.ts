@@ -2,7 +2,7 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { openEngine } from '#engine';
 import type { TensorToWrite } from '../files/safetensors-write.ts';
 import { writeSafetensors } from '../files/safetensors-write.ts';
@@ -70,7 +70,8 @@ describe('a quantised folder', () => {
     expect(first?.equals(second ?? new Uint8Array())).toBe(true);
   });
 
-  it('is the same in a browser, where it is fetched whole', async () => {
+  it('is the same in a browser, where it is fetched', async () => {
+    vi.stubGlobal('fetch', async (path: string) => new Response(await readFile(path)));
     const [there, here] = [await openInBrowser(`${at('int4')}/`), await openSource(at('int4'))];
     expect([...there.weights.tensors].map(([name, { shape, quantized }]) => [name, shape, quantized])).toEqual(
       [...here.weights.tensors].map(([name, { shape, quantized }]) => [name, shape, quantized]),
@@ -79,6 +80,7 @@ describe('a quantised folder', () => {
     expect(await there.weights.readQuantized(table)).toEqual(await here.weights.readQuantized(table));
     expect(await there.weights.readFloat32(table)).toEqual(await here.weights.readFloat32(table));
     await here.weights.close();
+    vi.unstubAllGlobals();
   });
 
   it('is refused where no row is whole blocks', async () => {

@@ -18,10 +18,11 @@ export function answerOn(line: Line, { files }: AnsweringOptions): void {
   let loaded: Promise<{ readonly model: LanguageModel; readonly engine: WebEngine }> | undefined;
 
   const open = async (question: Question & { kind: 'load' }, say: (answer: Answer) => void) => {
-    const { threads, ...settings } = question.settings;
+    const { threads, numerics = 'fast', ...settings } = question.settings;
     const engine = await onnxWebEngine({ files, threads });
     const model = await load(question.url, {
       ...settings,
+      numerics,
       engine,
       // The memory of a tab is small.
       maxBatch: 1,

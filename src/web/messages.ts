@@ -8,6 +8,7 @@ import type { Numerics } from '../generate/weights.ts';
 
 export interface TabLoadSettings {
   readonly threads?: number | undefined;
+  /** Default 'fast': packed weights take a byte each; as floats ('stable', 'exact') they take four, and a token as much longer. */
   readonly numerics?: Numerics | undefined;
   readonly contextLength?: number | undefined;
   /** Bytes of the state cache. */

@@ -8,7 +8,7 @@ import type { Reading } from './repacked.ts';
 import { Session } from './session.node.ts';
 import { Value } from './value.node.ts';
 
-/** Errors: those of reading weights again and of `Session.open`. */
+/** `bind`: buffers by the names of their initializers. Errors: those of reading weights again and of `Session.open`. */
 export async function openBound(
   lowered: LoweredProgram,
   bind: Readonly<Record<string, OnnxBuffer<Value>>>,
@@ -22,10 +22,10 @@ export async function openBound(
   const made: (readonly [name: string, value: Value])[] = [];
   try {
     for (const [name, buffer] of Object.entries(bind)) {
-      if (!wanted.has(`in:${name}`)) continue;
+      if (!wanted.has(name)) continue;
       const value = await buffer.present();
       value.hold();
-      given.push({ name: `in:${name}`, buffer, value });
+      given.push({ name, buffer, value });
     }
     const bytesOf = (wantedName: string): Uint8Array =>
       given.find(({ name }) => name === wantedName)?.value.bytes() ?? new Uint8Array();

@@ -6,18 +6,18 @@ import type { Runtime, RuntimeTensor } from './runtime.ts';
 
 /** Idle memory kept for the next run, so that a step touches no fresh pages; never more bytes than are in use. */
 export class Pool<T extends RuntimeTensor> {
-  private readonly runtime: Pick<Runtime<T>, 'zeros'>;
+  private readonly runtime: Runtime<T>;
   private readonly idle = new Map<string, T[]>();
-  private readonly buffers = new WeakMap<Buffer, OnnxBuffer<T>>();
   private idleBytes = 0;
   liveBytes = 0;
   liveBuffers = 0;
+  private readonly buffers = new WeakMap<Buffer, OnnxBuffer<T>>();
 
-  constructor(runtime: Pick<Runtime<T>, 'zeros'>) {
+  constructor(runtime: Runtime<T>) {
     this.runtime = runtime;
   }
 
-  /** A buffer over a tensor that was taken from here; `again` reads its elements once more, where they may be let go. */
+  /** A buffer over a tensor that was taken from here. */
   buffer(value: T, again?: () => Promise<HostArray>): OnnxBuffer<T> {
     const buffer = new OnnxBuffer(this, value, again);
     this.buffers.set(buffer, buffer);

@@ -5,6 +5,7 @@ import type { DotAttributes } from '../../tensor/primitives/contraction.ts';
 import { freeAxes } from '../../tensor/primitives/contraction.ts';
 import type { Lowering, Rule } from './lowering.ts';
 import { castSpec, computeType, reshapeSpec } from './lowering.ts';
+import { turnedWeight } from './wasm-layouts.ts';
 
 interface Side {
   readonly name: string;
@@ -62,7 +63,8 @@ export function dotRule(scales: Scales): Rule {
     ];
     const rows = rightFree.length === 1 && rhs.shape.length === 2 && leftFree.length > 1;
     let left = side(lowering, lhs, load(lhs), a.lhsBatching, a.lhsContracting, rows);
-    const right = side(lowering, rhs, load(rhs), a.rhsBatching, a.rhsContracting, false);
+    const turned = type === rhs.dtype && a.rhsContracting.join() === '1' ? turnedWeight(lowering, rhs) : undefined;
+    const right = turned ?? side(lowering, rhs, load(rhs), a.rhsBatching, a.rhsContracting, false);
     const batch = pick(lhs.shape, a.lhsBatching);
     const m = pick(lhs.shape, leftFree);
     const n = sizeOf(pick(rhs.shape, rightFree));

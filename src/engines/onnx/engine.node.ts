@@ -36,7 +36,7 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
       description: `${version}, ${provider}, ${threads || 'all'} threads`,
       zeros: (dtype, shape) => Value.zeros(dtype, shape),
       open: (model) => Session.open(model, settings),
-      openBound: (lowered, weights) => openBound(lowered, weights, settings),
+      openBound: (lowered, bind) => openBound(lowered, bind, settings),
     },
     { mapped },
   );

@@ -3,11 +3,52 @@ import type { ArrayType, DType, HostArray, Program } from '../../tensor/index.ts
 import { bindShapes, byteLength, evaluateShape, hashProgram, LfmError } from '../../tensor/index.ts';
 import { checkBox, copyBox } from '../copy.ts';
 import type { Box, Buffer, Buffers, CompileOptions, Engine, Executable } from '../engine.ts';
-import type { OnnxBuffer } from './buffer.ts';
-import { filled, Pool } from './buffer.ts';
 import type { LoweredProgram } from './lower.ts';
 import { lower } from './lower.ts';
+import type { Derived } from './lowering.ts';
+import type { OnnxBuffer } from './buffer.ts';
+import { filled, Pool } from './buffer.ts';
 import type { Runtime, RuntimeBinding, RuntimeSession, RuntimeTensor } from './runtime.ts';
+
+/** Weights in the forms that products ask for, made once for all programs that are given the same weights. */
+class Forms<T extends RuntimeTensor> {
+  private readonly runtime: Runtime<T>;
+  private readonly made = new Map<OnnxBuffer<T>, Map<string, { readonly value: T; users: number }>>();
+
+  constructor(runtime: Runtime<T>) {
+    this.runtime = runtime;
+  }
+
+  /** `given`: weights by their names in the model. Give each back with `release`. Errors: those of reading weights again. */
+  async take({ name, dtype, dims, from, fill }: Derived, given: Readonly<Record<string, OnnxBuffer<T>>>): Promise<T> {
+    const sources = from.flatMap((source) => given[source] ?? []);
+    const [first] = sources;
+    if (!first) throw new LfmError('bad-input', `${name} is made of weights that are not bound.`);
+    const forms = this.made.get(first) ?? new Map<string, { readonly value: T; users: number }>();
+    this.made.set(first, forms);
+    let form = forms.get(name);
+    if (!form) {
+      const present: T[] = [];
+      for (const source of sources) present.push(await source.present());
+      const value = this.runtime.zeros(dtype, dims);
+      fill(value.bytes(), ...present.map((source) => source.bytes()));
+      forms.set(name, (form = { value, users: 0 }));
+    }
+    form.users++;
+    return form.value;
+  }
+
+  release(values: ReadonlySet<T>): void {
+    for (const [first, forms] of this.made) {
+      for (const [name, form] of forms) {
+        if (!values.has(form.value) || --form.users > 0) continue;
+        form.value.release();
+        forms.delete(name);
+      }
+      if (forms.size === 0) this.made.delete(first);
+    }
+  }
+}
 
 interface SharedSession<T extends RuntimeTensor> {
   readonly session: RuntimeSession<T>;
@@ -30,8 +71,7 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
     session: RuntimeSession<T>,
     pool: Pool<T>,
     bound: ReadonlySet<string>,
-    /** Weights that the session does not hold. */
-    beside: Readonly<Record<string, OnnxBuffer<T>>>,
+    weights: Readonly<Record<string, T>>,
     onRelease: () => void,
   ) {
     this.lowered = lowered;
@@ -39,17 +79,11 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
     this.onRelease = onRelease;
     const free = lowered.program.inputs
       .map(({ name, value }, index) => ({ name, type: value, id: lowered.inputs[index] ?? '' }))
-      .filter(({ name }) => !bound.has(name) || name in beside);
-    this.ports = free.map(({ name, type }, slot) => ({ name, type, slot })).filter(({ name }) => !bound.has(name));
+      .filter(({ name }) => !bound.has(name));
+    this.ports = free.map(({ name, type }, slot) => ({ name, type, slot }));
     this.names = new Set(this.ports.map(({ name }) => name));
-    this.binding = session.bind(
-      free.map(({ id }) => id),
-      lowered.outputs,
-    );
-    for (const [slot, { name }] of free.entries()) {
-      const weight = beside[name];
-      if (weight) this.binding.setInput(slot, weight.value);
-    }
+    this.binding = session.bind([...free.map(({ id }) => id), ...Object.keys(weights)], lowered.outputs);
+    for (const [index, weight] of Object.values(weights).entries()) this.binding.setInput(free.length + index, weight);
   }
 
   run(inputs: Buffers): Promise<Record<string, Buffer>> {
@@ -125,11 +159,12 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
   }
 }
 
+/** By the names of their initializers. */
 function boundBuffers<T extends RuntimeTensor>(pool: Pool<T>, bind: Buffers): Record<string, OnnxBuffer<T>> {
   const entries = Object.entries(bind).map(([name, buffer]) => {
     const found = pool.find(buffer);
     if (!found) throw new LfmError('bad-input', `Bound input "${name}" expects a buffer of the onnx engine.`);
-    return [name, found] as const;
+    return [`in:${name}`, found] as const;
   });
   return Object.fromEntries(entries);
 }
@@ -141,21 +176,21 @@ export function engineOver<T extends RuntimeTensor>(
 ): Engine {
   const pool = new Pool(runtime);
   const shared = new Map<string, Promise<SharedSession<T>>>();
+  const forms = new Forms(runtime);
 
   return {
     name: 'onnx',
     description: `onnx (ONNX Runtime ${runtime.description})`,
     async compile(program: Program, { bind = {} }: CompileOptions = {}): Promise<Executable> {
-      const weights = boundBuffers(pool, bind);
-      const bound = new Set(Object.keys(weights));
+      const bound = new Set(Object.keys(bind));
+      const given = boundBuffers(pool, bind);
+      const lowered = lower(program, bound, mapped, runtime.openBound !== undefined);
       if (runtime.openBound && bound.size > 0) {
         // Weights are laid out anew for their kernels, so this session is this executable's alone.
-        const lowered = lower(program, bound, mapped);
-        const session = await runtime.openBound(lowered, weights);
+        const session = await runtime.openBound(lowered, given);
         return new OnnxExecutable(lowered, session, pool, bound, {}, () => session.release());
       }
-      const lowered = lower(program, new Set(), mapped);
-      const key = `${await hashProgram(program)} ${JSON.stringify(program.donations)}`;
+      const key = `${await hashProgram(program)} ${JSON.stringify([program.donations, [...bound]])}`;
       let entry = shared.get(key);
       if (!entry) {
         entry = runtime.open(lowered.model).then((session) => ({ session, users: 0 }));
@@ -164,25 +199,36 @@ export function engineOver<T extends RuntimeTensor>(
       }
       const sharedSession = await entry;
       sharedSession.users++;
-      return new OnnxExecutable(lowered, sharedSession.session, pool, bound, weights, () => {
+      const made = new Set<T>();
+      const release = () => {
+        forms.release(made);
         if (--sharedSession.users > 0) return;
         shared.delete(key);
         sharedSession.session.release();
-      });
+      };
+      try {
+        const weights: Record<string, T> = {};
+        for (const one of lowered.derived) {
+          const form = await forms.take(one, given);
+          made.add(form);
+          weights[one.name] = form;
+        }
+        for (const [name, buffer] of Object.entries(given)) {
+          if (lowered.readings.has(name)) weights[name] = await buffer.present();
+          else buffer.letGo();
+        }
+        return new OnnxExecutable(lowered, sharedSession.session, pool, bound, weights, release);
+      } catch (error) {
+        release();
+        throw error;
+      }
     },
     async upload(dtype: DType, shape: readonly number[], data: HostArray) {
       return pool.buffer(filled(pool, dtype, shape, data));
     },
-    ...(runtime.openBound && {
-      async uploadStored(
-        dtype: DType,
-        shape: readonly number[],
-        data: HostArray,
-        again: () => Promise<HostArray>,
-      ): Promise<Buffer> {
-        return pool.buffer(filled(pool, dtype, shape, data), again);
-      },
-    }),
+    async uploadStored(dtype, shape, data, again) {
+      return pool.buffer(filled(pool, dtype, shape, data), again);
+    },
     async download(buffer: Buffer): Promise<HostArray> {
       const found = pool.find(buffer);
       if (!found) throw new LfmError('bad-input', 'download expects a buffer of the onnx engine.');

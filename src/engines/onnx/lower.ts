@@ -28,9 +28,15 @@ export interface LoweredProgram {
   readonly inPlace: Readonly<Record<string, string>>;
   /** Initializers that are made of bound inputs. */
   readonly derived: readonly Derived[];
-  /** The initializers that it reads, bound and derived ones among them; the model names no others. */
+  /** The weights that it reads, bound and derived ones, and its other initializers; the model names no others. */
   readonly readings: ReadonlyMap<string, Reading>;
   readonly nodes: number;
+}
+
+/** What bound inputs and what is made of them are called in the model. */
+function weightNames(program: Program, bound: ReadonlySet<string>, derived: readonly Derived[]): ReadonlySet<string> {
+  const given = program.inputs.flatMap(({ name }) => (bound.has(name) ? [`in:${name}`] : []));
+  return new Set([...given, ...derived.map(({ name }) => name)]);
 }
 
 /** Products whose only reader multiplies them by a constant: the constant goes into the product. */
@@ -137,18 +143,25 @@ export function lowerOutputs(
 
 /**
  * Lowers a program. `bound` names the inputs whose values are fixed: they become initializers, whose memory the session is
- * given. Errors: `onnx-unsupported` for what ONNX Runtime's kernels cannot do.
+ * given; or, where `keepsWeights` is false, inputs, beside those that products make of them.
+ * Errors: `onnx-unsupported` for what ONNX Runtime's kernels cannot do.
  */
-export function lower(source: Program, bound: ReadonlySet<string> = new Set(), mapped = true): LoweredProgram {
+export function lower(
+  source: Program,
+  bound: ReadonlySet<string> = new Set(),
+  mapped = true,
+  keepsWeights = true,
+): LoweredProgram {
   const fixed = new Set(source.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
   const keep = (operation: Operation) => mapped && isMapped(operation, (value) => fixed.has(value));
   const program = withoutIdleHistory(expanded(source, keep, mapped ? variants : {}));
   const graph = new GraphBuilder(program.name || 'program');
-  const lowering = new Lowering(program, graph);
+  const given = program.inputs.flatMap(({ name, value }) => (!keepsWeights && bound.has(name) ? [value] : []));
+  const lowering = new Lowering(program, graph, undefined, new Set(given));
   const inputs = program.inputs.map(({ name, value }) => {
     const known = value.shape.filter((dim) => typeof dim === 'number');
     const id = `in:${name}`;
-    if (bound.has(name)) graph.initializer(id, value.dtype, known);
+    if (keepsWeights && bound.has(name)) graph.initializer(id, value.dtype, known);
     else {
       graph.input(id, value.dtype, declaredDims(value.shape));
       lowering.bindSymbols(id, value.shape);
@@ -162,8 +175,10 @@ export function lower(source: Program, bound: ReadonlySet<string> = new Set(), m
     graph.output(outputs[index] ?? '', value.dtype, declaredDims(value.shape)),
   );
   const inPlace = inPlaceDonations(program);
-  const readings = readingsOf(graph);
-  graph.keepInitializers((name) => readings.has(name));
+  const isWeight = weightNames(program, bound, lowering.derived);
+  const readings = readingsOf(graph, isWeight);
+  const free = new Set(inputs.filter((name) => !isWeight.has(name)));
+  graph.keep((name) => readings.has(name) || free.has(name));
   return {
     model: encodeModel(graph),
     program,

@@ -37,6 +37,8 @@ export class Lowering {
   readonly program: Program;
   /** Of the whole model, kept by the outermost graph. */
   readonly derived: Derived[] = [];
+  /** Bound values that are inputs of every run, since the runtime would not lay them out: products ask for what suits them. */
+  readonly given: ReadonlySet<Value>;
   private readonly root: Lowering;
   private readonly names = new Map<Value, string>();
   private readonly spreads = new Map<Value, Spread>();
@@ -47,8 +49,9 @@ export class Lowering {
   private several = 0;
   private reads: ReadonlySet<Value> | undefined;
 
-  constructor(program: Program, graph: GraphBuilder, outer?: Lowering) {
+  constructor(program: Program, graph: GraphBuilder, outer?: Lowering, given: ReadonlySet<Value> = new Set()) {
     this.program = program;
+    this.given = given;
     this.graph = graph;
     this.root = outer ? outer.root : this;
   }
@@ -195,7 +198,8 @@ export class Lowering {
     { from, ...rest }: Omit<Derived, 'name' | 'from'> & { readonly from: readonly Value[] },
   ): string {
     if (this.root.derived.every((one) => one.name !== name)) {
-      this.root.graph.initializer(name, rest.dtype, rest.dims);
+      if (this.given.size > 0) this.root.graph.input(name, rest.dtype, rest.dims);
+      else this.root.graph.initializer(name, rest.dtype, rest.dims);
       this.root.derived.push({ name, ...rest, from: from.map((value) => this.name(value)) });
     }
     return name;

@@ -1,6 +1,7 @@
 // matmul_quantized as com.microsoft.MatMulNBits, whose weights are laid out anew when the session is made.
 import type { Operation, Shape, Value } from '../../tensor/index.ts';
 import type { Lowering, Rule } from './lowering.ts';
+import { expandedProduct } from './wasm-layouts.ts';
 
 /** Sums of x [..., K] over blocks: [..., G]. */
 function blockSums(lowering: Lowering, x: Value, blocks: number, block: number): string {
@@ -100,6 +101,7 @@ export const matmulNBits: {
     (bits === 4 || activations === 'int8' || parts.length === 2),
   rule: (lowering, { operands: [x, packed, scales, minimums], attributes, results: [y] }) => {
     if (!x || !packed || !scales || !y) return;
+    if (lowering.given.size > 0) return expandedProduct(lowering, y, x, { packed, scales, minimums }, attributes);
     const [bits, block] = [Number(attributes.bits), Number(attributes.block)];
     const [rows = 1, blocks = 1] = scales.shape.map(Number);
     const plain: Operands = {

@@ -11,10 +11,11 @@ const products: ReadonlyMap<string, number> = new Map([
   ['MatMulNBits', 3],
 ]);
 
-/** The initializers that are read at all, bodies of loops and branches included. */
-export function readingsOf(graph: GraphBuilder): ReadonlyMap<string, Reading> {
+/** The initializers, and inputs among `weights`, that are read at all, bodies of loops and branches included. */
+export function readingsOf(graph: GraphBuilder, weights: ReadonlySet<string>): ReadonlyMap<string, Reading> {
   const readings = new Map<string, Reading>();
-  const ranks = new Map(graph.initializers.map(({ name, dims }) => [name, dims.length]));
+  const given = graph.inputs.filter(({ name }) => weights.has(name));
+  const ranks = new Map([...graph.initializers, ...given].map(({ name, dims }) => [name, dims.length]));
   const read = (name: string, by: Node | undefined): void => {
     const before = readings.get(name);
     if (!ranks.has(name) || before?.how === 'in-place') return;

@@ -36,11 +36,11 @@ export interface Runtime<T extends RuntimeTensor> {
   zeros(dtype: DType, shape: readonly number[]): T;
   open(model: Uint8Array): Promise<RuntimeSession<T>>;
   /**
-   * A session that holds weights, by the names of the program's inputs, and may lay them out anew. Absent where weights are inputs
-   * like any other, and sessions share them.
+   * A session that weights are part of, which may lay them out anew; `bind` by the names of their initializers. Absent where
+   * weights are inputs like any other, so that sessions share them.
    */
   readonly openBound?: (
     lowered: LoweredProgram,
-    weights: Readonly<Record<string, OnnxBuffer<T>>>,
+    bind: Readonly<Record<string, OnnxBuffer<T>>>,
   ) => Promise<RuntimeSession<T>>;
 }

@@ -1,0 +1,145 @@
+// Weights as the WebAssembly kernels multiply them fastest: turned, so that a product reads them in order, and expanded from 4 and
+// 8 bits in blocks, for which those kernels are unusably slow (1.5 GOP/s; LOG.md). Made once for all programs of a model.
+// Shapes: a weight is [N, K]; turned [K, N].
+import type { Value } from '../../tensor/index.ts';
+import type { Lowering } from './lowering.ts';
+
+/** Rows that are turned together: each line of memory is then written once. */
+const BAND = 64;
+const MIDDLE = 128;
+const FARTHEST = 127;
+
+const floats = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+
+type Row = (n: number, into: Float32Array) => void;
+
+/** Calls `write` for each row, by bands, and turns what it wrote. `band` is as long as BAND rows. */
+function turn<T extends Float32Array | Uint8Array>(
+  [rows, columns]: readonly [number, number],
+  band: T,
+  into: T,
+  write: (n: number, row: T) => void,
+): void {
+  for (let first = 0; first < rows; first += BAND) {
+    const count = Math.min(BAND, rows - first);
+    for (let i = 0; i < count; i++) write(first + i, band.subarray(i * columns, (i + 1) * columns) as T);
+    for (let k = 0, at = first; k < columns; k++, at += rows)
+      for (let i = 0, from = k; i < count; i++, from += columns) into[at + i] = band[from] ?? 0;
+  }
+}
+
+/** A bound float32 matrix [N, K] as [K, N]; undefined for anything else. */
+export function turnedWeight(
+  lowering: Lowering,
+  weight: Value,
+): { readonly name: string; readonly transposed: boolean } | undefined {
+  const [n, k] = weight.shape;
+  if (!lowering.given.has(weight) || weight.dtype !== 'float32' || weight.shape.length !== 2) return undefined;
+  const size = [Number(n), Number(k)] as const;
+  const name = lowering.derive(`${lowering.name(weight)} turned`, {
+    dtype: 'float32',
+    dims: size.toReversed(),
+    from: [weight],
+    fill: (into, given = into) => {
+      const matrix = floats(given);
+      turn(size, new Float32Array(BAND * size[1]), floats(into), (row, line) =>
+        line.set(matrix.subarray(row * size[1], (row + 1) * size[1])),
+      );
+    },
+  });
+  return { name, transposed: true };
+}
+
+interface Packed {
+  readonly packed: Value;
+  readonly scales: Value;
+  readonly minimums: Value | undefined;
+}
+
+/** Reads rows of a packed matrix as float32; `parts` are packed, scales and, where affine, minimums. */
+function rowReader(
+  [packed, scales, minimums]: readonly Uint8Array[],
+  { bits, block, blocks }: { readonly bits: number; readonly block: number; readonly blocks: number },
+): Row {
+  const [levels, factors] = [packed ?? new Uint8Array(), floats(scales ?? new Uint8Array())];
+  const least = minimums && floats(minimums);
+  const centre = least ? 0 : 2 ** (bits - 1);
+  return (n, into) => {
+    for (let g = 0, k = 0; g < blocks; g++) {
+      const at = n * blocks + g;
+      const [factor, minimum] = [factors[at] ?? 0, least?.[at] ?? 0];
+      for (let i = at * block; i < (at + 1) * block; i++, k++) {
+        const level = bits === 8 ? (levels[i] ?? 0) : ((levels[i >> 1] ?? 0) >> (4 * (i & 1))) & 15;
+        into[k] = factor * (level - centre) + minimum;
+      }
+    }
+  };
+}
+
+/** A row as bytes around 128, and the scale that makes it floats again. */
+function roundRow(row: Float32Array, into: Uint8Array): number {
+  let most = 0;
+  for (const value of row) most = Math.max(most, Math.abs(value));
+  const scale = most / FARTHEST;
+  const factor = scale === 0 ? 0 : 1 / scale;
+  for (let k = 0; k < row.length; k++) into[k] = Math.round((row[k] ?? 0) * factor) + MIDDLE;
+  return scale;
+}
+
+/**
+ * matmul_quantized, its weights expanded: to float32 where activations are; where they are int8, to 8 bits with one scale a row,
+ * and then each row of x is divided by its largest element, so that no row's content moves the rounding of another by more than
+ * a factor of two (DynamicQuantizeMatMul has one scale for all of x).
+ */
+export function expandedProduct(
+  lowering: Lowering,
+  y: Value,
+  x: Value,
+  { packed, scales, minimums }: Packed,
+  { bits: given, activations }: Readonly<Record<string, unknown>>,
+): void {
+  const bits = Number(given);
+  const [rows = 1, blocks = 1, bytes = 1] = packed.shape.map(Number);
+  const form = { bits, blocks, block: (bytes * 8) / bits };
+  const size = [rows, form.block * blocks] as const;
+  const dims = size.toReversed();
+  const from = [packed, scales, ...(minimums ? [minimums] : [])];
+  const name = lowering.name(packed);
+  if (activations === 'float32') {
+    const weight = lowering.derive(`${name} as floats, turned`, {
+      dtype: 'float32',
+      dims,
+      from,
+      fill: (into, ...parts) => turn(size, new Float32Array(BAND * size[1]), floats(into), rowReader(parts, form)),
+    });
+    return lowering.define(y, 'MatMul', [lowering.name(x), weight]);
+  }
+  // Scales come of the same walk as levels, which are always made just before them.
+  const found = new Float32Array(rows);
+  const levels = lowering.derive(`${name} by rows, turned`, {
+    dtype: 'uint8',
+    dims,
+    from,
+    fill: (into, ...parts) => {
+      const [read, line] = [rowReader(parts, form), new Float32Array(size[1])];
+      turn(size, new Uint8Array(BAND * size[1]), into, (n, row) => {
+        read(n, line);
+        found[n] = roundRow(line, row);
+      });
+    },
+  });
+  const factors = lowering.derive(`${name} by rows, scales`, {
+    dtype: 'float32',
+    dims: [rows],
+    from,
+    fill: (into) => floats(into).set(found),
+  });
+  const axis = lowering.integers([x.shape.length - 1]);
+  const largest = lowering.node('ReduceMax', [lowering.node('Abs', [lowering.name(x)]), axis]);
+  // A row of zeros stays one.
+  const divisor = lowering.node('Max', [largest, lowering.constant('float32', [], [1e-30])]);
+  const middle = lowering.constant('uint8', [], [MIDDLE]);
+  const inputs = [lowering.node('Div', [lowering.name(x), divisor]), levels, factors, middle];
+  const product = lowering.node('DynamicQuantizeMatMul', inputs, { domain: 'com.microsoft' });
+  lowering.define(y, 'Mul', [product, divisor]);
+}
