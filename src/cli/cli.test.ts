@@ -138,9 +138,20 @@ describe('start [reference]', () => {
     if (!shipped) expect(err).toContain(DEFAULT_MODEL);
   });
 
-  it('talks on a terminal until the input ends', async () => {
+  it('opens the playground on a terminal, and ends it at Ctrl-C', async () => {
+    const { io, said, interrupt } = world({ terminal: true });
+    const session = main(['start', base, '--no-open', ...quick], io);
+    await expect.poll(() => said.out, { timeout: 10_000 }).toMatch(/^http:\/\/127\.0\.0\.1:\d+ \(playground;/);
+    const [url = ''] = said.out.split(' ');
+    const page = await (await fetch(url)).text();
+    expect(page).toContain('<script type="module" crossorigin src="/playground.js">');
+    interrupt();
+    expect(await session).toBe(130);
+  });
+
+  it('generates line by line on a terminal until the input ends', async () => {
     const { io, said, stdin } = world({ terminal: true });
-    const session = main(['start', base, ...quick], io);
+    const session = main(['generate', base, ...quick], io);
     stdin.write('The brook\n');
     await expect.poll(() => said.out).toMatch(/The brook[^]*\n\n/);
     stdin.write('\n\u0004');

@@ -1,22 +1,22 @@
 // lfm serve: models over HTTP, in the protocol that OpenAI's clients speak, and the playground.
-import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { InvalidArgumentError, Option } from 'commander';
 import { findPackage } from '../host/package.node.ts';
 import { load } from '../generate/load.ts';
-import { missingFromHub } from '../generate/source.node.ts';
+import type { ResolvedModel } from '../generate/source.node.ts';
+import { missingFromHub, resolveModel } from '../generate/source.node.ts';
 import { callMarkers, type ToolCallStyle } from '../generate/tool-calls.ts';
-import type { Asset, LogEntry } from '../serve/index.ts';
+import type { LogEntry } from '../serve/index.ts';
 import { serve } from '../serve/index.ts';
 import type { Io } from './io.node.ts';
 import type { LoadFlags } from './options.node.ts';
 import { addLoadOptions, DEFAULT_MODEL, engineChoice } from './options.node.ts';
+import { openBrowser, pageAssets } from './page.node.ts';
 import { pullShown } from './pull.node.ts';
 
-type Flags = LoadFlags & {
-  readonly host: string;
+export type ServeFlags = LoadFlags & {
+  readonly host?: string;
   readonly port: number;
   readonly apiKey?: readonly string[];
   readonly allowHost?: readonly string[];
@@ -25,6 +25,8 @@ type Flags = LoadFlags & {
   readonly open?: boolean;
   readonly jsonLogs?: boolean;
   readonly json?: boolean;
+  /** Requests are not logged. */
+  readonly isQuiet?: boolean;
 };
 
 const helpText = `
@@ -35,17 +37,6 @@ Examples:
   lfm serve model.Q4_0.gguf my-folder --port 8000
   LFM_API_KEY=… lfm serve --host 0.0.0.0             other machines may ask, with the key
   curl http://127.0.0.1:8080/v1/completions -H 'content-type: application/json' -d '{"prompt": "Once"}'`;
-
-/** What is served at / and beside it. */
-export async function pageAssets(): Promise<Map<string, Asset>> {
-  const { folder } = await findPackage();
-  const read = (file: string): Promise<string> => readFile(join(folder, 'web', file), 'utf8');
-  return new Map([
-    ['/', { type: 'text/html; charset=utf-8', body: await read('index.html') }],
-    ['/playground.js', { type: 'text/javascript; charset=utf-8', body: await read('playground.js') }],
-    ['/playground.css', { type: 'text/css; charset=utf-8', body: await read('playground.css') }],
-  ]);
-}
 
 function portOf(text: string): number {
   if (/^\d{1,5}$/.test(text) && Number(text) < 2 ** 16) return Number(text);
@@ -69,20 +60,23 @@ export function registerServe(program: Command, io: Io): void {
     .option('--open', 'open the playground in a browser')
     .option('--json-logs', 'log each request as a line of JSON')
     .addHelpText('after', helpText)
-    .action((names: readonly string[], flags: Flags) => run(io, names, flags));
+    .action((names: readonly string[], flags: ServeFlags) => serveModels(io, names, flags));
 }
 
-async function run(io: Io, names: readonly string[], flags: Flags): Promise<void> {
+/** Serves until Ctrl-C, and throws `Interrupted` then. Errors: those of `serve`, of loading the first model, `package-broken`. */
+export async function serveModels(io: Io, names: readonly string[], flags: ServeFlags): Promise<void> {
   for (const name of names) {
     const missing = await missingFromHub(name);
     if (missing) await pullShown(io, missing, false);
   }
+  const resolved = await Promise.all(names.map((name) => resolveModel(name)));
   const { LFM_API_KEY: fromEnvironment } = process.env;
   const { host, port, apiKey = fromEnvironment ? [fromEnvironment] : [], allowHost, allowOrigin } = flags;
   await using server = await serve({
-    models: names.map((name) => ({
+    models: names.map((name, index) => ({
       name: basename(name),
       toolCallStyle: flags.toolCalls,
+      path: pathOf(resolved[index]),
       load: (signal) => load(name, { engine: engineChoice(flags), numerics: flags.numerics, signal }),
     })),
     host,
@@ -91,10 +85,13 @@ async function run(io: Io, names: readonly string[], flags: Flags): Promise<void
     allowedHosts: allowHost,
     allowedOrigins: allowOrigin,
     assets: await pageAssets(),
+    tabFolder: join((await findPackage()).folder, 'dist', 'tab'),
     onFailure: flags.jsonLogs
       ? (error, id) => io.stderr.write(eventLine('failure', { id, ...reasonOf(error) }))
       : undefined,
-    onRequest: (entry) => io.stderr.write(`${flags.jsonLogs ? JSON.stringify(entry) : lineOf(entry)}\n`),
+    onRequest: (entry) => {
+      if (!flags.isQuiet) io.stderr.write(`${flags.jsonLogs ? JSON.stringify(entry) : lineOf(entry)}\n`);
+    },
   });
   const stopped = untilInterrupted(io);
   await Promise.race([server.ready, stopped]);
@@ -119,6 +116,11 @@ function reasonOf(error: unknown): object {
   return error instanceof Error ? { message: error.message, stack: error.stack } : { message: String(error) };
 }
 
+/** Of a model that has files. */
+function pathOf(model: ResolvedModel | undefined): string | undefined {
+  return model && model.kind !== 'definition' ? model.path : undefined;
+}
+
 /** The second Ctrl-C ends the process. */
 function untilInterrupted({ onInterrupt }: Io): Promise<void> {
   return new Promise((resolve) => {
@@ -134,13 +136,4 @@ function untilInterrupted({ onInterrupt }: Io): Promise<void> {
 function lineOf({ time, method, route, status, ms, completionTokens, error }: LogEntry): string {
   const tokens = completionTokens === undefined ? '' : `, ${completionTokens} tokens`;
   return `${time} ${method} ${route} ${status} ${ms} ms${tokens}${error === undefined ? '' : `, ${error}`}`;
-}
-
-/** Where there is no browser, the address has been said. */
-function openBrowser(url: string): void {
-  const [command = '', ...words] =
-    process.platform === 'darwin' ? ['open'] : process.platform === 'win32' ? ['cmd', '/c', 'start', ''] : ['xdg-open'];
-  const child = spawn(command, [...words, url], { stdio: 'ignore', detached: true });
-  child.on('error', () => undefined);
-  child.unref();
 }

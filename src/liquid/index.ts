@@ -30,6 +30,8 @@ export type { GenomeSizes, LivSizes } from './genome/model.ts';
 export { genomeProblems, randomGenome, repairGenome, validateGenome } from './genome/validate.ts';
 export type { GenomeProblem } from './genome/validate.ts';
 export { initialise } from './initialise.ts';
+export { inspect } from './inspect.ts';
+export type { Inspection, InspectOptions } from './inspect.ts';
 export { block, depthGroup, layer, operatorsOf, stack } from './layer.ts';
 export type { BlockDefinition, Layer } from './layer.ts';
 export { factorNames, withLowRank } from './lora.ts';

@@ -10,6 +10,8 @@ export interface ServedModel {
   readonly load: (signal: AbortSignal) => Promise<LanguageModel>;
   /** How it calls tools, where that is not what its template and its tokens look like. */
   readonly toolCallStyle?: ToolCallStyle | undefined;
+  /** Its folder or .gguf file, where browsers may load it to run it themselves. */
+  readonly path?: string | undefined;
 }
 
 type Loading = Promise<LanguageModel>;

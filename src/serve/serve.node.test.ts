@@ -2,8 +2,9 @@
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { load } from '../generate/load.ts';
-import { pageAssets } from '../cli/serve.node.ts';
+import { parameterCounts, stateBytes } from '../liquid/index.ts';
 import type { LogEntry } from './index.ts';
+import type { ModelReport } from './inspect.ts';
 import type { RunningServer } from './server.node.ts';
 import { ask, json, raw, startServer } from './testing.node.ts';
 
@@ -14,7 +15,6 @@ describe('serve [onnx]', () => {
   let client: OpenAI;
   beforeAll(async () => {
     server = await startServer({
-      assets: await pageAssets(),
       onRequest: (entry) => log.push(entry),
       onFailure: (error) => failures.push(error),
     });
@@ -140,12 +140,17 @@ describe('serve [onnx]', () => {
     await expect.poll(pending, { timeout: 5000 }).toBe('0');
   });
 
-  it('serves the page under a policy that runs no script but its own', async () => {
-    const page = await raw(server.url, {});
-    expect(page.headers['content-security-policy']).toContain("default-src 'none'; script-src 'self'");
-    expect(page.text).not.toMatch(/<script(?![^>]*src="\/)|\son\w+=|https?:\/\//);
-    const { text: script } = await raw(`${server.url}/playground.js`, {});
-    // What a model says must never be read as HTML.
-    expect(script).not.toMatch(/innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(/);
+  it('tells what a model is made of, in figures and pictures', async () => {
+    const { status, text } = await raw(`${server.url}/v1/models/brook-7m/inspect`, {});
+    expect(status).toBe(200);
+    const report = JSON.parse(text) as ModelReport;
+    await using direct = await load('brook-7m', { engine: { name: 'onnx', threads: 1 } });
+    const { definition } = direct;
+    expect(report.parameters).toBe(parameterCounts(definition).total);
+    expect(report.weightBytes).toBe(4 * report.parameters);
+    expect(report.stateBytes['512']).toBe(stateBytes(definition, 512, 'float32'));
+    expect(report.layers).toHaveLength(definition.layers.length);
+    for (const picture of Object.values(report.pictures)) expect(picture).toMatch(/^<svg [^]*<\/svg>\n$/);
+    expect((await raw(`${server.url}/v1/models/nothing/inspect`, {})).status).toBe(404);
   });
 });

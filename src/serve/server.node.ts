@@ -30,6 +30,8 @@ export interface ServeOptions extends Omit<GuardOptions, 'host'> {
   readonly onFailure?: ((error: unknown, id: string) => void) | undefined;
   /** Files to serve, by path. */
   readonly assets?: ReadonlyMap<string, Asset> | undefined;
+  /** Folder of the code with which a tab runs a model itself: then models that have a path may be loaded by browsers. */
+  readonly tabFolder?: string | undefined;
 }
 
 export interface RunningServer extends AsyncDisposable {
@@ -53,7 +55,8 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   // Every request listens to it while it is answered.
   setMaxListeners(0, ending.signal);
   const service = { pool, gate, limits, metrics: new Metrics(), signal: ending.signal, onFailure };
-  const app = createApp({ service, guard, onRequest, assets });
+  const tab = options.tabFolder === undefined ? undefined : { folder: options.tabFolder, models: options.models };
+  const app = createApp({ service, guard, onRequest, assets, tab });
   const server = createServer(
     {
       headersTimeout: limits.receiveSeconds * 1000,

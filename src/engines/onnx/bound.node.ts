@@ -1,8 +1,6 @@
 // A session whose weights are bound: it is given what its kernels read in place for as long as it lives, and what they lay out anew
 // only while it is made.
-import { LfmError } from '../../tensor/index.ts';
-import type { Buffers } from '../engine.ts';
-import { OnnxBuffer } from './buffer.node.ts';
+import type { OnnxBuffer } from './buffer.ts';
 import type { LoweredProgram } from './lower.ts';
 import type { SessionOptions } from './options.node.ts';
 import { laysOut } from './probe.node.ts';
@@ -10,18 +8,20 @@ import type { Reading } from './repacked.ts';
 import { Session } from './session.node.ts';
 import { Value } from './value.node.ts';
 
-/** Errors: `bad-input`, those of reading weights again and of `Session.open`. */
-export async function openBound(lowered: LoweredProgram, bind: Buffers, options: SessionOptions): Promise<Session> {
+/** Errors: those of reading weights again and of `Session.open`. */
+export async function openBound(
+  lowered: LoweredProgram,
+  bind: Readonly<Record<string, OnnxBuffer<Value>>>,
+  options: SessionOptions,
+): Promise<Session> {
   const { readings, derived } = lowered;
   const passes = (reading: Reading | undefined) =>
     reading?.how === 'laid-out' && reading.by.every((node) => laysOut(node, options));
   const wanted = new Set([...readings.keys(), ...derived.flatMap(({ from }) => from)]);
-  const given: { readonly name: string; readonly buffer: OnnxBuffer; readonly value: Value }[] = [];
+  const given: { readonly name: string; readonly buffer: OnnxBuffer<Value>; readonly value: Value }[] = [];
   const made: (readonly [name: string, value: Value])[] = [];
   try {
     for (const [name, buffer] of Object.entries(bind)) {
-      if (!(buffer instanceof OnnxBuffer))
-        throw new LfmError('bad-input', `Bound input "${name}" expects a buffer of the onnx engine.`);
       if (!wanted.has(`in:${name}`)) continue;
       const value = await buffer.present();
       value.hold();

@@ -2,25 +2,43 @@
 import type { DType, HostArray } from '../../tensor/index.ts';
 import { byteLength, countOf, LfmError, viewHostArray } from '../../tensor/index.ts';
 import type { Buffer } from '../engine.ts';
-import { Value } from './value.node.ts';
+import type { Runtime, RuntimeTensor } from './runtime.ts';
 
 /** Idle memory kept for the next run, so that a step touches no fresh pages; never more bytes than are in use. */
-export class Pool {
-  private readonly idle = new Map<string, Value[]>();
+export class Pool<T extends RuntimeTensor> {
+  private readonly runtime: Pick<Runtime<T>, 'zeros'>;
+  private readonly idle = new Map<string, T[]>();
+  private readonly buffers = new WeakMap<Buffer, OnnxBuffer<T>>();
   private idleBytes = 0;
   liveBytes = 0;
   liveBuffers = 0;
 
-  take(dtype: DType, shape: readonly number[]): Value {
+  constructor(runtime: Pick<Runtime<T>, 'zeros'>) {
+    this.runtime = runtime;
+  }
+
+  /** A buffer over a tensor that was taken from here; `again` reads its elements once more, where they may be let go. */
+  buffer(value: T, again?: () => Promise<HostArray>): OnnxBuffer<T> {
+    const buffer = new OnnxBuffer(this, value, again);
+    this.buffers.set(buffer, buffer);
+    return buffer;
+  }
+
+  /** The same buffer, if it is one of this engine. */
+  find(buffer: Buffer | undefined): OnnxBuffer<T> | undefined {
+    return buffer && this.buffers.get(buffer);
+  }
+
+  take(dtype: DType, shape: readonly number[]): T {
     const value = this.idle.get(poolKey(dtype, shape))?.pop();
     if (value) this.idleBytes -= value.byteLength;
-    const taken = value ?? Value.zeros(dtype, shape);
+    const taken = value ?? this.runtime.zeros(dtype, shape);
     this.liveBytes += taken.byteLength;
     this.liveBuffers++;
     return taken;
   }
 
-  give(value: Value): void {
+  give(value: T): void {
     this.liveBytes -= value.byteLength;
     this.liveBuffers--;
     if (this.idleBytes + value.byteLength > this.liveBytes) return value.release();
@@ -32,7 +50,7 @@ export class Pool {
   }
 
   /** Frees the memory at once. */
-  free(value: Value): void {
+  free(value: T): void {
     this.liveBytes -= value.byteLength;
     this.liveBuffers--;
     value.release();
@@ -49,17 +67,17 @@ function poolKey(dtype: DType, shape: readonly number[]): string {
   return `${dtype}[${shape.join(',')}]`;
 }
 
-export class OnnxBuffer implements Buffer {
+export class OnnxBuffer<T extends RuntimeTensor> implements Buffer {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly byteLength: number;
-  private readonly pool: Pool;
-  private held: Value | undefined;
+  private readonly pool: Pool<T>;
+  private held: T | undefined;
   /** Reads the elements again, where they may be let go. */
   readonly again: (() => Promise<HostArray>) | undefined;
   private isLetGo = false;
 
-  constructor(pool: Pool, value: Value, again?: () => Promise<HostArray>) {
+  constructor(pool: Pool<T>, value: T, again?: () => Promise<HostArray>) {
     this.pool = pool;
     this.held = value;
     this.dtype = value.dtype;
@@ -69,13 +87,13 @@ export class OnnxBuffer implements Buffer {
   }
 
   /** Errors: `disposed-buffer`. */
-  get value(): Value {
+  get value(): T {
     if (!this.held) throw new LfmError('disposed-buffer', 'A buffer was used after it was disposed or donated.');
     return this.held;
   }
 
   /** The tensor, read again where it was let go. Errors: `disposed-buffer`, those of reading. */
-  async present(): Promise<Value> {
+  async present(): Promise<T> {
     if (!this.isLetGo || !this.again) return this.value;
     const data = await this.again();
     // Someone else may have read it meanwhile, or have disposed of it.
@@ -93,7 +111,7 @@ export class OnnxBuffer implements Buffer {
   }
 
   /** Gives the tensor up without freeing it: it lives on in another buffer. */
-  surrender(): Value {
+  surrender(): T {
     const { value } = this;
     this.held = undefined;
     return value;
@@ -113,7 +131,12 @@ export class OnnxBuffer implements Buffer {
 }
 
 /** A tensor of these elements. Errors: `bad-input` where they are not as many. */
-export function filled(pool: Pool, dtype: DType, shape: readonly number[], data: HostArray): Value {
+export function filled<T extends RuntimeTensor>(
+  pool: Pool<T>,
+  dtype: DType,
+  shape: readonly number[],
+  data: HostArray,
+): T {
   const needed = byteLength(dtype, countOf(shape));
   if (data.byteLength !== needed)
     throw new LfmError('bad-input', `${dtype}[${shape.join(', ')}] takes ${needed} bytes; found ${data.byteLength}.`);
