@@ -9,8 +9,8 @@ interface Scored {
   readonly choices: readonly Choice[];
 }
 
-/** Tokens over all prompts: a few tens of megabytes. */
-const MOST_TOKENS = 1 << 16;
+/** Tokens over all prompts: a few megabytes. */
+const MOST_TOKENS = 1 << 14;
 
 export class ScoredPrompts {
   #entries: readonly Scored[] = [];
