@@ -1,4 +1,6 @@
-// The build: one ES module a package entry point, shared chunks between them, declarations beside them.
+// The build: one ES module a package entry point, shared chunks between them, declarations beside them; and dist/tab, what a
+// browser loads without a bundler to run a model itself, with the engine's files of onnxruntime-web.
+import { copyFile } from 'node:fs/promises';
 import { defineConfig } from 'tsdown';
 
 const entries = {
@@ -19,7 +21,7 @@ const entries = {
   'engines/xla/index': 'src/engines/xla/index.ts',
 };
 
-export default defineConfig({
+const library = defineConfig({
   entry: entries,
   format: 'esm',
   target: 'node20',
@@ -29,3 +31,32 @@ export default defineConfig({
   checks: { pluginTimings: false },
   deps: { neverBundle: [/^#(host|engine|source)$/, /^node:/] },
 });
+
+const ENGINE_FILES = ['ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm'];
+
+/** Each file whole in itself: a worker's script is loaded by its URL alone. */
+const tab = ['client', 'worker'].map((name) =>
+  defineConfig({
+    entry: { [name]: `src/web/${name}.ts` },
+    outDir: 'dist/tab',
+    clean: false,
+    format: 'esm',
+    target: 'es2022',
+    platform: 'browser',
+    dts: name === 'client',
+    fixedExtension: false,
+    minify: true,
+    checks: { pluginTimings: false },
+    deps: { alwaysBundle: [/./] },
+    inputOptions: { resolve: { conditionNames: ['lfm-source', 'browser', 'import'] } },
+    outputOptions: { codeSplitting: false },
+    hooks: {
+      'build:done': async () => {
+        for (const file of ENGINE_FILES)
+          await copyFile(new URL(`node_modules/onnxruntime-web/dist/${file}`, import.meta.url), `dist/tab/${file}`);
+      },
+    },
+  }),
+);
+
+export default [library, ...tab];

@@ -11,7 +11,7 @@ export default defineConfig({
   resolve: { alias: [{ find: /^lfm\/(liquid|tensor)$/, replacement: `${source}/$1/index.ts` }] },
   ssr: { resolve: { conditions } },
   test: {
-    include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+    include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'web/**/*.test.ts'],
     execArgv: ['--conditions=lfm-source'],
     reporters: ['default', './test/reporter.ts'],
     testTimeout: 30_000,

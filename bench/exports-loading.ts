@@ -9,8 +9,10 @@ export interface Loading {
   readonly who: string;
   /** From before the file is opened to the first token, the library being loaded; the median of the rounds. */
   readonly firstTokenMs: number;
-  /** Of the process from its start; lfm's runs from source, which is compiled meanwhile. */
+  /** Of the process from its start. */
   readonly processMs: number;
+  /** Of all threads from the start to the first token: what other work on the machine moves least. */
+  readonly cpuMs: number;
   readonly peakMB: number;
   readonly afterMB: number;
   /** Anonymous memory over the size of the file, and over that of its weights in float32. */
@@ -28,6 +30,7 @@ const PROMPT = [1, 504, 3575, 282, 4649, 314]; // "The capital of France is", af
 interface Round {
   readonly firstTokenMs: number;
   readonly processMs: number;
+  readonly cpuMs: number;
   readonly peak: number;
   readonly after: number;
   readonly token: number;
@@ -37,7 +40,7 @@ interface Round {
 export async function measureLoading(path: string, rounds: number): Promise<Loading[]> {
   const asked = JSON.stringify({ prompts: [PROMPT], tokens: 1, threads: 2 });
   const commands: Readonly<Record<string, readonly string[]>> = {
-    lfm: ['--expose-gc', '--import', 'tsx', '--conditions=lfm-source', 'bench/exports-first-token.ts', path, asked],
+    lfm: ['--expose-gc', 'bench/first-token.mjs', path, asked],
     'node-llama-cpp': ['bench/rivals/node-llama-cpp/generate.mjs', path, asked],
   };
   const found: Record<string, Round[]> = {};
@@ -54,6 +57,7 @@ export async function measureLoading(path: string, rounds: number): Promise<Load
       who,
       firstTokenMs: Math.round(of((round) => round.firstTokenMs)),
       processMs: Math.round(of((round) => round.processMs)),
+      cpuMs: Math.round(of((round) => round.cpuMs)),
       peakMB: Math.round(peak / 1e6),
       afterMB: Math.round(after / 1e6),
       peakOfFile: Number((peak / size).toFixed(2)),
@@ -92,8 +96,10 @@ function measure(words: readonly string[]): Promise<Round> {
       clearInterval(watch);
       const line = out.trim().split('\n').at(-1);
       if (code !== 0 || !line) return reject(new Error(`${words.join(' ')} ended with code ${code}.`));
-      const { firstTokenMs, tokens } = JSON.parse(line) as { firstTokenMs: number; tokens: number[][] };
-      resolve({ firstTokenMs, processMs, peak, after, token: tokens[0]?.[0] ?? -1 });
+      const { firstTokenMs, cpuMs, tokens } = JSON.parse(line) as Pick<Round, 'firstTokenMs' | 'cpuMs'> & {
+        tokens: number[][];
+      };
+      resolve({ firstTokenMs, processMs, cpuMs, peak, after, token: tokens[0]?.[0] ?? -1 });
     });
   });
 }

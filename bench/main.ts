@@ -6,11 +6,14 @@ import { benchExperts } from './experts.ts';
 import { benchExports } from './exports.ts';
 import { benchGenerate } from './generate.ts';
 import { benchGpu } from './gpu.ts';
+import { benchLoad } from './load.ts';
 import { benchSequences } from './sequences.ts';
+import { benchLmEval } from './lm-eval.ts';
 import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
 import { benchOperatorTable } from './operator-table.ts';
 import { benchParity } from './parity.ts';
+import { benchStructured } from './structured.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
@@ -26,7 +29,10 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   'operator-table': benchOperatorTable,
   parity: benchParity,
   exports: benchExports,
+  load: benchLoad,
   experts: benchExperts,
+  'lm-eval': benchLmEval,
+  structured: benchStructured,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

@@ -6,8 +6,8 @@ import { build } from 'esbuild';
 import { describe, expect, it } from 'vitest';
 import { ROOT } from './root.ts';
 
-/** Bytes after gzip. Raise it knowingly: the change that does says what a page gets for it. */
-const BUDGET = 215_000;
+/** Bytes after gzip. Raise it knowingly: the change that does says what a page gets for it. Of late: lowering to ONNX, GGUF files. */
+const BUDGET = 232_000;
 
 const NATIVE = ['koffi', 'onnxruntime-node'];
 

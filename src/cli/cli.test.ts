@@ -71,6 +71,7 @@ describe('generate [reference]', () => {
     expect(given).toMatchObject({ code: 0, err: '' });
     expect(given.out).toMatch(/^[^]+\n$/);
     expect(await run(['generate', base, ...quick], { input: 'The brook\n' })).toEqual(given);
+    expect(await run(['generate', base, 'The brook', ...quick, '--draft', base])).toEqual(given);
   });
 
   it('tells a program as JSON', async () => {
@@ -90,6 +91,13 @@ describe('generate [reference]', () => {
     ['a model that is not there', ['generate', './nowhere', 'x'], {}, 'nowhere'],
     ['a definition', ['generate', 'lfm2-350m', 'x'], {}, 'without weights'],
     ['a value out of range', ['generate', 'BASE', 'x', ...quick, '--top-p', '2'], {}, 'topP'],
+    [
+      'an adapter that is not there',
+      ['generate', 'BASE', 'x', ...quick, '--adapter', './no'],
+      {},
+      'adapter_config.json',
+    ],
+    ['a draft with other tokens', ['generate', 'BASE', 'x', ...quick, '--draft', 'brook-7m'], {}, 'tokenizers differ'],
     ['a value that is no number', ['generate', 'BASE', 'x', '--top-p', 'most'], {}, 'Expected a number'],
     ['an engine that nobody knows', ['generate', 'BASE', 'x', '--engine', 'steam'], {}, 'reference'],
     ['an option that nobody knows', ['generate', 'BASE', 'x', '--faster'], {}, '--faster'],
@@ -138,9 +146,20 @@ describe('start [reference]', () => {
     if (!shipped) expect(err).toContain(DEFAULT_MODEL);
   });
 
-  it('talks on a terminal until the input ends', async () => {
+  it('opens the playground on a terminal, and ends it at Ctrl-C', async () => {
+    const { io, said, interrupt } = world({ terminal: true });
+    const session = main(['start', base, '--no-open', ...quick], io);
+    await expect.poll(() => said.out, { timeout: 10_000 }).toMatch(/^http:\/\/127\.0\.0\.1:\d+ \(playground;/);
+    const [url = ''] = said.out.split(' ');
+    const page = await (await fetch(url)).text();
+    expect(page).toContain('<script type="module" crossorigin src="/playground.js">');
+    interrupt();
+    expect(await session).toBe(130);
+  });
+
+  it('generates line by line on a terminal until the input ends', async () => {
     const { io, said, stdin } = world({ terminal: true });
-    const session = main(['start', base, ...quick], io);
+    const session = main(['generate', base, ...quick], io);
     stdin.write('The brook\n');
     await expect.poll(() => said.out).toMatch(/The brook[^]*\n\n/);
     stdin.write('\n\u0004');

@@ -1,13 +1,15 @@
 // lfm generate, lfm chat and lfm start: text from a model.
 import type { Command } from 'commander';
 import type { ChatMessage } from '../generate/chat.ts';
-import type { LanguageModel } from '../generate/model.ts';
+import type { LanguageModel, TextOptions } from '../generate/model.ts';
 import type { Reply } from '../generate/reply.ts';
 import type { Io } from './io.node.ts';
 import { dim, isTerminal, readAll } from './io.node.ts';
 import { withModel } from './open.node.ts';
 import type { TextFlags } from './options.node.ts';
-import { addTextOptions, DEFAULT_MODEL, textOptions } from './options.node.ts';
+import { addTextOptions, companions, DEFAULT_MODEL, positive, textOptions } from './options.node.ts';
+import { hasDisplay } from './page.node.ts';
+import { serveModels } from './serve.node.ts';
 import { continues, converses, talk } from './talk.node.ts';
 
 /** What `start` asks where nobody is there to ask. */
@@ -26,11 +28,12 @@ export function registerGenerate(program: Command, io: Io): void {
       `\nExamples:\n  lfm generate ${DEFAULT_MODEL} "It was a"\n  lfm generate ./mine --temperature 0.7 --seed 1 < beginning.txt`,
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags) => {
-      await withModel(io, name, flags, async (model, signal) => {
-        const options = textOptions(flags, signal);
+      const use = async (model: LanguageModel, signal: AbortSignal) => {
+        const options = await textOptions(flags, signal);
         if (text === undefined && isTerminal(io)) return talk(io, continues(model, options), signal);
         await print(io, model, model.generate(text ?? (await readAll(io.stdin)), options), flags);
-      });
+      };
+      await withModel(io, name, flags, use, companions(flags));
     });
 }
 
@@ -45,8 +48,8 @@ export function registerChat(program: Command, io: Io): void {
       '\nExamples:\n  lfm chat ./mine "What is a brook?"\n  lfm chat ./mine --system "Answer in one sentence."',
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags & { system?: string }) => {
-      await withModel(io, name, flags, async (model, signal) => {
-        const options = textOptions(flags, signal);
+      const use = async (model: LanguageModel, signal: AbortSignal) => {
+        const options = await textOptions(flags, signal);
         if (text === undefined && isTerminal(io) && model.chats)
           return talk(io, converses(model, flags.system, options), signal);
         const system: readonly ChatMessage[] =
@@ -54,32 +57,33 @@ export function registerChat(program: Command, io: Io): void {
         // A base model is refused before anything is read.
         const ask = (content: string) => model.chat([...system, { role: 'user', content }], options);
         await print(io, model, ask(text ?? (model.chats ? await readAll(io.stdin) : '')), flags);
-      });
+      };
+      await withModel(io, name, flags, use, companions(flags));
     });
 }
 
 export function registerStart(program: Command, io: Io): void {
   addTextOptions(program.command('start'))
-    .description('talk with a model on the terminal; without one, answer once')
+    .description('open the playground; with --prompt, or without a terminal, answer once')
     .argument('[model]', modelHelp, DEFAULT_MODEL)
     .option('--prompt <text>', 'answer this, and exit')
+    .option('--port <n>', 'port of the playground (default: any that is free)', positive)
+    .option('--no-open', 'print the address, and open no browser')
     .addHelpText('after', '\nExamples:\n  lfm start\n  npm start -- --prompt "Once upon a time"')
-    .action(async (name: string, flags: TextFlags & { prompt?: string }) => {
-      await withModel(io, name, flags, async (model, signal) => {
-        const options = textOptions(flags, signal);
-        if (flags.prompt !== undefined || !isTerminal(io)) {
-          const prompt = flags.prompt ?? FIRST_PROMPT;
-          if (!flags.json && !model.chats) io.stdout.write(dim(prompt, io.stdout));
-          const reply = model.chats
-            ? model.chat([{ role: 'user', content: prompt }], options)
-            : model.generate(prompt, options);
-          return print(io, model, reply, flags);
-        }
-        const does = model.chats ? 'answers what you write' : 'continues what you write';
-        io.stdout.write(`${model.name} ${does}, on ${model.engine}. Ctrl-C stops it, and again ends.\n\n`);
-        await talk(io, model.chats ? converses(model, undefined, options) : continues(model, options), signal);
-      });
+    .action(async (name: string, flags: TextFlags & { prompt?: string; port?: number; open: boolean }) => {
+      const { prompt, port = 0, open } = flags;
+      if (prompt === undefined && isTerminal(io))
+        return serveModels(io, [name], { ...flags, port, open: open && hasDisplay(), isQuiet: true });
+      const use = async (model: LanguageModel, signal: AbortSignal) =>
+        answerOnce(io, model, prompt ?? FIRST_PROMPT, flags, await textOptions(flags, signal));
+      await withModel(io, name, flags, use, companions(flags));
     });
+}
+
+async function answerOnce(io: Io, model: LanguageModel, prompt: string, flags: TextFlags, options: TextOptions) {
+  if (!flags.json && !model.chats) io.stdout.write(dim(prompt, io.stdout));
+  const messages = [{ role: 'user', content: prompt }] as const;
+  await print(io, model, model.chats ? model.chat(messages, options) : model.generate(prompt, options), flags);
 }
 
 /** Streams a reply, or prints it as JSON once it is whole. */

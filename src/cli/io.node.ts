@@ -5,7 +5,7 @@ export interface Io {
   readonly stdin: NodeJS.ReadableStream & { readonly isTTY?: boolean };
   readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
   readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
-  /** Calls `handler` at each Ctrl-C until the function that it returns is called. */
+  /** Calls `handler` at each Ctrl-C, or SIGTERM, until the function that it returns is called. */
   readonly onInterrupt: (handler: () => void) => () => void;
 }
 
@@ -14,8 +14,11 @@ export const processIo: Io = {
   stdout: process.stdout,
   stderr: process.stderr,
   onInterrupt(handler) {
-    process.on('SIGINT', handler);
-    return () => process.off('SIGINT', handler);
+    const signals = ['SIGINT', 'SIGTERM'] as const;
+    for (const signal of signals) process.on(signal, handler);
+    return () => {
+      for (const signal of signals) process.off(signal, handler);
+    };
   },
 };
 

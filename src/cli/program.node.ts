@@ -6,6 +6,7 @@ import { registerBenchmark } from './benchmark.node.ts';
 import { registerCatalog } from './catalog.node.ts';
 import { registerCompare } from './compare.node.ts';
 import { registerConvert } from './convert.node.ts';
+import { registerData } from './data.node.ts';
 import { registerEngines } from './engines.node.ts';
 import { registerChat, registerGenerate, registerStart } from './generate.node.ts';
 import { importOperators } from './import.node.ts';
@@ -56,6 +57,7 @@ async function createProgram(io: Io): Promise<Command> {
   registerPull(program, io);
   registerConvert(program, io);
   registerQuantize(program, io);
+  registerData(program, io);
   registerBenchmark(program, io);
   registerEngines(program, io);
   registerServe(program, io);

@@ -98,7 +98,7 @@ async function calibrate(
 ): Promise<Comparison & { numerics: Numerics }> {
   const { numerics = 'stable' } = flags;
   const engine = await openEngine(engineChoice(flags));
-  const opened: Weighted[] = [];
+  const opened: (Weighted & { readonly close: () => Promise<void> })[] = [];
   try {
     const before = await openWeights(engine, name, 'exact');
     opened.push(before);
@@ -112,7 +112,10 @@ async function calibrate(
     }).finally(() => progress.end());
     return { numerics, ...comparison };
   } finally {
-    for (const { weights } of opened) for (const buffer of Object.values(weights)) buffer.dispose();
+    for (const { weights, close } of opened) {
+      for (const buffer of Object.values(weights)) buffer.dispose();
+      await close();
+    }
     await engine.close();
   }
 }
@@ -125,9 +128,10 @@ async function openWeights(engine: Engine, name: string, numerics: Numerics) {
     const tokenizer = readTokenizerJson(source.tokenizer);
     const held = heldModel(source, numerics);
     const weights = await uploadWeights(engine, held, source.weights);
-    return { engine, model: held.model, weights, tokenizer };
-  } finally {
+    return { engine, model: held.model, weights, tokenizer, close: () => source.weights.close() };
+  } catch (error) {
     await source.weights.close();
+    throw error;
   }
 }
 

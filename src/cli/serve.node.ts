@@ -1,28 +1,32 @@
 // lfm serve: models over HTTP, in the protocol that OpenAI's clients speak, and the playground.
-import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { findPackage } from '../host/package.node.ts';
 import { load } from '../generate/load.ts';
-import { missingFromHub } from '../generate/source.node.ts';
-import type { Asset, LogEntry } from '../serve/index.ts';
+import type { ResolvedModel } from '../generate/source.node.ts';
+import { missingFromHub, resolveModel } from '../generate/source.node.ts';
+import { callMarkers, type ToolCallStyle } from '../generate/tool-calls.ts';
+import type { LogEntry } from '../serve/index.ts';
 import { serve } from '../serve/index.ts';
 import type { Io } from './io.node.ts';
-import { Interrupted } from './io.node.ts';
 import type { LoadFlags } from './options.node.ts';
-import { addLoadOptions, DEFAULT_MODEL, engineChoice, positive } from './options.node.ts';
+import { addLoadOptions, DEFAULT_MODEL, engineChoice } from './options.node.ts';
+import { openBrowser, pageAssets } from './page.node.ts';
 import { pullShown } from './pull.node.ts';
 
-type Flags = LoadFlags & {
-  readonly host: string;
+export type ServeFlags = LoadFlags & {
+  readonly host?: string;
   readonly port: number;
   readonly apiKey?: readonly string[];
   readonly allowHost?: readonly string[];
   readonly allowOrigin?: readonly string[];
+  readonly toolCalls?: ToolCallStyle;
   readonly open?: boolean;
   readonly jsonLogs?: boolean;
   readonly json?: boolean;
+  /** Requests are not logged. */
+  readonly isQuiet?: boolean;
 };
 
 const helpText = `
@@ -34,15 +38,9 @@ Examples:
   LFM_API_KEY=… lfm serve --host 0.0.0.0             other machines may ask, with the key
   curl http://127.0.0.1:8080/v1/completions -H 'content-type: application/json' -d '{"prompt": "Once"}'`;
 
-/** What is served at / and beside it. */
-export async function pageAssets(): Promise<Map<string, Asset>> {
-  const { folder } = await findPackage();
-  const read = (file: string): Promise<string> => readFile(join(folder, 'web', file), 'utf8');
-  return new Map([
-    ['/', { type: 'text/html; charset=utf-8', body: await read('index.html') }],
-    ['/playground.js', { type: 'text/javascript; charset=utf-8', body: await read('playground.js') }],
-    ['/playground.css', { type: 'text/css; charset=utf-8', body: await read('playground.css') }],
-  ]);
+function portOf(text: string): number {
+  if (/^\d{1,5}$/.test(text) && Number(text) < 2 ** 16) return Number(text);
+  throw new InvalidArgumentError('Expected a whole number from 0 to 65535.');
 }
 
 export function registerServe(program: Command, io: Io): void {
@@ -50,26 +48,35 @@ export function registerServe(program: Command, io: Io): void {
     .description('serve models to OpenAI clients, and a playground to a browser')
     .argument('[models...]', 'shipped names, folders, .gguf files, names on the hub', [DEFAULT_MODEL])
     .option('--host <address>', 'address to listen on; another than this machine needs an API key', '127.0.0.1')
-    .option('--port <n>', 'port to listen on', positive, 8080)
+    .option('--port <n>', 'port to listen on; 0: any that is free', portOf, 8080)
     .option('--api-key <key...>', 'keys of those who may ask')
     .option('--allow-host <name...>', 'names that the server goes by, beside its address')
     .option('--allow-origin <origin...>', 'pages of other origins that may ask, as https://example.com')
+    .addOption(
+      new Option('--tool-calls <style>', "how models call tools (default: as a model's template shows)").choices(
+        Object.keys(callMarkers),
+      ),
+    )
     .option('--open', 'open the playground in a browser')
     .option('--json-logs', 'log each request as a line of JSON')
     .addHelpText('after', helpText)
-    .action((names: readonly string[], flags: Flags) => run(io, names, flags));
+    .action((names: readonly string[], flags: ServeFlags) => serveModels(io, names, flags));
 }
 
-async function run(io: Io, names: readonly string[], flags: Flags): Promise<void> {
+/** Serves until Ctrl-C, and throws `Interrupted` then. Errors: those of `serve`, of loading the first model, `package-broken`. */
+export async function serveModels(io: Io, names: readonly string[], flags: ServeFlags): Promise<void> {
   for (const name of names) {
     const missing = await missingFromHub(name);
     if (missing) await pullShown(io, missing, false);
   }
+  const resolved = await Promise.all(names.map((name) => resolveModel(name)));
   const { LFM_API_KEY: fromEnvironment } = process.env;
   const { host, port, apiKey = fromEnvironment ? [fromEnvironment] : [], allowHost, allowOrigin } = flags;
   await using server = await serve({
-    models: names.map((name) => ({
+    models: names.map((name, index) => ({
       name: basename(name),
+      toolCallStyle: flags.toolCalls,
+      path: pathOf(resolved[index]),
       load: (signal) => load(name, { engine: engineChoice(flags), numerics: flags.numerics, signal }),
     })),
     host,
@@ -78,7 +85,13 @@ async function run(io: Io, names: readonly string[], flags: Flags): Promise<void
     allowedHosts: allowHost,
     allowedOrigins: allowOrigin,
     assets: await pageAssets(),
-    onRequest: (entry) => io.stderr.write(`${flags.jsonLogs ? JSON.stringify(entry) : lineOf(entry)}\n`),
+    tabFolder: join((await findPackage()).folder, 'dist', 'tab'),
+    onFailure: flags.jsonLogs
+      ? (error, id) => io.stderr.write(eventLine('failure', { id, ...reasonOf(error) }))
+      : undefined,
+    onRequest: (entry) => {
+      if (!flags.isQuiet) io.stderr.write(`${flags.jsonLogs ? JSON.stringify(entry) : lineOf(entry)}\n`);
+    },
   });
   const stopped = untilInterrupted(io);
   await Promise.race([server.ready, stopped]);
@@ -89,9 +102,23 @@ async function run(io: Io, names: readonly string[], flags: Flags): Promise<void
   );
   if (flags.open) openBrowser(server.url);
   await stopped;
-  io.stderr.write('ending; answers under way are finished first, Ctrl-C again ends at once\n');
+  const ending = 'ending; answers under way are finished first, Ctrl-C again ends at once';
+  io.stderr.write(flags.jsonLogs ? eventLine('ending') : `${ending}\n`);
   await server.close();
-  throw new Interrupted('interrupted');
+}
+
+/** A line of the log that is of no request alone. */
+function eventLine(event: string, more: object = {}): string {
+  return `${JSON.stringify({ time: new Date().toISOString(), event, ...more })}\n`;
+}
+
+function reasonOf(error: unknown): object {
+  return error instanceof Error ? { message: error.message, stack: error.stack } : { message: String(error) };
+}
+
+/** Of a model that has files. */
+function pathOf(model: ResolvedModel | undefined): string | undefined {
+  return model && model.kind !== 'definition' ? model.path : undefined;
 }
 
 /** The second Ctrl-C ends the process. */
@@ -109,13 +136,4 @@ function untilInterrupted({ onInterrupt }: Io): Promise<void> {
 function lineOf({ time, method, route, status, ms, completionTokens, error }: LogEntry): string {
   const tokens = completionTokens === undefined ? '' : `, ${completionTokens} tokens`;
   return `${time} ${method} ${route} ${status} ${ms} ms${tokens}${error === undefined ? '' : `, ${error}`}`;
-}
-
-/** Where there is no browser, the address has been said. */
-function openBrowser(url: string): void {
-  const [command = '', ...words] =
-    process.platform === 'darwin' ? ['open'] : process.platform === 'win32' ? ['cmd', '/c', 'start', ''] : ['xdg-open'];
-  const child = spawn(command, [...words, url], { stdio: 'ignore', detached: true });
-  child.on('error', () => undefined);
-  child.unref();
 }

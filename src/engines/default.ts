@@ -1,19 +1,24 @@
-// Which engine runs where nobody chose one, in a browser. Until the WebAssembly engine is there, only the reference runs.
+// Which engine runs where nobody chose one, in a browser: ONNX Runtime's WebAssembly module.
 import { LfmError } from '../tensor/index.ts';
 import type { Engine } from './engine.ts';
 
 export interface EngineChoice {
+  /** 'onnx' (the default) or 'reference'. */
   readonly name?: string;
   readonly threads?: number;
 }
 
-export const engineNames = ['reference'] as const;
+export const engineNames = ['onnx', 'reference'] as const;
 
-/** Errors: `unknown-engine` for every name but 'reference'. */
-export async function openEngine({ name = 'reference' }: EngineChoice = {}): Promise<Engine> {
-  if (name !== 'reference') {
-    throw new LfmError('unknown-engine', `In a browser only the engine "reference" runs so far; found "${name}".`);
+/** Errors: `unknown-engine`, and the engine's own. */
+export async function openEngine({ name = 'onnx', threads }: EngineChoice = {}): Promise<Engine> {
+  if (name === 'onnx') {
+    const { onnxWebEngine } = await import('./onnx/engine.web.ts');
+    return onnxWebEngine({ threads });
   }
-  const { referenceEngine } = await import('./reference/engine.ts');
-  return referenceEngine();
+  if (name === 'reference') {
+    const { referenceEngine } = await import('./reference/engine.ts');
+    return referenceEngine();
+  }
+  throw new LfmError('unknown-engine', `Expected an engine named ${engineNames.join(', ')}; found "${name}".`);
 }

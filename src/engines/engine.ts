@@ -80,6 +80,16 @@ export interface Engine {
   compile(program: Program, options?: CompileOptions): Promise<Executable>;
   /** Copies host memory (in HostArray's layout for the dtype) into a new buffer; where there is a mesh, each device gets its part. */
   upload(dtype: DType, shape: readonly number[], data: HostArray, sharding?: Sharding): Promise<Buffer>;
+  /**
+   * As `upload`, of elements that `again` reads once more: an engine whose programs lay bound weights out anew may free the memory
+   * until it is needed. What reads it then fails with the errors of `again`, too.
+   */
+  uploadStored?(
+    dtype: DType,
+    shape: readonly number[],
+    data: HostArray,
+    again: () => Promise<HostArray>,
+  ): Promise<Buffer>;
   /** Copies a buffer's elements out. */
   download(buffer: Buffer): Promise<HostArray>;
   /** The blocks that make up a buffer, each once. There where there is a mesh, as `uploadParts` is. */

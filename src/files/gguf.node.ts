@@ -1,83 +1,14 @@
-// Read a GGUF file tensor by tensor, without ever holding the whole of it.
-
-import type { FileHandle } from 'node:fs/promises';
-
-import { LfmError } from '../tensor/error.ts';
-import { dequantisers } from './gguf-dequantise.ts';
-import { parseGguf } from './gguf.ts';
-import type { GgufHeader, GgufTensor } from './gguf.ts';
+// GGUF files on disk.
+import type { GgufFile } from './gguf-read.ts';
+import { readGguf } from './gguf-read.ts';
 import { openForReading, readFully } from './read.node.ts';
 
-/** How much of a file is read in search of the end of its header, at first; then twice as much, and so on. */
-const FIRST_READ = 1 << 20;
-/** About how many bytes of a tensor are held while they are made float32. */
-const CHUNK = 1 << 22;
-
-/** Named tensors and metadata on disk. Close it, or hold it with `await using`. */
-export interface GgufFile extends GgufHeader, AsyncDisposable {
-  /** The bytes of a tensor as they are stored. Errors: `tensor-missing`, `file-cut-short`. */
-  read(name: string): Promise<Uint8Array>;
-  /** A tensor as float32. Errors: as read, and `gguf-type-unsupported` naming the tensor and its type. */
-  readFloat32(name: string): Promise<Float32Array>;
-  close(): Promise<void>;
-}
+export type { GgufFile } from './gguf-read.ts';
 
 /** Open a GGUF file of version 2 or 3. Errors: `file-missing`, `file-unreadable`, every `gguf-…` rule. */
 export async function openGguf(path: string): Promise<GgufFile> {
   const file = await openForReading(path);
-  try {
-    const { size } = await file.stat();
-    const header = await readHeader(file, size, path);
-    const find = (name: string): GgufTensor => {
-      const tensor = header.tensors.get(name);
-      if (tensor) return tensor;
-      throw new LfmError(
-        'tensor-missing',
-        `there is no tensor ${JSON.stringify(name)} among the ${header.tensors.size} of ${path}`,
-      );
-    };
-    const close = () => file.close();
-    return {
-      ...header,
-      async read(name) {
-        const { byteLength, byteOffset } = find(name);
-        const bytes = new Uint8Array(byteLength);
-        await readFully(file, bytes, byteOffset, path);
-        return bytes;
-      },
-      async readFloat32(name) {
-        const { type, shape, byteLength, byteOffset } = find(name);
-        const decode = dequantisers.get(type.name);
-        if (!decode) {
-          throw new LfmError(
-            'gguf-type-unsupported',
-            `${path}: the tensor ${name} is ${type.name}, which cannot be computed here; known are ${[...dequantisers.keys()].join(', ')}: take the model in one of these.`,
-          );
-        }
-        const out = new Float32Array(shape.reduce((product, size) => product * size, 1));
-        const buffer = new Uint8Array(Math.min(byteLength, Math.floor(CHUNK / type.blockBytes) * type.blockBytes));
-        for (let done = 0; done < byteLength; done += buffer.length) {
-          const bytes = buffer.subarray(0, Math.min(buffer.length, byteLength - done));
-          await readFully(file, bytes, byteOffset + done, path);
-          const [from, to] = [done, done + bytes.length].map((at) => (at / type.blockBytes) * type.blockSize);
-          decode(bytes, out.subarray(from, to));
-        }
-        return out;
-      },
-      close,
-      [Symbol.asyncDispose]: close,
-    };
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
-}
-
-async function readHeader(file: FileHandle, size: number, path: string): Promise<GgufHeader> {
-  for (let length = FIRST_READ; ; length *= 2) {
-    const start = new Uint8Array(Math.min(length, size));
-    await readFully(file, start, 0, path);
-    const header = parseGguf(start, size, path);
-    if (header) return header;
-  }
+  const { size } = await file.stat();
+  const read = (into: Uint8Array, offset: number) => readFully(file, into, offset, path);
+  return readGguf({ size, read, close: () => file.close() }, path);
 }

@@ -144,11 +144,32 @@ class Cursor {
     const length = this.count(1, 'string-length', `the length of ${where}`);
     if (length > most) throw fail('name-length', `${this.#what}: ${where} has ${length} bytes; at most ${most}`);
     const at = this.skip(length);
-    try {
-      return utf8.decode(this.#bytes.subarray(at, at + length));
-    } catch (cause) {
-      throw fail('utf8', `${this.#what}: ${where} is not UTF-8 text`, cause);
+    return decodeUtf8(this.#bytes.subarray(at, at + length), this.#what, where);
+  }
+
+  /** Strings one after another, decoded as one: a call for each of a vocabulary's would take most of the time of opening a file. */
+  #strings(count: number, where: string): string[] {
+    const ends: number[] = [];
+    const start = this.at;
+    for (let i = 0; i < count; i++) {
+      const length = this.count(1, 'string-length', `the length of ${where}`);
+      ends.push(this.skip(length) + length);
     }
+    const joined = new Uint8Array(this.at - start - 8 * count);
+    const units = new Uint32Array(count);
+    let [from, to] = [start, 0];
+    for (const [i, end] of ends.entries()) {
+      const text = this.#bytes.subarray(from + 8, end);
+      joined.set(text, to);
+      // No character may go on from one string into the next.
+      if (text.length > 0 && ((text[0] as number) & 0xc0) === 0x80) throw notUtf8(this.#what, where);
+      for (const byte of text) if ((byte & 0xc0) !== 0x80) units[i] = (units[i] as number) + (byte < 0xf0 ? 1 : 2);
+      from = end;
+      to += text.length;
+    }
+    const all = decodeUtf8(joined, this.#what, where);
+    let at = 0;
+    return Array.from(units, (length) => all.slice(at, (at += length)));
   }
 
   bool(where: string): boolean {
@@ -182,11 +203,7 @@ class Cursor {
       return new Typed(new Uint8Array(this.#bytes.subarray(at, this.at)).buffer);
     }
     // Not allocated ahead: the count is only a claim.
-    if (type === STRING) {
-      const out: string[] = [];
-      for (let i = 0; i < count; i++) out.push(this.string(where));
-      return out;
-    }
+    if (type === STRING) return this.#strings(count, where);
     const out: boolean[] = [];
     for (let i = 0; i < count; i++) out.push(this.bool(where));
     return out;
@@ -194,6 +211,18 @@ class Cursor {
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function decodeUtf8(bytes: Uint8Array, what: string, where: string): string {
+  try {
+    return utf8.decode(bytes);
+  } catch (cause) {
+    throw notUtf8(what, where, cause);
+  }
+}
+
+function notUtf8(what: string, where: string, cause?: unknown): LfmError {
+  return fail('utf8', `${what}: ${where} is not UTF-8 text`, cause);
+}
 
 function parse(cursor: Cursor, fileBytes: number, what: string): GgufHeader {
   if (fileBytes < 24) throw fail('too-short', `${what} has ${fileBytes} bytes; a GGUF file has at least 24`);

@@ -77,8 +77,11 @@ export interface MarkedText {
 
 /** Turns messages into a prompt. */
 export class ChatTemplate {
+  /** Jinja by name. */
+  readonly sources: Readonly<Record<string, string>>;
+  /** The tokens that a template may name. */
+  readonly names: Readonly<Record<string, string>>;
   readonly #templates: ReadonlyMap<string, Template>;
-  readonly #names: Readonly<Record<string, string>>;
   readonly #tokenizer: Tokenizer;
   readonly #special: AddedTokenMatcher;
 
@@ -89,7 +92,8 @@ export class ChatTemplate {
     names: Readonly<Record<string, string>>,
   ) {
     this.#templates = new Map(Object.entries(sources).map(([name, source]) => [name, compileTemplate(name, source)]));
-    this.#names = names;
+    this.sources = sources;
+    this.names = names;
     this.#tokenizer = tokenizer;
     this.#special = new AddedTokenMatcher(tokenizer.definition.addedTokens.filter(({ special }) => special));
   }
@@ -142,7 +146,7 @@ export class ChatTemplate {
       template,
       {
         ...(isJsonObject(data) && data),
-        ...this.#names,
+        ...this.names,
         add_generation_prompt: options.addGenerationPrompt ?? !continues,
       },
       now,

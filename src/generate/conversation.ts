@@ -6,9 +6,12 @@ import type { ChatMessage } from './chat.ts';
 import type { Turn } from './conversation-file.ts';
 import { decodeConversation, encodeConversation } from './conversation-file.ts';
 import type { LanguageModel, TextOptions } from './model.ts';
+import type { ObjectOf, ObjectSchema } from './object.ts';
+import { objectReader } from './object.ts';
 import type { Details, TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
 import type { Tool } from './tool-calls.ts';
+import { decodingOf } from './tool-style.ts';
 
 export interface ConversationOptions {
   /** What the model is told before the conversation. */
@@ -17,6 +20,8 @@ export interface ConversationOptions {
   readonly tools?: readonly Tool[] | undefined;
   /** Cached states are shared among conversations of one tenant only. */
   readonly tenant?: string | undefined;
+  /** The adapter that the model answers under, by its name. */
+  readonly adapter?: string | undefined;
 }
 
 const nothing: Details = {
@@ -55,11 +60,19 @@ export class Conversation {
    * was cut short; a reply that failed before its first token leaves no trace.
    * Errors, once it is read: `conversation-busy` while another reply is being read, those of `model.chat`.
    */
-  say(text: string, options: TextOptions = {}): Reply {
+  say<S extends ObjectSchema | undefined = undefined>(text: string, options: TextOptions<S> = {}): Reply<ObjectOf<S>> {
     let inner: Reply | undefined;
     const answer = (prompt: readonly number[]) =>
-      (inner = this.#model.continue(prompt, { tenant: this.#options.tenant, ...options }, false));
-    return new Reply(this.#follow(text, answer, options), () => inner?.details ?? nothing);
+      (inner = this.#model.continue(
+        prompt,
+        { tenant: this.#options.tenant, adapter: this.#options.adapter, ...options },
+        false,
+      ));
+    return new Reply(
+      this.#follow(text, answer, options),
+      () => inner?.details ?? nothing,
+      objectReader(options.schema),
+    );
   }
 
   /** A conversation that begins with this one's past and goes its own way; nothing is computed for it. */
@@ -84,7 +97,7 @@ export class Conversation {
     const { scheduler } = this.#model;
     const turns = this.#turns;
     const tokens = turns.at(-1)?.tokens ?? [];
-    const model = await scheduler.generator.fingerprint();
+    const model = await scheduler.generator.fingerprint(this.#options.adapter);
     const state = await scheduler.exportPrefix(tokens, this.#options);
     return encodeConversation({ model, name: this.#model.name, system: this.#system, turns, state });
   }
@@ -96,7 +109,7 @@ export class Conversation {
   async fromBytes(bytes: Uint8Array): Promise<void> {
     this.#requireIdle();
     const { scheduler, name } = this.#model;
-    const model = await scheduler.generator.fingerprint();
+    const model = await scheduler.generator.fingerprint(this.#options.adapter);
     const { system, turns, state } = await decodeConversation(bytes, scheduler.generator.model, { model, name });
     if (state) await scheduler.importPrefix(turns.at(-1)?.tokens ?? [], state, this.#options);
     this.#system = system;
@@ -132,7 +145,7 @@ export class Conversation {
   async *#follow(
     user: string,
     begin: (prompt: readonly number[]) => Reply,
-    { keepSpecialTokens = false }: TextOptions,
+    { keepSpecialTokens }: TextOptions,
   ): TextStream {
     this.#requireIdle();
     const prompt = this.#promptFor(user);
@@ -149,7 +162,7 @@ export class Conversation {
     } finally {
       const ids = inner.details.tokens.map(({ id }) => id);
       if (ids.length > 0) {
-        const isExact = this.#model.tokenizer.decode(ids, { skipSpecialTokens: !keepSpecialTokens }) === answer;
+        const isExact = this.#model.tokenizer.decode(ids, decodingOf(keepSpecialTokens)) === answer;
         this.#turns = [...this.#turns, { user, answer, tokens: [...prompt, ...ids], isExact }];
       }
       this.#isBusy = false;

@@ -2,14 +2,12 @@
 import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { InferenceSession } from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { lowerStandalone } from '../engines/onnx/standalone.ts';
-import { attention, defineModel, layer, stepProgram, swiglu } from '../liquid/index.ts';
 import { convertToOnnx } from './convert-onnx.node.ts';
-import { load } from './load.ts';
 import { openSource } from './source.node.ts';
+import { difference, logitsOf, runPlain } from './testing-onnx.node.ts';
 import { writeModelFolder } from './testing.node.ts';
 
 let folder: string;
@@ -27,62 +25,6 @@ const rows = [
   [7, 9, 200, 31, 4, 65, 66, 67, 3],
 ];
 
-/** Logits after each token of a row, by the generator. */
-async function expected(row: readonly number[]): Promise<number[][]> {
-  await using loaded = await load(model, { engine: 'reference' });
-  const state = await loaded.generator.open(row.length);
-  const found: number[][] = [];
-  for (const id of row) found.push([...((await loaded.generator.feed(state, [[id]]))[0] ?? [])]);
-  loaded.generator.release(state);
-  return found;
-}
-
-type Feeds = Record<string, Tensor>;
-
-/** The state of a text without tokens, from the shapes that the session tells. */
-function emptyPast(session: InferenceSession, batch: number): Feeds {
-  const feeds: Feeds = {};
-  for (const { name, ...info } of session.inputMetadata) {
-    if (!name.startsWith('past.') || !('shape' in info)) continue;
-    const dims = info.shape.map((dim) => (typeof dim === 'number' ? dim : dim === 'batch' ? batch : 0));
-    feeds[name] = new Tensor('float32', new Float32Array(dims.reduce((product, dim) => product * dim, 1)), dims);
-  }
-  return feeds;
-}
-
-/** Runs rows of equal length in pieces; the logits of each row's tokens. */
-async function run(
-  path: string,
-  texts: readonly (readonly number[])[],
-  pieces: readonly number[],
-): Promise<number[][][]> {
-  const session = await InferenceSession.create(join(path, 'model.onnx'));
-  const found = texts.map((): number[][] => []);
-  let past = emptyPast(session, texts.length);
-  let from = 0;
-  for (const size of pieces) {
-    const ids = texts.flatMap((row) => row.slice(from, from + size));
-    from += size;
-    const input = new Tensor('int64', BigInt64Array.from(ids, BigInt), [texts.length, size]);
-    const { logits, ...present } = await session.run({ input_ids: input, ...past });
-    past = Object.fromEntries(
-      Object.entries(present).map(([name, value]) => [name.replace('present.', 'past.'), value as Tensor]),
-    );
-    const classes = logits?.dims[2] ?? 0;
-    const values = [...((logits?.data ?? []) as Float32Array)];
-    found.forEach((row, b) => {
-      for (let t = 0; t < size; t++) row.push(values.slice((b * size + t) * classes, (b * size + t + 1) * classes));
-    });
-  }
-  await session.release();
-  return found;
-}
-
-function difference(found: readonly (readonly number[])[], wanted: readonly (readonly number[])[]): number {
-  expect(found.map(({ length }) => length)).toEqual(wanted.map(({ length }) => length));
-  return Math.max(...wanted.flatMap((row, t) => row.map((value, i) => Math.abs(value - (found[t]?.[i] ?? NaN)))));
-}
-
 async function convert(out: string, type: 'float32' | 'float16'): Promise<void> {
   const source = await openSource(model);
   await convertToOnnx(source, out, { type });
@@ -93,17 +35,17 @@ describe('convertToOnnx', () => {
   it('gives the generator’s logits in plain ONNX Runtime, in pieces of any size [onnx]', async () => {
     const out = join(folder, 'f32');
     await convert(out, 'float32');
-    const wanted = await Promise.all(rows.map(expected));
+    const wanted = await Promise.all(rows.map((row) => logitsOf(model, row)));
     const range = Math.max(...wanted.flat(2)) - Math.min(...wanted.flat(2));
     const [a = [], b = []] = wanted;
     for (const pieces of [[9], [4, 3, 1, 1], [1, 8]])
-      expect(difference((await run(out, rows.slice(0, 1), pieces))[0] ?? [], a)).toBeLessThan(1e-5 * range);
-    const [first = [], second = []] = await run(out, rows, [6, 1, 1, 1]);
+      expect(difference((await runPlain(out, rows.slice(0, 1), pieces))[0] ?? [], a)).toBeLessThan(1e-5 * range);
+    const [first = [], second = []] = await runPlain(out, rows, [6, 1, 1, 1]);
     expect(difference(first, a)).toBeLessThan(1e-5 * range);
     expect(difference(second, b)).toBeLessThan(1e-5 * range);
     const half = join(folder, 'f16');
     await convert(half, 'float16');
-    expect(difference((await run(half, rows.slice(0, 1), [9]))[0] ?? [], a)).toBeLessThan(1e-2 * range);
+    expect(difference((await runPlain(half, rows.slice(0, 1), [9]))[0] ?? [], a)).toBeLessThan(1e-2 * range);
   });
 
   it('says in the file what goes in and out, and stands with the tokenizer', async () => {
@@ -139,20 +81,4 @@ describe('convertToOnnx', () => {
     expect(session.outputNames).toEqual(told.outputs.map(({ name }) => name));
     await session.release();
   });
-});
-
-it('refuses heads that ONNX Runtime has no kernel for', () => {
-  const narrow = defineModel({
-    vocabSize: 16,
-    hiddenSize: 8,
-    layers: [layer(attention({ heads: 2 }), swiglu({ intermediateSize: 8 }))],
-  });
-  const program = stepProgram(narrow, { batch: 'B', length: 'T', capacity: 8, allLogits: true });
-  const place = { location: 'x', offset: 0, length: 1 };
-  const weights = Object.fromEntries(
-    Object.keys(narrow.parameters).map((name) => [name, { dtype: 'float32' as const, place }]),
-  );
-  expect(() =>
-    lowerStandalone(program, { weights, growing: new Set(Object.keys(narrow.states)), metadata: {} }),
-  ).toThrow(expect.objectContaining({ code: 'onnx-export-unsupported' }));
 });

@@ -5,6 +5,7 @@ import type { Model } from '../liquid/index.ts';
 import { stepProgram, withRoundedRows } from '../liquid/index.ts';
 import type { Dim } from '../tensor/index.ts';
 import { hashProgram, LfmError } from '../tensor/index.ts';
+import type { Adapter } from './adapter.ts';
 import { joined, sha256, toHex } from './digest.ts';
 import type { RoundedWeights } from './rounded-weights.ts';
 import { roundWeights } from './rounded-weights.ts';
@@ -28,6 +29,8 @@ export interface StepOptions {
 interface Compiled {
   readonly key: string;
   readonly capacity: number;
+  /** Of the adapters that run in it; absent: the model as it is. */
+  readonly kind: string | undefined;
   readonly executable: Promise<Executable>;
 }
 
@@ -40,6 +43,7 @@ interface Shape {
   readonly output: 'logits' | 'hidden';
   /** Whether packed weights are laid out for many rows: see `withRoundedRows`. */
   readonly many: boolean;
+  readonly adapter: Adapter | undefined;
 }
 
 /** From so many rows on products of whole rounded rows are the faster ones. */
@@ -66,6 +70,9 @@ export class Generator implements AsyncDisposable {
   #rounded: Promise<RoundedWeights> | undefined;
   readonly #capacities: readonly number[];
   readonly #states = new Set<State>();
+  readonly #adapters = new Map<string, Adapter>();
+  /** Removed while states were still made under them. */
+  readonly #retired = new Set<Adapter>();
   readonly #running = new Set<Promise<unknown>>();
   /** The one used last stands last. */
   #compiled: readonly Compiled[] = [];
@@ -85,15 +92,63 @@ export class Generator implements AsyncDisposable {
 
   /** Compiles what a text of `tokens` tokens needs, so that the first one need not wait. */
   async prepare(tokens = 1): Promise<void> {
-    const capacity = this.#capacityFor(tokens);
-    await this.#compile(this.#shapeOf(capacity, 1, 1, {}));
-    if (this.#manyRows) await this.#compile(this.#shapeOf(capacity, 1, MANY_ROWS, {}));
+    const room = { capacity: this.#capacityFor(tokens), lengths: [0] };
+    // Packed weights are read for both; after the second they may be let go.
+    if (this.#manyRows) await this.#compile(this.#shapeOf(room, MANY_ROWS, {}));
+    await this.#compile(this.#shapeOf(room, 1, {}));
   }
 
-  /** A state of `batch` rows that holds nothing and has room for `tokens` in each; give it back with `release`. */
-  async open(tokens = 1, batch = 1): Promise<State> {
+  /** Names of the adapters at hand. */
+  get adapters(): readonly string[] {
+    return [...this.#adapters.keys()];
+  }
+
+  /** Takes an adapter over. Errors: `adapter-exists`, `model-closed`. */
+  addAdapter(adapter: Adapter): void {
     this.#requireOpen();
-    const made = emptyState(this.engine, this.model, batch, this.#capacityFor(tokens));
+    if (this.#adapters.has(adapter.name))
+      throw new LfmError('adapter-exists', `There is an adapter ${adapter.name} already: unload it, or choose a name.`);
+    this.#adapters.set(adapter.name, adapter);
+  }
+
+  /** Forgets an adapter; texts that run under it go on to their end. Errors: `unknown-adapter`. */
+  async removeAdapter(name: string): Promise<void> {
+    const adapter = this.adapter(name);
+    this.#adapters.delete(name);
+    this.#retired.add(adapter);
+    await this.#track(this.#dropRetired());
+  }
+
+  /** Errors: `unknown-adapter` with those there are. */
+  adapter(name: string): Adapter {
+    const found = this.#adapters.get(name);
+    if (found) return found;
+    const names = this.adapters.join(', ') || 'none';
+    throw new LfmError('unknown-adapter', `There is no adapter ${JSON.stringify(name)}; loaded: ${names}.`);
+  }
+
+  /** Frees retired adapters that no state needs, with the programs that only they ran in. */
+  async #dropRetired(): Promise<void> {
+    const used = new Set([...this.#states].map(({ adapter }) => adapter));
+    for (const adapter of [...this.#retired].filter((one) => !used.has(one))) {
+      this.#retired.delete(adapter);
+      disposeBuffers(adapter.buffers);
+    }
+    const kinds = new Set([...this.#adapters.values(), ...this.#retired].map(({ kind }) => kind));
+    const idle = this.#compiled.filter(({ kind }) => kind !== undefined && !kinds.has(kind));
+    this.#compiled = this.#compiled.filter((one) => !idle.includes(one));
+    await this.#discard(idle);
+  }
+
+  /**
+   * A state of `batch` rows that holds nothing and has room for `tokens` in each; give it back with `release`.
+   * Errors: `model-closed`; `unknown-adapter` for one that was removed meanwhile.
+   */
+  async open(tokens = 1, batch = 1, adapter?: Adapter): Promise<State> {
+    this.#requireOpen();
+    if (adapter && !this.#retired.has(adapter) && this.adapter(adapter.name) !== adapter)
+      throw new LfmError('unknown-adapter', `The adapter ${adapter.name} was replaced while the request waited.`);
+    const made = emptyState(this.engine, this.model, batch, this.#capacityFor(tokens), adapter);
     return this.#track(
       made.then((state) => {
         this.#states.add(state);
@@ -104,6 +159,7 @@ export class Generator implements AsyncDisposable {
 
   release(state: State): void {
     if (this.#states.delete(state)) disposeBuffers(state.buffers);
+    if (!this.#closed && state.adapter && this.#retired.has(state.adapter)) void this.#track(this.#dropRetired());
   }
 
   /** Gives each row of a state room for `tokens` tokens. */
@@ -164,9 +220,13 @@ export class Generator implements AsyncDisposable {
     }
   }
 
-  /** What tells this model from others: SHA-256 over its program and the first numbers of each of its weights, in hex. */
-  async fingerprint(): Promise<string> {
-    return (this.#fingerprint ??= this.#track(this.#computeFingerprint()));
+  /**
+   * What tells this model from others: SHA-256 over its program and the first numbers of each of its weights, in hex; under an
+   * adapter, with that one's id. Errors: `unknown-adapter`, `model-closed`.
+   */
+  async fingerprint(adapter?: string): Promise<string> {
+    const own = await (this.#fingerprint ??= this.#track(this.#computeFingerprint()));
+    return adapter === undefined ? own : `${own} ${this.adapter(adapter).id}`;
   }
 
   async #computeFingerprint(): Promise<string> {
@@ -188,9 +248,11 @@ export class Generator implements AsyncDisposable {
     this.#closed = true;
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
     for (const state of this.#states) this.release(state);
+    await this.#dropRetired();
     await this.#discard(this.#compiled);
     const rounded = await this.#rounded?.catch(() => undefined);
     if (rounded) disposeBuffers(rounded.made);
+    for (const { buffers } of this.#adapters.values()) disposeBuffers(buffers);
     disposeBuffers(this.#weights);
   }
 
@@ -227,8 +289,13 @@ export class Generator implements AsyncDisposable {
   }
 
   /** Where sizes may be symbols one program, and one copy of laid-out weights, serves all of them. */
-  #shapeOf(capacity: number, batch: number, longest: number, options: StepOptions): Shape {
+  #shapeOf(
+    { capacity, lengths, adapter }: Pick<State, 'capacity' | 'adapter'> & { readonly lengths: ArrayLike<number> },
+    longest: number,
+    options: StepOptions,
+  ): Shape {
     const { positions = 'last', output = 'logits' } = options;
+    const batch = lengths.length;
     if (this.engine.name !== 'xla') {
       // A token of each of several rows is a case of its own: kernels may take no more than that of a batch.
       const decodes = batch > 1 && longest === 1;
@@ -238,17 +305,19 @@ export class Generator implements AsyncDisposable {
         positions: decodes ? 1 : 'S',
         capacity,
         output,
-        many: this.#manyRows !== undefined && batch * longest >= MANY_ROWS,
+        adapter,
+        many: this.#manyRows !== undefined && !adapter && batch * longest >= MANY_ROWS,
       };
     }
     const length = fixedLengths.find((size) => size >= longest) ?? Math.max(longest, this.chunk);
-    return { batch, length, positions: positions === 'all' ? length : 1, capacity, output, many: false };
+    return { batch, length, positions: positions === 'all' ? length : 1, capacity, output, adapter, many: false };
   }
 
   /** Compiles once; programs of sizes that no state has are let go first, since each may hold a copy of the weights. */
   async #compile(shape: Shape): Promise<Executable> {
-    const { batch, length, positions, capacity, output, many } = shape;
-    const key = [batch, length, positions, capacity, output, many].join();
+    const { batch, length, positions, capacity, output, adapter, many } = shape;
+    const kind = adapter?.kind;
+    const key = [batch, length, positions, capacity, output, kind, many].join();
     const found = this.#compiled.find((one) => one.key === key);
     if (found) {
       if (found !== this.#compiled.at(-1)) this.#compiled = [...this.#compiled.filter((one) => one !== found), found];
@@ -259,17 +328,12 @@ export class Generator implements AsyncDisposable {
     const kept = new Set([...used, ...[...recent].slice(0, IDLE_CAPACITIES)]);
     const idle = this.#compiled.filter((one) => !kept.has(one.capacity));
     const rounded = many ? this.#manyRows : undefined;
-    const program = stepProgram(rounded ?? this.model, {
-      batch,
-      length,
-      capacity,
-      positions,
-      hidden: output === 'hidden',
-    });
+    const model = adapter?.model ?? rounded ?? this.model;
+    const program = stepProgram(model, { batch, length, capacity, positions, hidden: output === 'hidden' });
     const executable = this.#discard(idle).then(async () =>
       this.engine.compile(program, { bind: rounded ? await this.#roundedWeights(rounded) : this.#weights }),
     );
-    this.#compiled = [...this.#compiled.filter((one) => !idle.includes(one)), { key, capacity, executable }];
+    this.#compiled = [...this.#compiled.filter((one) => !idle.includes(one)), { key, capacity, kind, executable }];
     executable.catch(() => (this.#compiled = this.#compiled.filter((one) => one.executable !== executable)));
     return this.#track(executable);
   }
@@ -296,7 +360,7 @@ export class Generator implements AsyncDisposable {
   ): Promise<(Float32Array | undefined)[]> {
     const batch = state.lengths.length;
     const longest = Math.max(1, ...parts.map((part) => part.length));
-    const shape = this.#shapeOf(state.capacity, batch, longest, options);
+    const shape = this.#shapeOf(state, longest, options);
     const size = typeof shape.length === 'number' ? shape.length : longest;
     const all = options.positions === 'all';
     const wanted = all ? size : 1;
@@ -316,7 +380,11 @@ export class Generator implements AsyncDisposable {
       given['starts'] = await this.engine.upload('int32', [batch], state.lengths);
       given['lengths'] = await this.engine.upload('int32', [batch], counts);
       given['positions'] = await this.engine.upload('int32', [batch, wanted], positions);
-      const { logits, hidden, ...buffers } = await executable.run({ ...state.buffers, ...given });
+      const { logits, hidden, ...buffers } = await executable.run({
+        ...state.adapter?.buffers,
+        ...state.buffers,
+        ...given,
+      });
       state.buffers = buffers;
       counts.forEach((count, b) => (state.lengths[b] = (state.lengths[b] ?? 0) + count));
       const result = logits ?? hidden;

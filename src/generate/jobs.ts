@@ -34,19 +34,24 @@ function logprobsOf(logits: Float32Array, ids: readonly number[], classes: numbe
   });
 }
 
+/** A prompt's own log-probabilities, which are wanted with the `top` likeliest tokens each. */
+export interface Scoring {
+  readonly classes: number;
+  readonly top: number;
+  /** Of the tokens from the second on, those that need not be computed. */
+  readonly known: () => readonly Choice[];
+  readonly keep: (choices: readonly Choice[]) => void;
+}
+
 /** Takes in a prompt, then hands its rows to slots as there are some. */
 export class GenerateJob implements Job {
   readonly prefill: Prefill;
   readonly rows: readonly Row[];
-  readonly #scored: { readonly classes: number; readonly top: number } | undefined;
+  readonly #scored: Scoring | undefined;
   readonly #prompt: Choice[] = [];
 
-  /** `scored`: the prompt's own log-probabilities are wanted; the prefill then answers logits of all tokens. */
-  constructor(
-    prefill: Prefill,
-    rows: readonly Row[],
-    scored: { readonly classes: number; readonly top: number } | undefined,
-  ) {
+  /** `scored`: the prefill answers logits of all tokens. */
+  constructor(prefill: Prefill, rows: readonly Row[], scored: Scoring | undefined) {
     this.prefill = prefill;
     this.rows = rows;
     this.#scored = scored;
@@ -62,11 +67,15 @@ export class GenerateJob implements Job {
     await prefill.step(this.#scored ? Math.min(most, SCORED_AT_ONCE) : most);
     const { result } = prefill;
     if (this.#scored && result) {
-      const { classes, top } = this.#scored;
-      const next = prefill.tokens.slice(before + 1, prefill.position + 1);
+      const { classes, top, known } = this.#scored;
+      const computed = Math.max(before, prefill.cachedTokens);
+      // Tokens before the first that was computed are in the cache's state, and what is said of them is known.
+      if (before === 0) this.#prompt.push(...known().slice(0, computed));
+      const next = prefill.tokens.slice(computed + 1, prefill.position + 1);
       this.#prompt.push(...logprobsOf(result, next, classes, top));
     }
     if (!prefill.isDone || !result) return prefill.isDone;
+    this.#scored?.keep(this.#prompt);
     for (const { stream } of this.rows) {
       stream.cachedTokens = prefill.cachedTokens;
       stream.prompt = this.#prompt;
@@ -159,7 +168,7 @@ export class ScoreJob extends Answering<number[]> {
     const sumOf = (choices: readonly Choice[]) => choices.reduce((sum, { logprob }) => sum + logprob, 0);
     let sum = sumOf(logprobsOf(first, tokens.slice(0, 1), classes, 0));
     if (tokens.length <= 1) return sum;
-    const state = await this.#generator.open(this.prefill.tokens.length + tokens.length);
+    const state = await this.#generator.open(this.prefill.tokens.length + tokens.length, 1, from.adapter);
     try {
       await copyRow(engine, model, from, 0, state, 0);
       for (let at = 0; at < tokens.length - 1; at += SCORED_AT_ONCE) {

@@ -3,10 +3,10 @@ import type { EngineChoice } from '#engine';
 import { openEngine } from '#engine';
 import { openSource } from '#source';
 import type { Engine } from '../engines/engine.ts';
-import type { OperatorConstructor } from '../liquid/index.ts';
+import type { JsonObject } from '../files/json.ts';
+import type { Model, OperatorConstructor } from '../liquid/index.ts';
 import { LfmError } from '../tensor/index.ts';
 import { readTokenizerJson } from '../text/tokenizer-json.ts';
-import type { Tokenizer } from '../text/tokenizer.ts';
 import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
 import { LanguageModel, requireFit } from './model.ts';
@@ -27,6 +27,11 @@ export interface LoadOptions extends SchedulerOptions {
   readonly operators?: readonly OperatorConstructor[] | undefined;
   /** Default 'stable'. */
   readonly numerics?: Numerics | undefined;
+  /** LoRA adapters by the names that requests call them: folders of peft's. */
+  readonly adapters?: Readonly<Record<string, string>> | undefined;
+  /** A smaller model of the same tokenizer that guesses ahead, by name or loaded, which stays the caller's; tokens it guesses at once. */
+  readonly draft?: LanguageModel | string | undefined;
+  readonly draftTokens?: number | undefined;
   /** Tokens that a text may have, where it is not to be what the model was made for: fewer, or more at one's own risk. */
   readonly contextLength?: number | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
@@ -42,15 +47,16 @@ export interface LoadOptions extends SchedulerOptions {
  * on the hub, OWNER/NAME, from where it is downloaded once: `lfm pull` asks first. Dispose it, or hold it with `await using`.
  * Weights of any floating-point type are computed in float32, packed ones as `numerics` says.
  * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`,
- * `vocabulary-mismatch`, `bad-numerics` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
+ * `vocabulary-mismatch`, `bad-numerics`, those of `loadAdapter`, `draft-mismatch` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
   const source = await openSource(name, options);
   try {
     options.signal?.throwIfAborted();
     return await loadSource(source, options);
-  } finally {
+  } catch (error) {
     await source.weights.close();
+    throw error;
   }
 }
 
@@ -60,6 +66,9 @@ async function loadSource(
     engine: wanted = {},
     operators = [],
     numerics = 'stable',
+    adapters = {},
+    draft: guessing,
+    draftTokens,
     contextLength,
     onProgress,
     onNotice,
@@ -70,43 +79,56 @@ async function loadSource(
   const held = heldModel(source, numerics, operators);
   const model = contextLength === undefined ? held.model : { ...held.model, contextLength };
   if (held.parameters.notice !== undefined) onNotice?.(held.parameters.notice);
-  const tokenizer = readTokenizer(source);
-  requireFit(tokenizer, model);
-  const chatTemplate = readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate);
+  const { tokenizer } = source;
+  if (tokenizer === undefined)
+    throw new LfmError(
+      'tokenizer-missing',
+      `${source.name}: expected a tokenizer.json beside config.json; without it there is no text.`,
+    );
   const settings = readGenerationSettings(source.generationConfig, source.config);
   const given = typeof wanted === 'object' && 'compile' in wanted ? wanted : undefined;
   const engine = given ?? (await openEngine(typeof wanted === 'string' ? { name: wanted } : wanted));
   try {
     const weights = await uploadWeights(engine, held, source.weights, onProgress, signal);
     const generator = new Generator(engine, model, weights);
-    let scheduler: Scheduler;
+    let draft: { model: LanguageModel; tokens: number | undefined; isOwned: boolean } | undefined;
     try {
-      scheduler = new Scheduler(generator, scheduling);
-      await generator.prepare();
+      if (guessing !== undefined) {
+        const isOwned = typeof guessing === 'string';
+        const smaller = isOwned ? await load(guessing, { engine, operators, numerics, onNotice, signal }) : guessing;
+        draft = { model: smaller, tokens: draftTokens, isOwned };
+      }
+      const scheduler = new Scheduler(generator, scheduling);
+      const [text] = await Promise.all([readText(source, tokenizer, model), generator.prepare()]);
+      const language = new LanguageModel({
+        name: source.name,
+        scheduler,
+        ...text,
+        parameters: held.parameters,
+        draft,
+        ...settings,
+        engine,
+        ownsEngine: !given,
+        close: () => source.weights.close(),
+      });
+      for (const [name, folder] of Object.entries(adapters)) await language.loadAdapter(name, folder);
       signal?.throwIfAborted();
+      return language;
     } catch (error) {
+      if (draft?.isOwned) await draft.model[Symbol.asyncDispose]();
       await generator.close();
       throw error;
     }
-    return new LanguageModel({
-      name: source.name,
-      scheduler,
-      tokenizer,
-      chatTemplate,
-      ...settings,
-      engine,
-      ownsEngine: !given,
-    });
   } catch (error) {
     if (!given) await engine.close();
     throw error;
   }
 }
 
-function readTokenizer({ tokenizer, name }: ModelSource): Tokenizer {
-  if (tokenizer !== undefined) return readTokenizerJson(tokenizer);
-  throw new LfmError(
-    'tokenizer-missing',
-    `${name}: expected a tokenizer.json beside config.json; without it there is no text.`,
-  );
+/** Its tokenizer and chat template: read while the runtime makes a program on a thread of its own, which is under way by then. */
+async function readText(source: ModelSource, file: JsonObject, model: Model) {
+  await new Promise((resolve) => void setTimeout(resolve));
+  const tokenizer = readTokenizerJson(file);
+  requireFit(tokenizer, model);
+  return { tokenizer, chatTemplate: readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate) };
 }

@@ -1,4 +1,5 @@
 // A prompt on its way into a state of its own, a chunk at a time: what the cache holds of it first, then the rest computed.
+import type { Adapter } from './adapter.ts';
 import type { Generator, StepOptions } from './generator.ts';
 import type { PrefixCache, Snapshot } from './prefix-cache.ts';
 import type { State } from './state.ts';
@@ -7,12 +8,13 @@ import { disposeBuffers } from './state.ts';
 export interface PrefillOptions {
   /** Which tree of the cache it shares. */
   readonly key: string;
+  readonly adapter?: Adapter | undefined;
   /** Room for tokens after the prompt. */
   readonly room: number;
   /** What comes back of each chunk. Absent: the logits after its last token. */
   readonly step?: StepOptions;
-  /** Whether what the cache holds will do: what comes back of its tokens is lost. */
-  readonly reuses: boolean;
+  /** Tokens of which what the cache holds will do: what comes back of them is lost. Asked once the prompt's turn has come. */
+  readonly reusable: () => number;
   /** Every chunk begins at a multiple of its size, so that the same prompt always runs in the same shapes. */
   readonly aligned: boolean;
 }
@@ -55,12 +57,14 @@ export class Prefill {
 
   /** Takes in the next tokens, at most `most`; the last of them are kept for other prompts. */
   async step(most: number): Promise<void> {
-    const { key, room, step, reuses, aligned } = this.#options;
+    const { key, adapter, room, step, reusable, aligned } = this.#options;
     const { length } = this.tokens;
     if (!this.#state) {
-      this.#state = await this.#generator.open(Math.min(length + room, this.#generator.contextLength));
-      if (reuses && this.#cache.isEnabled)
-        this.cachedTokens = await this.#cache.restore(key, this.tokens, this.#state, length - 1, aligned ? most : 1);
+      const tokens = Math.min(length + room, this.#generator.contextLength);
+      this.#state = await this.#generator.open(tokens, 1, adapter);
+      const end = Math.min(reusable(), length - 1);
+      if (end > 0 && this.#cache.isEnabled)
+        this.cachedTokens = await this.#cache.restore(key, this.tokens, this.#state, end, aligned ? most : 1);
     }
     const state = this.#state;
     const start = this.position;

@@ -16,10 +16,17 @@ export interface Details {
   readonly tokens: readonly Choice[];
   /** Of the prompt's tokens from the second on, where `promptLogprobs` asks for it. */
   readonly promptTokens: readonly Choice[];
+  /** The token by which the model ended the text, if it did; it is not among `tokens`. */
+  readonly stopToken?: Choice | undefined;
 }
 
-export interface Completion extends Details {
+export interface Completion<O = unknown> extends Details {
   readonly text: string;
+  /**
+   * With a schema, the value that the text stands for; not among the keys that a copy takes.
+   * Errors: `no-object` where the text was cut short, or where a schema of zod asks for what no text can be kept to.
+   */
+  readonly object: O;
   /** 'cancelled': a loop over the text was left before its end. */
   readonly finishReason: FinishReason | 'cancelled';
 }
@@ -32,19 +39,21 @@ export type TextStream = AsyncGenerator<string, FinishReason, undefined>;
  * `for await` takes the next piece, `await` all of them. Both may be used together. Leaving the only loop early cancels the
  * rest.
  */
-export class Reply implements AsyncIterable<string>, PromiseLike<Completion> {
+export class Reply<O = unknown> implements AsyncIterable<string>, PromiseLike<Completion<O>> {
   readonly #stream: TextStream;
   readonly #details: () => Details;
+  readonly #read: (text: string, finishReason: string) => O;
   readonly #pieces: string[] = [];
   #finishReason: Completion['finishReason'] | undefined;
   #failure: { readonly error: unknown } | undefined;
   #turn: Promise<unknown> = Promise.resolve();
   #readers = 0;
 
-  /** `details` are asked for at the end. */
-  constructor(stream: TextStream, details: () => Details) {
+  /** `details` are asked for at the end; `read` makes an object of the text, where there is to be one. */
+  constructor(stream: TextStream, details: () => Details, read: (text: string, finishReason: string) => O) {
     this.#stream = stream;
     this.#details = details;
+    this.#read = read;
   }
 
   /** What is known so far. */
@@ -84,19 +93,30 @@ export class Reply implements AsyncIterable<string>, PromiseLike<Completion> {
     }
   }
 
-  async #whole(): Promise<Completion> {
+  async #whole(): Promise<Completion<O>> {
     this.#readers++;
     try {
       while (await this.#advance(this.#pieces.length));
     } finally {
       this.#readers--;
     }
-    return { text: this.#pieces.join(''), finishReason: this.#finishReason ?? 'cancelled', ...this.#details() };
+    const text = this.#pieces.join('');
+    const finishReason = this.#finishReason ?? 'cancelled';
+    const read = this.#read;
+    const completion = {
+      text,
+      finishReason,
+      ...this.#details(),
+      get object() {
+        return read(text, finishReason);
+      },
+    };
+    return Object.defineProperty(completion, 'object', { enumerable: false });
   }
 
   // oxlint-disable-next-line unicorn/no-thenable -- being awaitable is what a reply is for
-  then<A = Completion, B = never>(
-    onDone?: ((completion: Completion) => A | PromiseLike<A>) | null,
+  then<A = Completion<O>, B = never>(
+    onDone?: ((completion: Completion<O>) => A | PromiseLike<A>) | null,
     onError?: ((error: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     return this.#whole().then(onDone, onError);

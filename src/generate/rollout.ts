@@ -15,6 +15,7 @@ import {
   iota,
   LfmError,
   log,
+  lt,
   max,
   min,
   mul,
@@ -35,6 +36,8 @@ export interface RolloutOptions extends StateOptions {
   readonly steps: number;
   /** 0: the likeliest token. Above: drawn from softmax(logits / temperature), by the Gumbel-max trick. */
   readonly temperature?: number;
+  /** With a temperature: only tokens with at least this share of the likeliest one's probability are drawn. Default 0. */
+  readonly minP?: number;
 }
 
 /** The first index of the largest value of each row: [B, V] -> [B] int32. */
@@ -52,16 +55,24 @@ function noiseOf(key: Tensor, step: Tensor, shape: readonly number[]): Tensor {
   return add(mul(randomUniform(stepped, shape), 1 - 2 ** -24), 2 ** -25);
 }
 
+/** Scores [B, V] without those of tokens with less than `minP` of the likeliest one's probability. */
+function likely(scores: Tensor, minP: number): Tensor {
+  if (minP === 0) return scores;
+  const least = add(expandDims(max(scores, [-1]), -1), Math.log(minP));
+  return select(lt(scores, least), full(scores.dtype, scores.shape, -1e30), scores);
+}
+
 /**
  * Inputs: every parameter and `state.NAME` (of `dtype`), `token` int32 [B] (each row's newest, not yet in the state), `starts`
  * int32 [B] (tokens in the state) and, with a temperature, `key` uint32 [2]. Outputs: `tokens` int32 [B, N], `token`, `starts`
  * and `state.NAME` as they go into the next run. Rows do not stop by themselves: cut each at its end. starts + N must not
- * exceed the capacity. Errors: `bad-temperature`.
+ * exceed the capacity. Errors: `bad-temperature`, `bad-min-p`.
  */
 export function rolloutProgram(model: Model, options: RolloutOptions): Program {
-  const { batch, steps, temperature = 0 } = options;
+  const { batch, steps, temperature = 0, minP = 0 } = options;
   if (!(temperature >= 0 && temperature < Infinity))
     throw new LfmError('bad-temperature', `temperature: expected 0 or more; found ${temperature}.`);
+  if (!(minP >= 0 && minP <= 1)) throw new LfmError('bad-min-p', `minP: expected a share from 0 to 1; found ${minP}.`);
   const one = stepProgram(model, { ...options, length: 1 });
   const states = Object.keys(stateTypes(model, options)).map((name) => `state.${name}`);
   const perRow: ArrayType = { dtype: 'int32', shape: [batch] };
@@ -96,12 +107,10 @@ export function rolloutProgram(model: Model, options: RolloutOptions): Program {
       );
       const found = Object.fromEntries(one.outputs.flatMap(({ name }, i) => (results[i] ? [[name, results[i]]] : [])));
       const logits = read('logits', found);
+      const shape = [batch, model.head.classes];
       const scores =
         temperature > 0
-          ? sub(
-              mul(logits, 1 / temperature),
-              log(mul(log(noiseOf(read('key'), index, [batch, model.head.classes])), -1)),
-            )
+          ? sub(likely(mul(logits, 1 / temperature), minP), log(mul(log(noiseOf(read('key'), index, shape)), -1)))
           : logits;
       const next = argmax(scores);
       return { carries: [next, add(starts, 1), ...states.map((name) => read(name, found))], outputs: [next] };

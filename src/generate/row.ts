@@ -1,4 +1,6 @@
 // One text being continued: what it holds, how its next token is chosen, when it ends.
+import type { Guesser } from './guesser.ts';
+import type { Matcher } from './grammar/matcher.ts';
 import type { Snapshot } from './prefix-cache.ts';
 import type { SamplingOptions } from './sampler.ts';
 import { Sampler } from './sampler.ts';
@@ -8,8 +10,15 @@ import type { TokenStream } from './stream.ts';
 export interface RowOptions extends SamplingOptions {
   readonly maxTokens: number;
   readonly stopIds: Iterable<number>;
-  /** Tokens to guess at once from the text itself; 0: none. */
-  readonly promptLookup: number;
+  /** Asked one after another, until one guesses. */
+  readonly guessers: readonly Guesser[];
+  /** What the text must match. */
+  readonly constraint?: Constraint | undefined;
+}
+
+/** Makes what follows each text that must match it. */
+export interface Constraint {
+  begin(stopIds: readonly number[]): Pick<Matcher, 'apply' | 'accept' | 'isOver'>;
 }
 
 export class Row {
@@ -26,7 +35,8 @@ export class Row {
   readonly #stops: ReadonlySet<number>;
   readonly #most: number;
   readonly #contextLength: number;
-  readonly #promptLookup: number;
+  readonly #guessers: readonly Guesser[];
+  readonly #matcher: ReturnType<Constraint['begin']> | undefined;
   #snapshots: Snapshot[] = [];
 
   /** `sequence`: of several texts of one request. Errors: `bad-sampling`. */
@@ -46,24 +56,42 @@ export class Row {
     this.#stops = new Set(options.stopIds);
     this.#most = prompt.length + options.maxTokens;
     this.#contextLength = contextLength;
-    this.#promptLookup = options.promptLookup;
+    this.#guessers = options.guessers;
+    this.#matcher = options.constraint?.begin([...this.#stops]);
   }
 
-  /** Tokens that are worth guessing: no more than the text may still have. */
-  get mostGuesses(): number {
-    return Math.min(this.#promptLookup, this.#most - this.text.length - 1, this.#contextLength - this.text.length);
+  get guesses(): boolean {
+    return this.#guessers.length > 0;
+  }
+
+  /** Tokens that may follow: no more than the text may still have. */
+  async guess(): Promise<readonly number[]> {
+    const room = Math.min(this.#most - this.text.length - 1, this.#contextLength - this.text.length);
+    if (room <= 0) return [];
+    for (const guesser of this.#guessers) {
+      const found = await guesser.guess(this.text, Math.min(guesser.most, room), () => this.#sampler.copy());
+      if (found.length > 0) return found;
+    }
+    return [];
   }
 
   /** Chooses the next token after logits [V], which are changed. Answers it while the text goes on; else its stream has ended. */
   take(logits: Float32Array): number | undefined {
     try {
-      const choice = this.#sampler.sample(logits);
+      const matcher = this.#matcher;
+      const choice = this.#sampler.sample(logits, matcher && ((all) => matcher.apply(all)));
       if (this.#stops.has(choice.id)) {
+        this.stream.stopToken = choice;
         this.stream.end('stop');
         return undefined;
       }
+      this.#matcher?.accept(choice.id);
       this.text.push(choice.id);
       this.stream.push(choice);
+      if (this.#matcher?.isOver) {
+        this.stream.end('stop');
+        return undefined;
+      }
       if (this.text.length < this.#most && this.text.length <= this.#contextLength) return choice.id;
       this.stream.end('length');
     } catch (error) {
@@ -91,5 +119,6 @@ export class Row {
 
   release(): void {
     for (const { buffers } of this.takeSnapshots()) disposeBuffers(buffers);
+    for (const guesser of this.#guessers) guesser.release();
   }
 }

@@ -103,7 +103,7 @@ function biasesOf(given: SamplingOptions['logitBias']): readonly (readonly [numb
 export class Sampler {
   readonly #settings: Settings;
   readonly #biases: readonly (readonly [number, number])[];
-  readonly #random: Random;
+  #random: Random;
   readonly #seen: Set<number>;
   /** How often each token was generated. */
   readonly #counts = new Map<number, number>();
@@ -122,13 +122,23 @@ export class Sampler {
     this.#seen = new Set(context);
   }
 
+  /** Chooses as this one will, which stays as it is. */
+  copy(): Sampler {
+    const copy = new Sampler({ ...this.#settings, logitBias: Object.fromEntries(this.#biases) }, this.#seen);
+    copy.#random = this.#random.copy();
+    for (const [id, count] of this.#counts) copy.#counts.set(id, count);
+    return copy;
+  }
+
   /**
-   * The next token after a text with these logits, which are changed. It counts as part of the text from now on.
-   * Errors: `bad-logits` where none of them is finite or one is NaN: a damaged model.
+   * The next token after a text with these logits, which are changed. It counts as part of the text from now on. `forbid` makes
+   * those of tokens that may not follow -Infinity.
+   * Errors: `bad-logits` where none of them is finite or one is NaN: a damaged model; those of `forbid`.
    */
-  sample(logits: Float32Array): Choice {
+  sample(logits: Float32Array, forbid?: (logits: Float32Array) => void): Choice {
     const total = logSumExp(logits);
     const top = this.#settings.topLogprobs > 0 ? likeliest(logits, this.#settings.topLogprobs, total) : undefined;
+    forbid?.(logits);
     const before = this.#penalise(logits);
     const id = this.#settings.temperature === 0 ? indexOfMost(logits) : this.#draw(logits);
     this.#seen.add(id);

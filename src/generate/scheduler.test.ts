@@ -6,7 +6,7 @@ import type { GenerateOptions } from './scheduler.ts';
 import { engines as everyEngine } from '../../test/operations/engines.ts';
 import { engines, readFixture } from './testing.node.ts';
 import type { Taken } from './testing-requests.node.ts';
-import { alone, distance, hybrid, plain, schedulerOf, take, tokensOf } from './testing-requests.node.ts';
+import { alone, attentionOnly, distance, hybrid, plain, schedulerOf, take, tokensOf } from './testing-requests.node.ts';
 
 const fixture = await readFixture();
 const none = { cacheBytes: 0 };
@@ -70,6 +70,37 @@ describe.each(engines)('a scheduler [%s]', (name, open) => {
     expect(order.slice(0, order.indexOf('b')).filter((name) => name === 'a').length).toBeGreaterThanOrEqual(9);
     expect(order.indexOf('c')).toBeGreaterThan(order.indexOf('b'));
     expect(order.at(-1)).toBe('a');
+  });
+
+  it.each([
+    ['rows alone', attentionOnly],
+    ["LFM2's states", plain],
+  ])('scores prompts that begin alike by what is kept of the others [%s]', async (_, model) => {
+    const shared = tokensOf(11, 50);
+    const prompts = [20, 21, 22].map((seed) => [...shared, ...tokensOf(seed, seed - 16)]);
+    prompts.push(prompts[0] ?? [], shared, [...shared.slice(0, 30), 1, 2]);
+    const options = { maxTokens: 1, temperature: 0, promptLogprobs: true, topLogprobs: 2 };
+    const score = async (scheduler: Awaited<ReturnType<typeof schedulerOf>>, prompt: readonly number[]) => {
+      const stream = scheduler.generate(prompt, options);
+      await take(stream);
+      return stream;
+    };
+    await using scheduler = await schedulerOf(engine, model, { chunk: 8 });
+    let reused = 0;
+    for (const prompt of prompts) {
+      const found = await score(scheduler, prompt);
+      await using fresh = await schedulerOf(engine, model, none);
+      const expected = await score(fresh, prompt);
+      expect(found.prompt.map(({ id }) => id)).toEqual(prompt.slice(1));
+      for (const [i, { logprob, top = [] }] of found.prompt.entries()) {
+        expect(logprob).toBeCloseTo(expected.prompt[i]?.logprob ?? NaN, 4);
+        expect(top.map(({ id }) => id)).toEqual(expected.prompt[i]?.top?.map(({ id }) => id));
+      }
+      reused += found.cachedTokens;
+    }
+    // Of rows alone: 49 of the two that follow, all but the last token of the first again, 49 and 29 of those cut short.
+    if (model === attentionOnly) expect(reused).toBe(49 + 49 + (shared.length + 4 - 1) + 49 + 29);
+    else expect(reused).toBeGreaterThan(0);
   });
 
   it('compiles a bounded number of programs', async () => {

@@ -1,15 +1,20 @@
 // Shares one generator among all who ask: requests wait in a bounded queue, prompts are taken in by chunks between steps, texts
 // are continued side by side, and what was computed is kept for texts that begin alike.
 import { LfmError } from '../tensor/index.ts';
+import type { Adapter } from './adapter.ts';
 import type { Generator, StepOptions } from './generator.ts';
-import type { Job } from './jobs.ts';
+import type { Draft } from './guesser.ts';
+import { DraftGuesser, promptLookup } from './guesser.ts';
+import type { Job, Scoring } from './jobs.ts';
 import { EmbedJob, GenerateJob, ScoreJob } from './jobs.ts';
 import { Prefill } from './prefill.ts';
 import type { CacheStatistics, SavedPrefix } from './prefix-cache.ts';
 import { PrefixCache } from './prefix-cache.ts';
+import type { Constraint } from './row.ts';
 import { Row } from './row.ts';
-import type { SamplingOptions } from './sampler.ts';
+import type { Choice, SamplingOptions } from './sampler.ts';
 import { freshSeed } from './sampler.ts';
+import { ScoredPrompts } from './scored-prompts.ts';
 import { Slots } from './slots.ts';
 import { TokenStream } from './stream.ts';
 
@@ -34,6 +39,8 @@ export interface RequestOptions {
   readonly priority?: number | undefined;
   /** Cached states are shared among requests of one tenant only. Default: one for all. */
   readonly tenant?: string | undefined;
+  /** The adapter that the model runs under, by its name. Default: none. */
+  readonly adapter?: string | undefined;
 }
 
 export interface GenerateOptions extends SamplingOptions, RequestOptions {
@@ -47,6 +54,10 @@ export interface GenerateOptions extends SamplingOptions, RequestOptions {
   readonly promptLogprobs?: boolean | undefined;
   /** Tokens to guess at once from what the text says elsewhere; the same tokens come, sooner where it repeats itself. Default 0. */
   readonly promptLookup?: number | undefined;
+  /** A smaller model that guesses where the text itself gives no guess; the same tokens come. Default: none. */
+  readonly draft?: Draft | undefined;
+  /** What the text must match; log-probabilities stay the model's own. */
+  readonly constraint?: Constraint | undefined;
 }
 
 const CACHE_BYTES = 256 * 2 ** 20;
@@ -59,9 +70,10 @@ interface Waiting {
 export class Scheduler implements AsyncDisposable {
   readonly generator: Generator;
   readonly #cache: PrefixCache;
+  readonly #scored = new ScoredPrompts();
   readonly #slots: Slots;
-  /** Texts that guess run alone: a guess is checked in a run over several tokens. */
-  #alone: readonly Slots[] = [];
+  /** Of texts under adapters, one of each; and texts that guess, which run alone: a guess is checked in a run over several tokens. */
+  #beside: readonly Slots[] = [];
   readonly #maxBatch: number;
   readonly #maxQueue: number;
   readonly #chunk: number;
@@ -116,22 +128,35 @@ export class Scheduler implements AsyncDisposable {
 
   /** The same, `options.n` times from one prompt; each text has random numbers of its own. Errors: those of `generate`. */
   generateAll(prompt: readonly number[], options: GenerateOptions = {}, signal?: AbortSignal): readonly TokenStream[] {
-    const { maxTokens = 256, stopIds = [], n = 1, promptLookup = 0, promptLogprobs = false } = options;
+    const { maxTokens = 256, stopIds = [], n = 1, promptLogprobs = false, draft } = options;
     requireLimit('maxTokens', maxTokens, 1);
     requireLimit('n', n, 1);
-    requireLimit('promptLookup', promptLookup, 0);
+    const lookUp = options.promptLookup ?? 0;
+    requireLimit('promptLookup', lookUp, 0);
+    if (draft) requireLimit('draftTokens', draft.tokens, 1);
     this.#check(prompt);
     const key = this.#keyOf(options);
-    const given = { ...options, seed: options.seed ?? freshSeed(), maxTokens, stopIds: [...stopIds], promptLookup };
+    const given = { ...options, seed: options.seed ?? freshSeed(), maxTokens, stopIds: [...stopIds] };
+    const { classes } = this.generator.model.head;
+    const guessers = () => [
+      ...(lookUp > 0 ? [promptLookup(lookUp)] : []),
+      ...(draft ? [new DraftGuesser(draft, classes)] : []),
+    ];
     const rows = Array.from({ length: n }, (_, sequence) => {
       const stream = new TokenStream(() => this.#nextTurn(), signal);
-      return new Row(stream, key, prompt, this.generator.contextLength, given, sequence);
+      return new Row(stream, key, prompt, this.generator.contextLength, { ...given, guessers: guessers() }, sequence);
     });
-    const prefill = this.#prefill(prompt, options, Math.min(maxTokens, this.#chunk), !promptLogprobs, {
-      positions: promptLogprobs ? 'all' : 'last',
-    });
-    const { classes } = this.generator.model.head;
-    const scored = promptLogprobs ? { classes, top: options.topLogprobs ?? 0 } : undefined;
+    const scored = promptLogprobs ? this.#scoring(prompt, options) : undefined;
+    // A token is scored after the one before it: that one must be computed too.
+    const prefill = this.#prefill(
+      prompt,
+      options,
+      Math.min(maxTokens, this.#chunk),
+      scored ? () => scored.known().length : everything,
+      {
+        positions: promptLogprobs ? 'all' : 'last',
+      },
+    );
     this.#enqueue(new GenerateJob(prefill, rows, scored), options);
     return rows.map(({ stream }) => stream);
   }
@@ -152,7 +177,7 @@ export class Scheduler implements AsyncDisposable {
       this.generator.check(tokens, prompt.length);
     }
     if (continuations.length === 0) return [];
-    const job = new ScoreJob(this.generator, this.#prefill(prompt, options, 1, true, {}), continuations, signal);
+    const job = new ScoreJob(this.generator, this.#prefill(prompt, options, 1, everything, {}), continuations, signal);
     this.#enqueue(job, options);
     return job.answer;
   }
@@ -167,7 +192,7 @@ export class Scheduler implements AsyncDisposable {
     this.#check(tokens);
     const step = { positions: 'all', output: 'hidden' } as const;
     const job = new EmbedJob(
-      this.#prefill(tokens, options, 0, false, step),
+      this.#prefill(tokens, options, 0, () => 0, step),
       this.generator.model.hiddenSize,
       pooling,
       signal,
@@ -188,7 +213,10 @@ export class Scheduler implements AsyncDisposable {
 
   /** Lets go of all cached states. */
   async clearCache(): Promise<void> {
-    await this.exclusively(async () => this.#cache.clear());
+    await this.exclusively(async () => {
+      this.#cache.clear();
+      this.#scored.clear();
+    });
   }
 
   /** Does something with the cache between two steps. Errors: `model-closed`, those of the work. */
@@ -214,7 +242,7 @@ export class Scheduler implements AsyncDisposable {
   }
 
   get #running(): number {
-    return this.#alone.reduce((sum, slots) => sum + slots.count, this.#slots.count);
+    return this.#beside.reduce((sum, slots) => sum + slots.count, this.#slots.count);
   }
 
   #check(prompt: readonly number[]): void {
@@ -225,21 +253,38 @@ export class Scheduler implements AsyncDisposable {
   }
 
   /** What must be equal for states to be shared, beside the generator itself. */
-  #keyOf({ tenant = '' }: RequestOptions): string {
-    return tenant;
+  #keyOf({ tenant = '', adapter }: RequestOptions): string {
+    return adapter === undefined ? tenant : `${tenant}\0${this.generator.adapter(adapter).id}`;
+  }
+
+  #adapterOf({ adapter }: RequestOptions): Adapter | undefined {
+    return adapter === undefined ? undefined : this.generator.adapter(adapter);
+  }
+
+  /** What is known of a prompt's log-probabilities, and where the rest is to be kept. */
+  #scoring(prompt: readonly number[], options: GenerateOptions): Scoring {
+    const top = options.topLogprobs ?? 0;
+    const key = `${top}\0${this.#keyOf(options)}`;
+    let found: readonly Choice[] | undefined;
+    const known = () => (found ??= this.#cache.isEnabled ? this.#scored.find(key, prompt) : []);
+    const keep = (choices: readonly Choice[]) => {
+      if (this.#cache.isEnabled) this.#scored.keep(key, prompt, choices);
+    };
+    return { classes: this.generator.model.head.classes, top, known, keep };
   }
 
   #prefill(
     tokens: readonly number[],
     options: RequestOptions,
     room: number,
-    reuses: boolean,
+    reusable: () => number,
     step: StepOptions,
   ): Prefill {
     const aligned = this.#deterministic;
     // Runs that answer more are cut into other shapes.
     const key = aligned && step.positions === 'all' ? `${this.#keyOf(options)}\0all` : this.#keyOf(options);
-    return new Prefill(this.generator, this.#cache, tokens, { key, room, reuses, step, aligned });
+    const adapter = this.#adapterOf(options);
+    return new Prefill(this.generator, this.#cache, tokens, { key, adapter, room, reusable, step, aligned });
   }
 
   #enqueue(job: Job, { priority = 0 }: RequestOptions): void {
@@ -281,13 +326,13 @@ export class Scheduler implements AsyncDisposable {
   /** One turn: what is unwanted goes, a piece of the first job is done, every text being continued gets a token. */
   async #turn(): Promise<void> {
     for (const { job } of this.#waiting) if (job.isCancelled) this.#drop(job);
-    for (const slots of [this.#slots, ...this.#alone]) await slots.sweep();
+    for (const slots of [this.#slots, ...this.#beside]) await slots.sweep();
     for (const errand of this.#errands.splice(0)) await errand();
     const job = this.#nextJob();
     if (job) await this.#advance(job);
-    else await this.#slots.settle();
-    for (const slots of [this.#slots, ...this.#alone]) await slots.step();
-    this.#alone = this.#alone.filter(({ count }) => count > 0);
+    else for (const slots of [this.#slots, ...this.#beside]) await slots.settle();
+    for (const slots of [this.#slots, ...this.#beside]) await slots.step();
+    this.#beside = this.#beside.filter(({ count }) => count > 0);
   }
 
   /** The first that is under way, or that there is a place for. */
@@ -319,15 +364,26 @@ export class Scheduler implements AsyncDisposable {
     const open = () => job.rows.filter((row) => !row.stream.isEnded && !this.#joined.has(row));
     for (const row of open()) {
       if (!state || this.#running >= this.#maxBatch) return;
-      const slots =
-        row.mostGuesses > 0
-          ? new Slots(this.generator, this.#cache, { most: 1, fixed: this.#deterministic })
-          : this.#slots;
-      if (slots !== this.#slots) this.#alone = [...this.#alone, slots];
+      const slots = this.#slotsFor(row, state.adapter);
       this.#joined.add(row);
       if (await slots.join(row, state, open().length === 0)) job.prefill.take();
     }
     this.#drop(job);
+  }
+
+  /** Texts of one adapter share steps. */
+  #slotsFor(row: Row, adapter: Adapter | undefined): Slots {
+    const isAlone = row.guesses;
+    const found = [this.#slots, ...this.#beside].find(({ options }) => !options.isAlone && options.adapter === adapter);
+    if (found && !isAlone) return found;
+    const made = new Slots(this.generator, this.#cache, {
+      most: isAlone ? 1 : this.#maxBatch,
+      fixed: this.#deterministic,
+      isAlone,
+      adapter,
+    });
+    this.#beside = [...this.#beside, made];
+    return made;
   }
 
   readonly #joined = new WeakSet<Row>();
@@ -343,11 +399,14 @@ export class Scheduler implements AsyncDisposable {
       job.release();
     }
     this.#waiting = [];
-    for (const slots of [this.#slots, ...this.#alone]) slots.fail(error);
-    this.#alone = [];
+    for (const slots of [this.#slots, ...this.#beside]) slots.fail(error);
+    this.#beside = [];
     for (const errand of this.#errands.splice(0)) void errand();
   }
 }
+
+/** All tokens of a prompt may come from the cache. */
+const everything = () => Infinity;
 
 function closedError(): LfmError {
   return new LfmError('model-closed', 'The model was disposed while it was still in use.');

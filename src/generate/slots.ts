@@ -1,8 +1,8 @@
 // Texts that are being continued side by side: each has a slot of one batch of states, joins and leaves between steps, and
 // gets a token a step. Batches come in few sizes.
+import type { Adapter } from './adapter.ts';
 import type { Generator } from './generator.ts';
 import type { PrefixCache } from './prefix-cache.ts';
-import { lookUp } from './prompt-lookup.ts';
 import type { Row } from './row.ts';
 import type { State } from './state.ts';
 import { copyRow, disposeBuffers } from './state.ts';
@@ -12,19 +12,23 @@ export interface SlotsOptions {
   readonly most: number;
   /** Every step in a batch of `most`, whoever is there: the same shapes always, and nothing kept for the cache. */
   readonly fixed: boolean;
+  /** Under which all of them run. */
+  readonly adapter?: Adapter | undefined;
+  /** For one text that guesses: others do not join it. */
+  readonly isAlone?: boolean;
 }
 
 export class Slots {
+  readonly options: SlotsOptions;
   readonly #generator: Generator;
   readonly #cache: PrefixCache;
-  readonly #options: SlotsOptions;
   #rows: (Row | undefined)[] = [];
   #state: State | undefined;
 
   constructor(generator: Generator, cache: PrefixCache, options: SlotsOptions) {
     this.#generator = generator;
     this.#cache = cache;
-    this.#options = options;
+    this.options = options;
   }
 
   /** Texts that have a slot. */
@@ -38,7 +42,7 @@ export class Slots {
    */
   async join(row: Row, from: State, gives: boolean): Promise<boolean> {
     const tokens = row.text.length;
-    if (!this.#state && gives && !this.#options.fixed) {
+    if (!this.#state && gives && !this.options.fixed) {
       this.#state = from;
       this.#rows = [row];
       return true;
@@ -74,7 +78,7 @@ export class Slots {
   /** Goes on in a smaller batch where one will do. */
   async settle(): Promise<void> {
     const size = this.#sizeFor(this.count);
-    if (this.#state && size < this.#rows.length && !this.#options.fixed) await this.#resize(size, 1);
+    if (this.#state && size < this.#rows.length && !this.options.fixed) await this.#resize(size, 1);
   }
 
   /** Ends all texts with an error. */
@@ -93,14 +97,15 @@ export class Slots {
   }
 
   #sizeFor(count: number): number {
-    const { most, fixed } = this.#options;
+    const { most, fixed } = this.options;
     return fixed ? most : Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(1, count))));
   }
 
   async #resize(batch: number, tokens: number): Promise<void> {
     const old = this.#state;
     const longest = Math.max(tokens, ...this.#rows.map((row) => row?.text.length ?? 0));
-    const next = await this.#generator.open(Math.min(longest, this.#generator.contextLength), batch);
+    const room = Math.min(longest, this.#generator.contextLength);
+    const next = await this.#generator.open(room, batch, this.options.adapter);
     const rows = new Array<Row | undefined>(batch).fill(undefined);
     try {
       let at = 0;
@@ -120,7 +125,7 @@ export class Slots {
 
   async #advance(state: State): Promise<void> {
     const [only] = this.#rows.length === 1 ? this.#rows : [];
-    const guess = only ? lookUp(only.text, only.mostGuesses) : [];
+    const guess = only ? await only.guess() : [];
     const longest = Math.max(...this.#rows.map((row) => row?.text.length ?? 0));
     await this.#generator.reserve(state, Math.min(longest + guess.length, this.#generator.contextLength));
     if (only && guess.length > 0) return this.#verify(only, state, guess);
@@ -166,7 +171,7 @@ export class Slots {
   /** Takes a snapshot where the last one is far enough behind. */
   async #remember(row: Row, state: State, b: number): Promise<void> {
     const length = state.lengths[b] ?? 0;
-    if (!this.#options.fixed && length - row.lastSnapshot >= this.#cache.spacing(state))
+    if (!this.options.fixed && length - row.lastSnapshot >= this.#cache.spacing(state))
       row.keepSnapshot(await this.#cache.snapshot(state, b));
   }
 
@@ -176,7 +181,7 @@ export class Slots {
     const length = state?.lengths[b] ?? 0;
     this.#rows[b] = undefined;
     try {
-      if (state && this.#cache.isEnabled && !this.#options.fixed && length > 0 && !row.isBroken) {
+      if (state && this.#cache.isEnabled && !this.options.fixed && length > 0 && !row.isBroken) {
         if (this.#cache.needsSnapshots && length > row.lastSnapshot)
           row.keepSnapshot(await this.#cache.snapshot(state, b));
         await this.#cache.insert(row.key, row.text.slice(0, length), state, b, row.takeSnapshots());

@@ -26,7 +26,7 @@ async function openAs(typeName: 'Q4_0' | 'Q8_0', spoil: (name: string, bytes: Ui
   return openGgufSource('tiny', {
     ...file,
     tensors,
-    read,
+    readPieces: async (name, visit) => visit(await read(name), 0),
     async readFloat32(name) {
       const one = tensors.get(name);
       if (one?.type !== type) return file.readFloat32(name);

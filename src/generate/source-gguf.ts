@@ -1,5 +1,5 @@
 // A GGUF file as a stored model: the same parts as a folder of Hugging Face's has.
-import { packBlocks, packedForms } from '../files/gguf-pack.ts';
+import { emptyMatrix, packBlocks, packedForms } from '../files/gguf-pack.ts';
 import type { GgufHeader } from '../files/gguf.ts';
 import { requireFinite } from '../files/quantized.ts';
 import type { GgufTensorSource } from '../models/index.ts';
@@ -14,7 +14,7 @@ import {
 import type { ModelSource, StoredTensor, StoredWeights } from './source.ts';
 
 interface GgufFile extends GgufHeader {
-  read(name: string): Promise<Uint8Array>;
+  readPieces(name: string, visit: (piece: Uint8Array, firstBlock: number) => void): Promise<void>;
   readFloat32(name: string): Promise<Float32Array>;
   close(): Promise<void>;
 }
@@ -75,9 +75,12 @@ function weightsIn(name: string, file: GgufFile, tensors: ReadonlyMap<string, Gg
       const { from, pairedHeads, shape } = tensor;
       const form = formOf(tensor);
       if (!form) throw new LfmError('tensor-not-packed', `${name}: ${key} is stored in a type that is not packed.`);
-      const { packed, scales, minimums } = packBlocks(await file.read(from), form);
+      const rows = shape[0] ?? 1;
+      const read = emptyMatrix((rows * (shape[1] ?? 1)) / form.block, form);
+      await file.readPieces(from, (piece, block) => packBlocks(piece, form, read, block));
       const inOrder = <T extends Uint8Array | Float32Array>(x: T): T =>
-        pairedHeads === undefined ? x : unpair(x, pairedHeads, x.length / (shape[0] ?? 1));
+        pairedHeads === undefined ? x : unpair(x, pairedHeads, x.length / rows);
+      const { packed, scales, minimums } = read;
       const matrix = {
         packed: inOrder(packed),
         scales: inOrder(scales),

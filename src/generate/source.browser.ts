@@ -1,25 +1,34 @@
-// What a model's name means in a browser: the URL of its folder. All of model.safetensors is fetched at once.
+// What a model's name means in a browser: the URL of its folder or of a GGUF file.
 import { host } from '#host';
+import { openUrl } from '../files/download.ts';
 import { bfloat16ToFloat32, float16ToFloat32 } from '../files/floats.ts';
+import type { ByteSource } from '../files/gguf-read.ts';
+import { readGguf } from '../files/gguf-read.ts';
 import { parseJsonObject } from '../files/json.ts';
 import { parseHeader, readHeaderLength } from '../files/safetensors.ts';
 import { LfmError } from '../tensor/error.ts';
+import { openGgufSource } from './source-gguf.ts';
 import { packedWeights } from './source-packed.ts';
-import type { ModelSource, StoredWeights } from './source.ts';
+import type { AdapterSource, FetchOptions, ModelSource } from './source.ts';
 
-/** Errors: `model-file-missing`, `file-unreadable`, `json-file-…`, `safetensors-…`. */
-export async function openSource(url: string): Promise<ModelSource> {
+/** Errors: `model-file-missing`, `file-unreadable`, `file-cut-short`, `json-file-…`, `safetensors-…`, `gguf-…`. */
+export async function openSource(url: string, fetching: FetchOptions = {}): Promise<ModelSource> {
   const base = url.replace(/\/+$/, '');
+  const name = decodeURIComponent(base.slice(base.lastIndexOf('/') + 1));
+  if (/\.gguf$/i.test(name)) {
+    const file = await openUrl(base, fetching);
+    if (!file) throw new LfmError('model-file-missing', `There is no file at ${base}.`);
+    return openGgufSource(name.replace(/\.gguf$/i, ''), await readGguf(file, name));
+  }
   const json = async (file: string) => {
     const text = await readText(`${base}/${file}`);
     return text === undefined ? undefined : parseJsonObject(text, file, 'json-file');
   };
   const config = await json('config.json');
-  const bytes = await readIfPresent(`${base}/model.safetensors`);
+  const file = await openUrl(`${base}/model.safetensors`, fetching);
   const missing = !config ? 'config.json' : 'model.safetensors';
-  if (!config || !bytes)
+  if (!config || !file)
     throw new LfmError('model-file-missing', `Expected ${missing} at ${base}: give the URL of a model's folder.`);
-  const name = base.slice(base.lastIndexOf('/') + 1);
   return {
     name,
     config,
@@ -27,7 +36,23 @@ export async function openSource(url: string): Promise<ModelSource> {
     tokenizer: await json('tokenizer.json'),
     tokenizerConfig: await json('tokenizer_config.json'),
     chatTemplate: await readText(`${base}/chat_template.jinja`),
-    weights: weightsIn(bytes, config, name),
+    weights: packedWeights(await tensorsIn(file, 'model.safetensors'), config, name),
+  };
+}
+
+/** Opens a peft folder by its URL. Errors: `adapter-missing`, `json-file-…`, `safetensors-…`. */
+export async function openAdapter(url: string): Promise<AdapterSource> {
+  const base = url.replace(/\/+$/, '');
+  const text = await readText(`${base}/adapter_config.json`);
+  const file = await openUrl(`${base}/adapter_model.safetensors`, {});
+  if (text === undefined || !file)
+    throw new LfmError(
+      'adapter-missing',
+      `Expected adapter_config.json and adapter_model.safetensors at ${base}, as peft saves an adapter.`,
+    );
+  return {
+    config: parseJsonObject(text, 'adapter_config.json', 'json-file'),
+    ...(await tensorsIn(file, 'adapter_model.safetensors')),
   };
 }
 
@@ -45,10 +70,12 @@ async function readText(url: string): Promise<string | undefined> {
   return bytes && new TextDecoder('utf-8', { fatal: true }).decode(bytes);
 }
 
-function weightsIn(file: Uint8Array, config: unknown, model: string): StoredWeights {
-  const what = 'model.safetensors';
-  const end = 8 + readHeaderLength(file, file.byteLength, what);
-  const { tensors } = parseHeader(file.subarray(8, end), file.byteLength, what);
+async function tensorsIn(file: ByteSource, what: string) {
+  const start = new Uint8Array(Math.min(8, file.size));
+  await file.read(start, 0);
+  const header = new Uint8Array(readHeaderLength(start, file.size, what));
+  await file.read(header, 8);
+  const { tensors } = parseHeader(header, file.size, what);
   const find = (name: string) => {
     const info = tensors.get(name);
     if (info) return info;
@@ -56,8 +83,9 @@ function weightsIn(file: Uint8Array, config: unknown, model: string): StoredWeig
   };
   const read = async (name: string) => {
     const { byteOffset, byteLength } = find(name);
-    // A copy: what follows the header need not be aligned.
-    return new Uint8Array(file.subarray(byteOffset, byteOffset + byteLength));
+    const bytes = new Uint8Array(byteLength);
+    await file.read(bytes, byteOffset);
+    return bytes;
   };
   const readFloat32 = async (name: string) => {
     const { dtype } = find(name);
@@ -70,7 +98,7 @@ function weightsIn(file: Uint8Array, config: unknown, model: string): StoredWeig
       `${what}: the tensor ${name} is ${dtype}; expected float32, float16 or bfloat16.`,
     );
   };
-  return packedWeights({ tensors, read, readFloat32, close: async () => {} }, config, model);
+  return { tensors, read, readFloat32, close: () => file.close() };
 }
 
 /** Errors: `no-files`, always. */

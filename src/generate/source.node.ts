@@ -4,7 +4,9 @@ import { access, readdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { writeFileAtomic } from '../files/atomic.node.ts';
 import { openModelFolder } from '../files/folder.node.ts';
+import { readJsonIfPresent } from '../files/json.node.ts';
 import { MANIFEST_NAME, readManifest } from '../files/manifest.node.ts';
+import { openSafetensors } from '../files/safetensors.node.ts';
 import { openGguf } from '../files/gguf.node.ts';
 import { findCached } from '../files/hub/cache.node.ts';
 import { type HubName, parseHubName } from '../files/hub/name.ts';
@@ -17,7 +19,7 @@ import { genomeEntry } from '../models/genome.ts';
 import { LfmError } from '../tensor/error.ts';
 import { openGgufSource } from './source-gguf.ts';
 import { packedWeights } from './source-packed.ts';
-import type { FetchOptions, ModelSource } from './source.ts';
+import type { AdapterSource, FetchOptions, ModelSource } from './source.ts';
 
 export type ResolvedModel =
   | { readonly kind: 'folder'; readonly name: string; readonly path: string }
@@ -97,6 +99,24 @@ export async function openSource(name: string, fetching: FetchOptions = {}): Pro
     await folder.weights.close();
     throw error;
   }
+}
+
+/** Opens a peft folder. Errors: `adapter-missing`, `json-file-…`, `safetensors-…`. */
+export async function openAdapter(folder: string): Promise<AdapterSource> {
+  const file = join(folder, 'adapter_model.safetensors');
+  const config = await readJsonIfPresent(join(folder, 'adapter_config.json'));
+  if (!config || !(await exists(file)))
+    throw new LfmError(
+      'adapter-missing',
+      `${folder}: expected adapter_config.json and adapter_model.safetensors, as peft saves an adapter.`,
+    );
+  const weights = await openSafetensors(file);
+  return {
+    config,
+    tensors: weights.tensors,
+    readFloat32: (name) => weights.readFloat32(name),
+    close: () => weights.close(),
+  };
 }
 
 /** Models in the package's weights/, by name. */

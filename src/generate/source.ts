@@ -37,6 +37,13 @@ export interface ModelSource {
   readonly weights: StoredWeights;
 }
 
+/** A LoRA adapter as peft stores it. */
+export interface AdapterSource extends Pick<StoredWeights, 'readFloat32' | 'close'> {
+  /** adapter_config.json. */
+  readonly config: unknown;
+  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>;
+}
+
 /** For a model that must be downloaded first. */
 export interface FetchOptions {
   readonly onDownload?: ((progress: { doneBytes: number; totalBytes: number }) => void) | undefined;

@@ -4,6 +4,7 @@ import type { Box, Buffer, Buffers, Engine } from '../engines/engine.ts';
 import type { Model, StateDeclaration } from '../liquid/index.ts';
 import { stateTypes } from '../liquid/index.ts';
 import { LfmError } from '../tensor/index.ts';
+import type { Adapter } from './adapter.ts';
 
 export interface State {
   /** Tokens that a row can hold, until it is grown. */
@@ -12,6 +13,8 @@ export interface State {
   readonly lengths: Int32Array;
   /** By the program's names, `state.` before them. */
   buffers: Buffers;
+  /** Under which its tokens were taken in, and all that follow will be. */
+  readonly adapter?: Adapter | undefined;
 }
 
 /**
@@ -27,7 +30,13 @@ export function capacitiesOf(model: Model): readonly number[] {
   return [...sizes, most];
 }
 
-export async function emptyState(engine: Engine, model: Model, batch: number, capacity: number): Promise<State> {
+export async function emptyState(
+  engine: Engine,
+  model: Model,
+  batch: number,
+  capacity: number,
+  adapter?: Adapter,
+): Promise<State> {
   const buffers: Record<string, Buffer> = {};
   try {
     for (const [name, { dtype, shape }] of Object.entries(stateTypes(model, { batch, capacity }))) {
@@ -37,7 +46,7 @@ export async function emptyState(engine: Engine, model: Model, batch: number, ca
     disposeBuffers(buffers);
     throw error;
   }
-  return { capacity, lengths: new Int32Array(batch), buffers };
+  return { capacity, lengths: new Int32Array(batch), buffers, adapter };
 }
 
 /** Gives the state room for `capacity` tokens a row, on the engine. Where it fails the state stays as it was. */

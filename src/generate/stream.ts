@@ -13,6 +13,8 @@ export class TokenStream implements AsyncGenerator<Choice, FinishReason, undefin
   guessedRight = 0;
   /** The prompt's tokens from the second on with their log-probabilities, where they were asked for. */
   prompt: readonly Choice[] = [];
+  /** The token by which the model ended the text; it is no part of it. */
+  stopToken: Choice | undefined;
   readonly #choices: Choice[] = [];
   readonly #cancel: () => Promise<void>;
   readonly #signal: AbortSignal | undefined;

@@ -1,10 +1,11 @@
 // Stored weights on an engine: checked against the model, held as floats or packed, read one tensor at a time.
 import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
+import type { QuantizedMatrix } from '../files/quantized.ts';
 import type { Model, OperatorConstructor } from '../liquid/index.ts';
 import { packable, withQuantized } from '../liquid/index.ts';
 import type { ParameterReader } from '../models/index.ts';
 import { modelFromConfig, parametersOf } from '../models/index.ts';
-import type { Activations, QuantizedForm } from '../tensor/index.ts';
+import type { Activations, ArrayType, HostArray, QuantizedForm } from '../tensor/index.ts';
 import { LfmError, quantizedTypes } from '../tensor/index.ts';
 import type { ModelSource, StoredWeights } from './source.ts';
 import { disposeBuffers } from './state.ts';
@@ -71,7 +72,10 @@ export function heldModel(
   return { model: withQuantized(model, packable(model, Object.fromEntries(stored)), activations), parameters };
 }
 
-/** A buffer for each of the model's `parameterTypes`; a tensor at a time, so that only one is held twice. */
+/**
+ * A buffer for each of the model's `parameterTypes`; a tensor at a time, so that only one is held twice. An engine may come back
+ * for some as long as the buffers live: `stored` stays open until then.
+ */
 export async function uploadWeights(
   engine: Engine,
   { model, parameters }: HeldModel,
@@ -84,16 +88,24 @@ export async function uploadWeights(
   const totalBytes = names.reduce((sum, key) => sum + bytesOf(key), 0);
   let loadedBytes = 0;
   const buffers: Record<string, Buffer> = {};
+  const upload = (type: ArrayType, data: HostArray, again: () => Promise<HostArray>): Promise<Buffer> => {
+    const shape = type.shape.map(Number);
+    return engine.uploadStored?.(type.dtype, shape, data, again) ?? engine.upload(type.dtype, shape, data);
+  };
   try {
     for (const [key, { shape, quantized }] of Object.entries(model.parameters)) {
       signal?.throwIfAborted();
       if (quantized) {
-        const types = quantizedTypes(shape, quantized.form);
-        for (const [part, data] of Object.entries(await stored.readQuantized(parameters.whole(key) ?? key))) {
-          const type = types[part];
-          if (type) buffers[`${key}.${part}`] = await engine.upload(type.dtype, type.shape.map(Number), data);
+        const read = () => stored.readQuantized(parameters.whole(key) ?? key);
+        const matrix = await read();
+        for (const [part, type] of Object.entries(quantizedTypes(shape, quantized.form))) {
+          const again = async () => partOf(await read(), part);
+          buffers[`${key}.${part}`] = await upload(type, partOf(matrix, part), again);
         }
-      } else buffers[key] = await engine.upload('float32', shape, await parameters.readFloat32(key));
+      } else {
+        const again = () => parameters.readFloat32(key);
+        buffers[key] = await upload({ dtype: 'float32', shape }, await again(), again);
+      }
       loadedBytes += bytesOf(key);
       onProgress?.({ loadedBytes, totalBytes });
     }
@@ -102,4 +114,10 @@ export async function uploadWeights(
     disposeBuffers(buffers);
     throw error;
   }
+}
+
+function partOf(matrix: QuantizedMatrix, part: string): HostArray {
+  const data = part === 'packed' ? matrix.packed : part === 'scales' ? matrix.scales : matrix.minimums;
+  if (data) return data;
+  throw new LfmError('no-result', `A packed matrix came without its ${part}.`);
 }

@@ -8,7 +8,10 @@ export function initialise(model: Pick<Model, 'parameters'>, seed: number): Reco
   for (const [name, { shape, init }] of Object.entries(model.parameters)) {
     const array = new Float32Array(countOf(shape));
     if ('std' in init) new Random(seed, streamOf(name)).fillNormal(array, init.std);
-    else if ('values' in init) {
+    else if ('uniform' in init) {
+      const random = new Random(seed, streamOf(name));
+      for (let i = 0; i < array.length; i++) array[i] = init.uniform * (2 * random.uniform() - 1);
+    } else if ('values' in init) {
       const { values } = init;
       for (let i = 0; i < array.length; i += values.length) array.set(values, i);
     } else array.fill(init.value);

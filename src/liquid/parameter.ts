@@ -1,9 +1,17 @@
 // What a parameter is: its shape, how it starts, how it may be divided over devices, and whether weight decay shrinks it.
 import { LfmError } from '../tensor/error.ts';
 import type { Activations, QuantizedForm, Tensor } from '../tensor/index.ts';
+import type { LowRank } from './lora.ts';
 
-/** Normal numbers of standard deviation `std` around 0, one value everywhere, or these in row-major order, over and over. */
-export type Init = { readonly std: number } | { readonly value: number } | { readonly values: readonly number[] };
+/**
+ * Normal numbers of standard deviation `std` around 0, even ones from -uniform to uniform, one value everywhere, or these in
+ * row-major order, over and over.
+ */
+export type Init =
+  | { readonly std: number }
+  | { readonly uniform: number }
+  | { readonly value: number }
+  | { readonly values: readonly number[] };
 
 export interface ParameterDeclaration {
   readonly shape: readonly number[];
@@ -26,6 +34,10 @@ export interface Parameter extends ParameterDeclaration {
   readonly quantized?: { readonly form: QuantizedForm; readonly activations: Activations };
   /** Whether a matrix is held as a RoundedTensor: see `withRoundedRows`. */
   readonly isRounded?: boolean;
+  /** No training changes it, as the base of an adapter: it has no gradient and no moments. */
+  readonly frozen?: true;
+  /** How an adapter changes the matrix. */
+  readonly lowRank?: LowRank;
 }
 
 export type Tensors = Readonly<Record<string, Tensor>>;

@@ -78,10 +78,19 @@ function lossOf(
   observing = false,
 ): { readonly loss: Tensor; readonly observed: Tensors } {
   const { batch, length, dtype = 'float32', checkpoint = false } = options;
-  const stored = parametersIn(model, inputs);
-  // What changes by small steps of a rule is never rounded.
-  const typeOf = (name: string) => (model.parameters[name]?.rule ? 'float32' : dtype);
-  const p = Object.fromEntries(Object.entries(stored).map(([name, tensor]) => [name, cast(tensor, typeOf(name))]));
+  // What changes by small steps of a rule is never rounded; an adapter's factors and base are, but not their sum.
+  const rounded = Object.fromEntries(
+    Object.entries(model.parameters).flatMap(([name, { rule, quantized }]) =>
+      quantized ? [] : [[name, cast(take(inputs, name), rule ? 'float32' : dtype)]],
+    ),
+  );
+  const stored = parametersIn(model, { ...inputs, ...rounded });
+  const unpacked = Object.fromEntries(
+    Object.entries(model.parameters).flatMap(([name, { quantized, lowRank }]) =>
+      quantized && !lowRank ? [[name, cast(take(stored, name), dtype)]] : [],
+    ),
+  );
+  const p = { ...stored, ...unpacked };
   const { segments, time_steps: timeSteps } = inputs;
   const context = createContext({
     batch,
@@ -122,17 +131,22 @@ export function lossProgram(model: Model, options: LossOptions): Program {
 }
 
 /**
- * The loss program with an output `gradient.NAME` (float32) for every parameter; for one with a rule of its own it holds, in a
+ * The loss program with an output `gradient.NAME` (float32) for every parameter that is not frozen; for one with a rule of its own it holds, in a
  * gradient's place, what the parameter's operator observed over positions whose weight is not 0. With `accumulate`, inputs `total.NAME` are
- * added to them and give up their memory to them. Errors: `frozen-weight` for a model with packed matrices.
+ * added to them and give up their memory to them. Errors: `frozen-weight` for packed
+ * matrices that are to be trained.
  */
 export function gradientProgram(model: Model, options: LossOptions & { readonly accumulate?: boolean }): Program {
   const { accumulate = false } = options;
-  const names = Object.keys(model.parameters);
+  const names = Object.keys(model.parameters).filter((name) => !model.parameters[name]?.frozen);
   const packed = names.find((name) => model.parameters[name]?.quantized);
   if (packed !== undefined)
     throw new LfmError('frozen-weight', `${packed} is packed, and so cannot be trained: load the model as floats.`);
-  const types = { ...lossInputs(model, options), ...(accumulate && prefixed('total.', parameterTypes(model))) };
+  const totals = () => {
+    const types = parameterTypes(model);
+    return prefixed('total.', Object.fromEntries(names.flatMap((name) => (types[name] ? [[name, types[name]]] : []))));
+  };
+  const types = { ...lossInputs(model, options), ...(accumulate && totals()) };
   const body = (inputs: Tensors) => {
     const { loss, observed } = lossOf(model, inputs, options, true);
     const trained = names.filter((name) => !model.parameters[name]?.rule);

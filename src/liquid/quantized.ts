@@ -1,6 +1,7 @@
-// Models whose matrices are held packed: what programs then take, and the tensors that operators see.
+// Models whose matrices are held packed or changed by an adapter: what programs then take, and the tensors that operators see.
 import type { Activations, ArrayType, DType, Program, QuantizedForm, Tensor } from '../tensor/index.ts';
-import { cast, QuantizedTensor, quantizedTypes, RoundedTensor, roundedRows, trace } from '../tensor/index.ts';
+import { adapted, cast, QuantizedTensor, quantizedTypes, RoundedTensor, roundedRows, trace } from '../tensor/index.ts';
+import { factorNames } from './lora.ts';
 import type { Model } from './model.ts';
 import type { Parameter } from './parameter.ts';
 import { take } from './parameter.ts';
@@ -76,11 +77,20 @@ export function parametersIn(
   );
 }
 
-function tensorOf(name: string, parameter: Parameter, inputs: Readonly<Record<string, Tensor>>, dtype: DType): Tensor {
+/** A parameter as it is held. */
+function heldAs(name: string, parameter: Parameter, inputs: Readonly<Record<string, Tensor>>, dtype: DType): Tensor {
   const { quantized, isRounded } = parameter;
   if (isRounded) return new RoundedTensor([take(inputs, `${name}.levels`), take(inputs, `${name}.levelScales`)]);
   if (!quantized) return take(inputs, name);
   const parts = Object.keys(inputsOf(name, parameter, dtype)).map((part) => take(inputs, part));
   const floats = parts.map((part) => (part.dtype === 'uint8' ? part : cast(part, dtype)));
   return new QuantizedTensor(floats, quantized.form, quantized.activations);
+}
+
+function tensorOf(name: string, parameter: Parameter, inputs: Readonly<Record<string, Tensor>>, dtype: DType): Tensor {
+  const held = heldAs(name, parameter, inputs, dtype);
+  if (!parameter.lowRank) return held;
+  const { a, b } = factorNames(name);
+  const factor = take(inputs, a);
+  return adapted(cast(held, factor.dtype), factor, take(inputs, b), parameter.lowRank.scale);
 }

@@ -29,6 +29,8 @@ export interface Tensors {
 export interface ParameterReader extends Tensors {
   /** The one tensor that a parameter is, as stored; undefined where it is made of parts. */
   whole(parameter: string): string | undefined;
+  /** The matrix that a parameter is, or has its rows in: that tensor, and the first row; undefined for what lies otherwise. */
+  rowsIn(parameter: string): { readonly tensor: string; readonly rows: number; readonly from: number } | undefined;
   /** A line about tensors that are left out; undefined where there are none. */
   readonly notice: string | undefined;
 }
@@ -84,6 +86,12 @@ export function readParameters(model: Model, spelling: Spelling, stored: Tensors
     whole(parameter) {
       const [run, ...more] = layouts.get(parameter) ?? [];
       return run && more.length === 0 && run.count === countOf(run.shape) ? run.tensor : undefined;
+    },
+    rowsIn(parameter) {
+      const [run, ...more] = layouts.get(parameter) ?? [];
+      const [rows = 0, columns = 0, ...deeper] = run?.shape ?? [];
+      if (!run || more.length > 0 || columns === 0 || deeper.length > 0) return undefined;
+      return { tensor: run.tensor, rows, from: run.from / columns };
     },
     readFloat32: (parameter) => joined(layouts.get(parameter) ?? [], stored),
   };

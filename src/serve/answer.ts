@@ -1,7 +1,7 @@
 // Answers with what replies say: whole once all have ended, or as server-sent events while they come.
 import type { Context } from 'hono';
 import type { Completion, Reply, Usage } from '../generate/reply.ts';
-import { RequestError } from './errors.ts';
+import { codeOf, RequestError } from './errors.ts';
 import type { Progress } from './follow.ts';
 import { follow } from './follow.ts';
 import type { Env, Service, Work } from './service.ts';
@@ -38,6 +38,8 @@ export interface Asked {
   readonly includeUsage: boolean;
   /** Replies to each prompt: its tokens are counted once. */
   readonly perPrompt: number;
+  /** Only the prompt is wanted: the token that is generated to have it is neither shown nor counted. */
+  readonly promptOnly?: boolean;
 }
 
 /** Ends the work. Errors: those of the replies, where nothing has been sent yet. */
@@ -91,7 +93,7 @@ async function* eventsOf(
   } catch (error) {
     if (!hasBegun) throw error;
     const { body } = report(service, record, error);
-    failure = body.error.code ?? 'server_error';
+    failure = codeOf(error);
     // The status has been sent; clients look for an error among the events.
     yield JSON.stringify(body);
   } finally {
@@ -120,14 +122,14 @@ async function* progressOf({ record }: Work, replies: readonly Reply[], asked: A
   }
 }
 
-function usageOf(replies: readonly Reply[], { perPrompt }: Asked): Usage {
+function usageOf(replies: readonly Reply[], { perPrompt, promptOnly = false }: Asked): Usage {
   const sum = (pick: (usage: Usage, index: number) => number) =>
     replies.reduce((total, { details }, index) => total + pick(details.usage, index), 0);
   const once = (value: number, index: number) => (index % perPrompt === 0 ? value : 0);
   return {
     promptTokens: sum(({ promptTokens }, index) => once(promptTokens, index)),
     cachedTokens: sum(({ cachedTokens }, index) => once(cachedTokens, index)),
-    completionTokens: sum(({ completionTokens }) => completionTokens),
+    completionTokens: promptOnly ? 0 : sum(({ completionTokens }) => completionTokens),
   };
 }
 

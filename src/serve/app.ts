@@ -4,12 +4,16 @@ import { bodyLimit } from 'hono/body-limit';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { chat } from './chat.ts';
 import { completions } from './completions.ts';
-import { answerTo, RequestError } from './errors.ts';
+import { answerTo, codeOf, RequestError } from './errors.ts';
 import type { Guard } from './guard.node.ts';
+import { inspectModel } from './inspect.ts';
 import { RequestRecord, type LogEntry } from './record.ts';
+import type { ServedModel } from './models.ts';
 import type { Env, Service } from './service.ts';
 import { report } from './service.ts';
-import { detokenize, embeddings, tokenize } from './tokens.ts';
+import { loadModel, unloadModel } from './manage.ts';
+import { addTabRoutes, isTabCode } from './tab.node.ts';
+import { detokenize, embeddings, tokenize, tokenizerInfo } from './tokens.ts';
 
 /** A file of the page that is served at /. */
 export interface Asset {
@@ -23,17 +27,19 @@ export interface AppOptions {
   readonly onRequest: (entry: LogEntry) => void;
   /** By path; `/` is the page itself. */
   readonly assets?: ReadonlyMap<string, Asset> | undefined;
+  /** What tabs run models with: the folder of its code, and the models that they may load. */
+  readonly tab?: { readonly folder: string; readonly models: readonly ServedModel[] } | undefined;
 }
 
-/** The page may load nothing from elsewhere, run no script but its own, and stand in no frame. */
+/** The page may load nothing from elsewhere, run no script but its own (which compiles the engine of a model in the tab), and stand in no frame. */
 const POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /** Without a key: they tell nothing that a stranger could not see. */
 const isOpen = (method: string, path: string, assets: AppOptions['assets']) =>
-  method === 'OPTIONS' || path === '/health' || assets?.has(path) === true;
+  method === 'OPTIONS' || path === '/health' || assets?.has(path) === true || isTabCode(path);
 
-export function createApp({ service, guard, onRequest, assets }: AppOptions): Hono<Env> {
+export function createApp({ service, guard, onRequest, assets, tab }: AppOptions): Hono<Env> {
   const { pool, gate, limits, metrics } = service;
   const app = new Hono<Env>();
 
@@ -46,9 +52,11 @@ export function createApp({ service, guard, onRequest, assets }: AppOptions): Ho
     await next();
     c.header('x-request-id', record.id);
     c.header('x-content-type-options', 'nosniff');
+    // A page may share memory among threads only where nothing of others can be in it.
+    c.header('cross-origin-opener-policy', 'same-origin');
+    c.header('cross-origin-embedder-policy', 'require-corp');
     // The pattern of a path rather than the path, which may say anything.
-    if (!record.isStreamed)
-      record.end(c.req.routePath, c.res.status, (c.error && answerTo(c.error).body.error.code) ?? undefined);
+    if (!record.isStreamed) record.end(c.req.routePath, c.res.status, c.error && codeOf(c.error));
   });
 
   app.use(async (c, next) => {
@@ -81,6 +89,7 @@ export function createApp({ service, guard, onRequest, assets }: AppOptions): Ho
   );
 
   app.get('/health', (c) => {
+    if (gate.isClosed) return c.json({ status: 'ending' }, 503);
     const [first = ''] = pool.names;
     return pool.loaded.has(first) ? c.json({ status: 'ok' }) : c.json({ status: 'loading' }, 503);
   });
@@ -104,12 +113,16 @@ export function createApp({ service, guard, onRequest, assets }: AppOptions): Ho
     return { id, object: 'model', created: pool.created, owned_by: 'lfm', loaded: loaded !== undefined, ...facts };
   };
   app.get('/v1/models', (c) => c.json({ object: 'list', data: pool.names.map(describe) }));
+  app.post('/v1/models/load', (c) => loadModel(c, service, guard));
+  app.post('/v1/models/unload', (c) => unloadModel(c, service, guard));
   app.get('/v1/models/:id', (c) => c.json(describe(pool.resolve(c.req.param('id')))));
+  app.get('/v1/models/:id/inspect', (c) => inspectModel(c, service));
   app.post('/v1/chat/completions', (c) => chat(c, service));
   app.post('/v1/completions', (c) => completions(c, service));
   app.post('/v1/embeddings', (c) => embeddings(c, service));
   app.post('/tokenize', (c) => tokenize(c, service));
   app.post('/detokenize', (c) => detokenize(c, service));
+  app.get('/tokenizer_info', (c) => tokenizerInfo(c, service));
 
   for (const [path, { type, body }] of assets ?? []) {
     app.get(path, (c) =>
@@ -121,6 +134,8 @@ export function createApp({ service, guard, onRequest, assets }: AppOptions): Ho
       }),
     );
   }
+
+  if (tab) addTabRoutes(app, tab.folder, tab.models, POLICY);
 
   app.notFound((c) => {
     const known = app.routes.some(({ path, method }) => path === c.req.path && method !== 'ALL');

@@ -42,7 +42,12 @@ export async function completions(c: Context<Env>, service: Service): Promise<Re
     const replies = prompts.flatMap((prompt) => model.samples(prompt, { ...options, n }));
     const voice = new CompletionVoice(model, request, prompts);
     const { stream = false, stream_options: { include_usage: includeUsage = false } = {} } = request;
-    return await answer(c, service, work, replies, voice, { stream, includeUsage, perPrompt: n });
+    return await answer(c, service, work, replies, voice, {
+      stream,
+      includeUsage,
+      perPrompt: n,
+      promptOnly: maxTokens === 0,
+    });
   } catch (error) {
     work.end();
     throw error;
@@ -79,7 +84,14 @@ class CompletionVoice implements Voice {
     return [
       {
         ...this.#head,
-        choices: [{ index, text, logprobs: this.#logprobs(located), finish_reason: completion?.finishReason ?? null }],
+        choices: [
+          {
+            index,
+            text,
+            logprobs: this.#logprobs(located),
+            finish_reason: completion ? this.#reason(completion) : null,
+          },
+        ],
         ...usage,
       },
     ];
@@ -92,13 +104,17 @@ class CompletionVoice implements Voice {
   whole(completions: readonly Completion[], totals: Totals): object {
     const choices = completions.map((completion, index) => {
       const { text, located } = this.#take({ index, completion, ...completion });
-      return { index, text, logprobs: this.#logprobs(located), finish_reason: completion.finishReason };
+      return { index, text, logprobs: this.#logprobs(located), finish_reason: this.#reason(completion) };
     });
     return { ...this.#head, choices, ...totals };
   }
 
   #logprobs(located: readonly Located[]): CompletionLogprobs | null {
     return this.#request.logprobs === undefined ? null : completionLogprobs(this.#model.tokenizer, located);
+  }
+
+  #reason({ finishReason }: Completion): string {
+    return this.#request.max_tokens === 0 ? 'length' : finishReason;
   }
 
   /** The text and the tokens to show, the prompt's before the first of a reply. */
@@ -118,6 +134,8 @@ class CompletionVoice implements Voice {
     if (logprobs !== undefined) {
       located.push(...locator.take(tokens, text));
       if (completion) located.push(...locator.flush(completion.finishReason === 'stop' && stop.length > 0));
+      // As OpenAI's does; harnesses count on one token after the prompt, whichever it is.
+      if (completion?.stopToken) located.push(...locator.takeLast(completion.stopToken));
     }
     return { text: shown + text, located };
   }

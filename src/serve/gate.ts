@@ -15,6 +15,11 @@ export class Gate {
     return this.#pending;
   }
 
+  /** Whether it lets nobody in any more. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   /** Takes places for `texts`; call what comes back once they are done, as often as you like. Errors: `queue-full` (429), `shutting-down` (503). */
   enter(texts: number): () => void {
     if (this.#isClosed)

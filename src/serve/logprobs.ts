@@ -1,6 +1,6 @@
 // Log-probabilities in the two forms that OpenAI's endpoints have for them.
 import type { Choice } from '../generate/sampler.ts';
-import type { Tokenizer } from '../text/tokenizer.ts';
+import type { DecodeOptions, Tokenizer } from '../text/tokenizer.ts';
 
 /** Of /v1/completions. The same number stands in both lists: lm-evaluation-harness compares them for equality. */
 export interface CompletionLogprobs {
@@ -88,8 +88,9 @@ export class TokenLocator {
   #shown = 0;
   #waiting: Located[] = [];
 
-  constructor(tokenizer: Tokenizer) {
-    this.#decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
+  /** `decoding`: as the text was decoded. */
+  constructor(tokenizer: Tokenizer, decoding: DecodeOptions = { skipSpecialTokens: true }) {
+    this.#decoder = tokenizer.streamDecoder(decoding);
   }
 
   /** A prompt that is part of the text. */
@@ -108,6 +109,11 @@ export class TokenLocator {
   /** What waits at the end of a text; `isCut`: by a stop string, whose own tokens are no part of it. */
   flush(isCut: boolean): Located[] {
     return isCut ? [] : this.#release(() => true);
+  }
+
+  /** The token that ended the text and shows none. */
+  takeLast(choice: Choice): Located[] {
+    return [{ id: choice.id, offset: this.#offset, choice }];
   }
 
   #locate(id: number, choice: Choice | undefined): Located {

@@ -1,5 +1,6 @@
 // The models of a server by name, each loaded when it is first asked for.
 import type { LanguageModel } from '../generate/model.ts';
+import type { ToolCallStyle } from '../generate/tool-calls.ts';
 import { LfmError } from '../tensor/error.ts';
 import { RequestError } from './errors.ts';
 
@@ -7,6 +8,10 @@ export interface ServedModel {
   /** What requests call it. */
   readonly name: string;
   readonly load: (signal: AbortSignal) => Promise<LanguageModel>;
+  /** How it calls tools, where that is not what its template and its tokens look like. */
+  readonly toolCallStyle?: ToolCallStyle | undefined;
+  /** Its folder or .gguf file, where browsers may load it to run it themselves. */
+  readonly path?: string | undefined;
 }
 
 type Loading = Promise<LanguageModel>;
@@ -15,6 +20,7 @@ export class ModelPool {
   readonly #models: ReadonlyMap<string, ServedModel>;
   readonly #loading = new Map<string, Loading>();
   readonly #loaded = new Map<string, LanguageModel>();
+  readonly #uses = new Map<string, number>();
   readonly #closing = new AbortController();
   /** Seconds since 1970; OpenAI's clients want a date for each model. */
   readonly created = Math.floor(Date.now() / 1000);
@@ -31,6 +37,10 @@ export class ModelPool {
 
   get names(): readonly string[] {
     return [...this.#models.keys()];
+  }
+
+  toolCallStyle(name: string | undefined): ToolCallStyle | undefined {
+    return this.#models.get(this.resolve(name))?.toolCallStyle;
   }
 
   /** Those in memory. */
@@ -69,6 +79,33 @@ export class ModelPool {
     );
     this.#loading.set(wanted.name, started);
     return started;
+  }
+
+  /** A request that means the model has begun; call what comes back once it has ended. */
+  enter(name: string): () => void {
+    this.#uses.set(name, (this.#uses.get(name) ?? 0) + 1);
+    return () => this.#uses.set(name, (this.#uses.get(name) ?? 1) - 1);
+  }
+
+  /**
+   * Frees a model's memory; the next request that means it loads it again. False where it was not in memory.
+   * Errors: `model-not-found`; `model-in-use` (409) while requests need it.
+   */
+  async unload(name: string | undefined): Promise<boolean> {
+    const wanted = this.resolve(name);
+    const uses = this.#uses.get(wanted) ?? 0;
+    if (uses > 0 || (this.#loading.has(wanted) && !this.#loaded.has(wanted))) {
+      const what = uses > 0 ? `${uses} requests need it` : 'it is being loaded';
+      throw new RequestError('model-in-use', `${JSON.stringify(wanted)} stays: ${what}. Ask again later.`, {
+        status: 409,
+        param: 'model',
+      });
+    }
+    const model = this.#loaded.get(wanted);
+    this.#loaded.delete(wanted);
+    this.#loading.delete(wanted);
+    await model?.[Symbol.asyncDispose]();
+    return model !== undefined;
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
 // What clients send, checked. Every key is one that is honoured, one that changes no text, or one that is refused by name.
 import { z } from 'zod';
+import type { Tool } from '../generate/tool-calls.ts';
 import { RequestError } from './errors.ts';
 
 /** Clients write null for what they leave out. */
@@ -10,6 +11,21 @@ const TEXT = 2 ** 24;
 const stop = z.union([z.string().max(256), z.array(z.string().max(256)).max(32)]);
 /** OpenAI's clients send ids as JSON keys. */
 const bias = z.record(z.string().regex(/^\d{1,9}$/, 'expected a token id'), z.number().min(-100).max(100));
+
+/** What the text is to be. A name and a description tell the model nothing here: its prompt must. */
+const responseFormat = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('text') }),
+  z.strictObject({ type: z.literal('json_object') }),
+  z.strictObject({
+    type: z.literal('json_schema'),
+    json_schema: z.strictObject({
+      name: z.string().max(256),
+      description: maybe(z.string().max(TEXT)),
+      schema: z.record(z.string(), z.unknown()),
+      strict: maybe(z.boolean()),
+    }),
+  }),
+]);
 
 const shared = {
   model: maybe(z.string().max(512)),
@@ -31,6 +47,10 @@ const shared = {
   logit_bias: maybe(bias.refine((map) => Object.keys(map).length <= 1024, 'at most 1024 tokens')),
   /** -1 is how clients of other servers ask for any seed. */
   seed: maybe(whole.min(-1)),
+  response_format: maybe(responseFormat),
+  /** Not OpenAI's: a regular expression, or a grammar, that the text matches. */
+  regex: maybe(z.string().max(TEXT)),
+  grammar: maybe(z.string().max(TEXT)),
 };
 
 const token = whole.min(0).max(2 ** 31 - 1);
@@ -49,9 +69,54 @@ export const completionRequest = z.strictObject({
 });
 
 const part = z.object({ type: z.literal('text', { error: 'only parts of type "text" are read' }), text: z.string() });
-const message = z.object({
-  role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
-  content: z.union([z.string().max(TEXT), z.array(part).max(1024)]).nullish(),
+const content = z.union([z.string().max(TEXT), z.array(part).max(1024)]);
+const name = maybe(z.string().max(256));
+const toolName = z.string().regex(/^[\w.-]{1,128}$/, 'expected letters, digits, ".", "_" and "-", at most 128');
+const calls = z.array(
+  z.strictObject({
+    id: z.string().min(1).max(256),
+    type: z.literal('function'),
+    function: z.strictObject({ name: toolName, arguments: z.string().max(TEXT) }),
+  }),
+);
+/** Clients send an assistant's message back as it came, with what is null in it. */
+const assistant = z.strictObject({
+  role: z.literal('assistant'),
+  content: maybe(content),
+  name,
+  reasoning_content: maybe(z.string().max(TEXT)),
+  tool_calls: maybe(calls.max(128)),
+  refusal: z.null().optional(),
+  audio: z.null().optional(),
+  function_call: z.null().optional(),
+  annotations: maybe(z.array(z.never())),
+});
+const message = z.discriminatedUnion('role', [
+  z.strictObject({ role: z.enum(['system', 'developer', 'user']), content, name }),
+  assistant,
+  z.strictObject({ role: z.literal('tool'), content, name, tool_call_id: z.string().max(256) }),
+]);
+
+/** Checked, and then as it was given: templates print keys in their order. */
+const asGiven = <T>(schema: z.ZodType) =>
+  z.custom<T>().superRefine((value, context) => {
+    const { error } = schema.safeParse(value);
+    for (const { message: said, path } of error?.issues ?? [])
+      context.addIssue({ code: 'custom', message: said, path });
+  });
+/** Whatever else stands in a tool goes to the model's template with it. */
+const tool = asGiven<Tool>(
+  z.looseObject({
+    type: z.literal('function'),
+    function: z.looseObject({
+      name: toolName,
+      parameters: maybe(z.record(z.string(), z.unknown())),
+      strict: maybe(z.literal(false, { error: 'arguments cannot be held to a schema yet; leave it out or false' })),
+    }),
+  }),
+);
+const toolChoice = z.enum(['none', 'auto'], {
+  error: 'a model cannot be made to call a tool yet; expected "auto" or "none"',
 });
 
 export const chatRequest = z.strictObject({
@@ -60,6 +125,11 @@ export const chatRequest = z.strictObject({
   max_completion_tokens: maybe(whole.min(1)),
   logprobs: maybe(z.boolean()),
   top_logprobs: maybe(whole.min(0).max(20)),
+  tools: maybe(z.array(tool).max(128)),
+  tool_choice: maybe(toolChoice),
+  parallel_tool_calls: maybe(z.boolean()),
+  /** What the model's template reads beside messages and tools, such as enable_thinking. */
+  chat_template_kwargs: maybe(z.record(z.string().max(64), z.unknown())),
 });
 
 export const embeddingRequest = z.strictObject({
@@ -75,10 +145,13 @@ export const tokenizeRequest = z.strictObject({
   return_token_strs: maybe(z.boolean()),
 });
 
+export const modelRequest = z.strictObject({ model: z.string().max(512) });
+
 export const detokenizeRequest = z.strictObject({ model: shared.model, tokens: z.array(token) });
 
 export type CompletionRequest = z.infer<typeof completionRequest>;
 export type ChatRequest = z.infer<typeof chatRequest>;
+export type RequestMessage = ChatRequest['messages'][number];
 export type SharedRequest = Omit<CompletionRequest, 'prompt' | 'echo' | 'logprobs'>;
 
 /** They say something about the request, and change no text. */
@@ -89,14 +162,10 @@ const ignored = new Set([
   'safety_identifier',
   'prompt_cache_key',
   'prompt_cache_retention',
-  'parallel_tool_calls',
   'verbosity',
 ]);
 
 const isEmpty = (value: unknown) => (Array.isArray(value) ? value.length === 0 : value === '');
-const isPlain = (value: unknown) =>
-  typeof value === 'object' && value !== null && 'type' in value && value.type === 'text';
-
 /** What is not done here yet, with the values that ask for nothing. */
 const refused: Readonly<Record<string, (value: unknown) => boolean>> = {
   audio: () => false,
@@ -107,11 +176,8 @@ const refused: Readonly<Record<string, (value: unknown) => boolean>> = {
   modalities: (value) => Array.isArray(value) && value.every((each) => each === 'text'),
   prediction: () => false,
   reasoning_effort: () => false,
-  response_format: isPlain,
   store: (value) => value === false,
   suffix: isEmpty,
-  tool_choice: (value) => value === 'none' || value === 'auto',
-  tools: isEmpty,
   web_search_options: () => false,
 };
 
@@ -119,14 +185,28 @@ const refused: Readonly<Record<string, (value: unknown) => boolean>> = {
 export function readRequest<T extends z.ZodType>(schema: T, json: unknown): z.infer<T> {
   const result = schema.safeParse(withoutNeutral(json));
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const at = issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : (issue?.path ?? []);
+  const { issue, path } = deepest(result.error.issues);
+  const at = issue?.code === 'unrecognized_keys' ? [...path, ...issue.keys.slice(0, 1)] : path;
   const param = at.map(String).join('.').slice(0, 100);
   const what = issue?.code === 'unrecognized_keys' ? 'this parameter is not known' : (issue?.message ?? 'not readable');
   throw new RequestError('invalid-request', param === '' ? `The body: ${what}.` : `${param}: ${what}.`, {
     status: 400,
     param: param || undefined,
   });
+}
+
+interface Found {
+  readonly issue: z.core.$ZodIssue | undefined;
+  readonly path: readonly PropertyKey[];
+}
+
+/** Where something may be one thing or another: what is wrong with the one that fits furthest. */
+function deepest([issue]: readonly z.core.$ZodIssue[]): Found {
+  const found: Found = { issue, path: issue?.path ?? [] };
+  if (issue?.code !== 'invalid_union') return found;
+  const inner = issue.errors.map((issues) => deepest(issues)).filter(({ path }) => path.length > 0);
+  const [best] = inner.toSorted((a, b) => b.path.length - a.path.length);
+  return best ? { issue: best.issue, path: [...found.path, ...best.path] } : found;
 }
 
 function withoutNeutral(json: unknown): unknown {

@@ -29,13 +29,15 @@ export interface ServeOptions extends Omit<GuardOptions, 'host'> {
   readonly onFailure?: ((error: unknown, id: string) => void) | undefined;
   /** Files to serve, by path. */
   readonly assets?: ReadonlyMap<string, Asset> | undefined;
+  /** Folder of the code with which a tab runs a model itself: then models that have a path may be loaded by browsers. */
+  readonly tabFolder?: string | undefined;
 }
 
 export interface RunningServer extends AsyncDisposable {
   readonly url: string;
   /** The first model is in memory. Errors: those of loading it. */
   readonly ready: Promise<void>;
-  /** Takes no new requests, lets those under way end for so long, and frees the models. Default 30 s. */
+  /** Takes no new requests (503), lets those under way end for so long, and frees the models. Default 30 s. */
   close(graceSeconds?: number): Promise<void>;
 }
 
@@ -50,7 +52,8 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const gate = new Gate(limits.pending);
   const ending = new AbortController();
   const service = { pool, gate, limits, metrics: new Metrics(), signal: ending.signal, onFailure };
-  const app = createApp({ service, guard, onRequest, assets });
+  const tab = options.tabFolder === undefined ? undefined : { folder: options.tabFolder, models: options.models };
+  const app = createApp({ service, guard, onRequest, assets, tab });
   const server = createServer(
     {
       headersTimeout: limits.receiveSeconds * 1000,
@@ -73,12 +76,13 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   let closing: Promise<void> | undefined;
   const close = (graceSeconds = GRACE_SECONDS) =>
     (closing ??= (async () => {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       const timer = setTimeout(() => {
         ending.abort(new LfmError('model-closed', 'The server has shut down.'));
       }, graceSeconds * 1000);
+      // Until then whoever asks is told (503), rather than not answered.
       await gate.close();
       clearTimeout(timer);
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
       // What has been said must still reach those who read; those who do not are cut off.
       const cut = setTimeout(() => server.closeAllConnections(), 1000);

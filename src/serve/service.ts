@@ -52,7 +52,8 @@ export async function begin(
       param: 'n',
     });
   }
-  const leave = gate.enter(texts);
+  const leaveGate = gate.enter(texts);
+  const leaveModel = pool.enter(record.model);
   const controller = new AbortController();
   const late = new RequestError('timeout', `The request took longer than ${limits.requestSeconds} s.`, { status: 504 });
   const timer = setTimeout(() => controller.abort(late), limits.requestSeconds * 1000 - record.ms);
@@ -61,12 +62,15 @@ export async function begin(
   const client = c.req.raw.signal;
   client.addEventListener('abort', onLeave);
   serverSignal.addEventListener('abort', onShutdown);
+  let hasEnded = false;
   const end = () => {
     clearTimeout(timer);
     client.removeEventListener('abort', onLeave);
     serverSignal.removeEventListener('abort', onShutdown);
     controller.abort(new RequestError('client-closed', 'The request has ended.', { status: 499 }));
-    leave();
+    if (!hasEnded) leaveModel();
+    hasEnded = true;
+    leaveGate();
   };
   try {
     if (client.aborted) onLeave();
@@ -96,6 +100,6 @@ export async function readJson(c: Context<Env>): Promise<unknown> {
 /** Writes an error down, and puts it as the protocol has it. */
 export function report({ onFailure }: Service, record: RequestRecord, error: unknown) {
   const answer = answerTo(error);
-  if (answer.status >= 500 && !(error instanceof RequestError)) onFailure(error, record.id);
+  if (answer.status === 500) onFailure(error, record.id);
   return answer;
 }

@@ -8,15 +8,35 @@ import { begin, readJson } from './service.ts';
 export async function tokenize(c: Context<Env>, service: Service): Promise<Response> {
   const request = readRequest(tokenizeRequest, await readJson(c));
   const { prompt, add_special_tokens: addSpecialTokens = true, return_token_strs: wantsTexts = false } = request;
+  // As the `tokenizers` library does; whoever asks gets ids, not an answer, and so cannot deceive a model.
+  const parseSpecialTokens = true;
   const { model, end } = await begin(c, service, request.model, 1);
   try {
     requireShort(model, prompt.length);
-    const tokens = Array.from(model.tokenizer.encode(prompt, { addSpecialTokens }));
+    const tokens = Array.from(model.tokenizer.encode(prompt, { addSpecialTokens, parseSpecialTokens }));
     return c.json({
       tokens,
       count: tokens.length,
       max_model_len: model.contextLength,
       ...(wantsTexts && { token_strs: tokens.map((id) => model.tokenizer.decode([id])) }),
+    });
+  } finally {
+    end();
+  }
+}
+
+/** What lm-evaluation-harness asks before it asks for anything else; `?model=` names another than the first. */
+export async function tokenizerInfo(c: Context<Env>, service: Service): Promise<Response> {
+  const { model, end } = await begin(c, service, c.req.query('model'), 1);
+  try {
+    const { sources = {}, names = {} } = model.chats ? model.chatTemplate : {};
+    const nameOf = (id: number | undefined) => (id === undefined ? undefined : model.tokenizer.decode([id]));
+    return c.json({
+      vocab_size: model.tokenizer.vocabSize,
+      model_max_length: model.contextLength,
+      bos_token: names['bos_token'] || (nameOf(model.tokenizer.definition.prefix[0]) ?? null),
+      eos_token: names['eos_token'] || (nameOf(model.stopIds[0]) ?? null),
+      chat_template: sources['default'] ?? null,
     });
   } finally {
     end();

@@ -1,4 +1,5 @@
 // Functions over Tensors. Arithmetic broadcasts as NumPy does; everything else has StableHLO's meaning.
+import { AdaptedTensor } from './adapted.ts';
 import type { DType, HostArray } from './dtype.ts';
 import { LfmError } from './error.ts';
 import type { DotAttributes } from './primitives/contraction.ts';
@@ -61,6 +62,10 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 
 export function reshape(x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x;
+  if (x instanceof AdaptedTensor && shape.at(-1) === x.dim(-1)) {
+    const rows = [...shape.slice(0, -1), x.b.dim(-1)];
+    return adapted(reshape(x.base, shape), x.a, reshape(x.b, rows), x.scale);
+  }
   const packed = x instanceof QuantizedTensor || x instanceof RoundedTensor ? x.reshaped(shape) : undefined;
   return packed ?? emitOne('reshape', [x], { shape });
 }
@@ -240,6 +245,10 @@ export function dotGeneral(lhs: Tensor, rhs: Tensor, attributes: DotAttributes):
 /** y = x wᵀ: x [..., in], w [out..., in] as checkpoints store it, perhaps packed; y [..., out...]. */
 export function linear(x: Tensor, w: Tensor): Tensor {
   if (w instanceof QuantizedTensor || w instanceof RoundedTensor) return w.times(x);
+  if (w instanceof AdaptedTensor) {
+    const change = linear(linear(x, w.a), w.b);
+    return add(linear(x, w.base), w.scale === 1 ? change : mul(change, w.scale));
+  }
   return dotGeneral(x, w, {
     lhsBatching: [],
     rhsBatching: [],
@@ -247,6 +256,12 @@ export function linear(x: Tensor, w: Tensor): Tensor {
     rhsContracting: [w.rank - 1],
     preferredType: x.dtype,
   });
+}
+
+/** W [rows..., K] with the change scale * B A, of A [R, K] and B [rows..., R]: see AdaptedTensor. */
+export function adapted(w: Tensor, a: Tensor, b: Tensor, scale: number): AdaptedTensor {
+  const change = linear(b, transpose(a, [1, 0]));
+  return new AdaptedTensor(add(w, scale === 1 ? change : mul(change, scale)), w, a, b, scale);
 }
 
 /** Matrix product over the last two axes; leading axes are batch and equal on both sides. */

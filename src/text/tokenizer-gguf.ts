@@ -8,6 +8,7 @@ import { LFM2_PATTERN } from './scan.ts';
 import { parseNormalizer, parsePreTokenizer } from './tokenizer-json-parts.ts';
 import type { TokenizerDefinition } from './tokenizer.ts';
 import { SPM_MARK, spmMerges } from './spm.ts';
+import { Vocabulary } from './vocabulary.ts';
 
 type Metadata = ReadonlyMap<string, GgufValue>;
 
@@ -108,7 +109,7 @@ export function tokenizerJsonFromGguf(metadata: Metadata): JsonObject | undefine
     throw unsupported('tokenizer.ggml.pre', pre, [...kinds.keys()].filter((name) => name !== undefined).join(', '));
   const tokens = strings(metadata, 'tokenizer.ggml.tokens');
   const types = typesOf(metadata, tokens.length);
-  const ids = new Map<string, number>();
+  const ids = new Vocabulary();
   const addedTokens: JsonObject[] = [];
   for (const [id, content] of tokens.entries()) {
     const type = types[id];
@@ -143,7 +144,7 @@ export function tokenizerJsonFromGguf(metadata: Metadata): JsonObject | undefine
       type: 'BPE',
       byte_fallback: isSpm,
       ignore_merges: kind.ignoreMerges ?? false,
-      vocab: Object.fromEntries(ids),
+      vocab: ids,
       merges: isSpm
         ? spmMerges(ids, (id) => types[id] === NORMAL, scoresOf(metadata, tokens.length))
         : strings(metadata, 'tokenizer.ggml.merges'),

@@ -8,6 +8,7 @@ import { BYTE_CHARS, fromByteChars, utf8ByteString } from './bytes.ts';
 import { asArray, asBoolean, asId, asObject, asString, field, invalid, unsupported } from './json-fields.ts';
 import { parseDecoder, parseNormalizer, parsePostProcessor, parsePreTokenizer } from './tokenizer-json-parts.ts';
 import { type CharacterUnits, Tokenizer } from './tokenizer.ts';
+import { Vocabulary } from './vocabulary.ts';
 
 const MAX_FILE_LENGTH = 1 << 27;
 const MAX_ID = (1 << 20) - 1;
@@ -71,15 +72,20 @@ function checkModel(model: JsonObject): void {
 }
 
 function parseVocab(value: unknown): Map<string, number> {
-  const entries = Object.entries(asObject(value, 'model.vocab'));
+  const entries: (readonly [string, unknown])[] =
+    value instanceof Vocabulary ? [...value] : Object.entries(asObject(value, 'model.vocab'));
   if (entries.length > MAX_ID + 1) throw invalid('model.vocab', `at most ${MAX_ID + 1} tokens`, entries.length);
   const idOfSpelling = new Map<string, number>();
-  const seen = new Set<number>();
+  const seen = new Uint8Array(MAX_ID + 1);
+  // Said only where it is wrong: a name for each token would take longer than all else.
+  const where = (spelling: string) => `model.vocab[${JSON.stringify(spelling.slice(0, 40))}]`;
   for (const [spelling, id] of entries) {
-    const where = `model.vocab[${JSON.stringify(spelling.slice(0, 40))}]`;
-    asString(spelling, where, MAX_TOKEN_LENGTH);
-    idOfSpelling.set(spelling, asId(id, where, MAX_ID));
-    if (seen.size === seen.add(asId(id, where, MAX_ID)).size) throw invalid(where, 'an id of its own', id);
+    const isId = typeof id === 'number' && Number.isInteger(id) && id >= 0 && id <= MAX_ID;
+    const checked = isId ? id : asId(id, where(spelling), MAX_ID);
+    if (spelling.length > MAX_TOKEN_LENGTH) asString(spelling, where(spelling), MAX_TOKEN_LENGTH);
+    if (seen[checked]) throw invalid(where(spelling), 'an id of its own', id);
+    seen[checked] = 1;
+    idOfSpelling.set(spelling, checked);
   }
   return idOfSpelling;
 }
@@ -87,7 +93,7 @@ function parseVocab(value: unknown): Map<string, number> {
 function parseAddedTokens(value: unknown, idOfSpelling: ReadonlyMap<string, number>): AddedToken[] {
   const contents = new Set<string>();
   const ids = new Set<number>();
-  const idsInVocab = new Set(idOfSpelling.values());
+  let idsInVocab: ReadonlySet<number> | undefined;
   return asArray(value, 'added_tokens', MAX_ADDED_TOKENS).map((entry, i) => {
     const where = `added_tokens[${i}]`;
     const token = asObject(entry, where);
@@ -95,7 +101,8 @@ function parseAddedTokens(value: unknown, idOfSpelling: ReadonlyMap<string, numb
     const id = asId(field(token, 'id'), `${where}.id`, MAX_ID);
     if (content === '' || contents.has(content)) throw invalid(`${where}.content`, 'a text that no other has', content);
     const idInVocab = idOfSpelling.get(content);
-    if (idInVocab === undefined ? idsInVocab.has(id) : idInVocab !== id) {
+    if (idInVocab === undefined) idsInVocab ??= new Set(idOfSpelling.values());
+    if (idInVocab === undefined ? idsInVocab?.has(id) : idInVocab !== id) {
       throw invalid(`${where}.id`, `the id the vocabulary gives ${JSON.stringify(content)}`, id);
     }
     if (ids.has(id)) throw invalid(`${where}.id`, 'an id of its own', id);
@@ -149,7 +156,7 @@ function parseByteTokens(idOfSpelling: ReadonlyMap<string, number>): number[] {
 }
 
 function lacksBytes(tokens: readonly (string | undefined)[]): boolean {
-  const known = new Set(tokens);
+  const known = new Set(tokens.filter((token) => token?.length === 1));
   return BYTE_CHARS.some((_, byte) => !known.has(String.fromCharCode(byte)));
 }
 
@@ -157,17 +164,25 @@ function parseMerges(value: unknown, idOfSpelling: ReadonlyMap<string, number>):
   const entries = asArray(value, 'model.merges', MAX_MERGES);
   const merges = new Int32Array(entries.length * 3);
   for (const [rank, entry] of entries.entries()) {
-    const parts: unknown = typeof entry === 'string' ? entry.split(' ') : entry;
-    if (!Array.isArray(parts) || parts.length !== 2 || !parts.every((part) => typeof part === 'string')) {
-      throw invalid(`model.merges[${rank}]`, 'two tokens, as "a b" or ["a", "b"]', entry);
-    }
-    const [left, right]: string[] = parts;
-    for (const [i, spelling] of [left, right, `${left}${right}`].entries()) {
-      const id = idOfSpelling.get(spelling ?? '');
+    const [left, right] = pairOf(entry, rank);
+    const ids = [idOfSpelling.get(left), idOfSpelling.get(right), idOfSpelling.get(left + right)];
+    for (let i = 0; i < 3; i++) {
+      const id = ids[i];
       if (id === undefined)
         throw invalid(`model.merges[${rank}]`, 'of tokens that model.vocab holds, as their union', entry);
       merges[rank * 3 + i] = id;
     }
   }
   return merges;
+}
+
+function pairOf(entry: unknown, rank: number): readonly [string, string] {
+  if (typeof entry === 'string') {
+    const space = entry.indexOf(' ');
+    if (space >= 0 && !entry.includes(' ', space + 1)) return [entry.slice(0, space), entry.slice(space + 1)];
+  } else if (Array.isArray(entry)) {
+    const [left, right, ...more]: unknown[] = entry;
+    if (typeof left === 'string' && typeof right === 'string' && more.length === 0) return [left, right];
+  }
+  throw invalid(`model.merges[${rank}]`, 'two tokens, as "a b" or ["a", "b"]', entry);
 }

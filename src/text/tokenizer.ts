@@ -54,6 +54,8 @@ export interface EncodeOptions {
 export interface DecodeOptions {
   /** Leaves special tokens out. Default false. */
   skipSpecialTokens?: boolean;
+  /** Special tokens that stay where the others are left out. */
+  keptSpecialTokens?: ReadonlySet<number>;
   /** The ids continue a text that ended before them: a space they begin with is part of it. Default false. */
   continues?: boolean;
 }
@@ -83,7 +85,7 @@ export class Tokenizer {
   readonly #byteIds: Int32Array;
   readonly #isLossy: boolean;
   readonly #hasToken = (byte: number): boolean => this.#byteIds[byte] !== NO_TOKEN;
-  readonly #idOfBytes = new Map<string, number>();
+  #idOfBytes: ReadonlyMap<string, number> | undefined;
   readonly #added = new Map<number, AddedToken>();
   readonly #idOfAdded = new Map<string, number>();
   readonly #bytes: TokenBytes;
@@ -107,19 +109,20 @@ export class Tokenizer {
       const content = token.normalized ? this.#normalize?.(token.content) : undefined;
       spelt[token.id] = utf8ByteString(content ?? token.content);
     }
-    for (const [id, token] of definition.tokens.entries()) {
-      if (token !== undefined && !this.#idOfBytes.has(token)) this.#idOfBytes.set(token, id);
-    }
     this.vocabSize = spelt.length;
     const mark = utf8ByteString(characters?.spaceMark ?? '');
     if (characters) {
-      for (const [token, id] of this.#idOfBytes) if (isCharacter(token)) this.#charIds.set(fromUtf8(token), id);
+      for (const [token, id] of this.#bytesToId) if (isCharacter(token)) this.#charIds.set(fromUtf8(token), id);
       for (const [byte, id] of characters.byteIds.entries()) spelt[id] = String.fromCharCode(byte);
       const isByte = new Set(characters.byteIds);
       for (const [id, token] of spelt.entries()) if (!isByte.has(id)) spelt[id] = token?.replaceAll(mark, ' ');
     }
     this.#cutsAtMarks = mark !== '' && !definition.tokens.some((token) => token && crossesInto(token, mark));
-    this.#byteIds = Int32Array.from({ length: 256 }, (_, byte) => characters?.byteIds[byte] ?? this.#byteId(byte));
+    const single = firstIds(definition.tokens, (token) => token.length === 1);
+    this.#byteIds = Int32Array.from(
+      { length: 256 },
+      (_, byte) => characters?.byteIds[byte] ?? this.#byteId(byte, single),
+    );
     this.#isLossy = this.#byteIds.includes(NO_TOKEN);
     // The units of a vocabulary of characters are tokens themselves.
     const units = characters ? Int32Array.from(spelt, (_, id) => id) : this.#byteIds;
@@ -135,8 +138,13 @@ export class Tokenizer {
     }
   }
 
-  #byteId(byte: number): number {
-    const id = this.#idOfBytes.get(String.fromCharCode(byte));
+  /** Made when it is first asked for: text of most models is encoded without. */
+  get #bytesToId(): ReadonlyMap<string, number> {
+    return (this.#idOfBytes ??= firstIds(this.definition.tokens, () => true));
+  }
+
+  #byteId(byte: number, single: ReadonlyMap<string, number>): number {
+    const id = single.get(String.fromCharCode(byte));
     if (id !== undefined) return id;
     if (this.definition.dropsUnknownBytes) return NO_TOKEN;
     throw new LfmError(
@@ -227,7 +235,7 @@ export class Tokenizer {
     const bytes = isShort
       ? this.#wordBytes.subarray(0, encoder.encodeInto(word, this.#wordBytes).written)
       : encoder.encode(word);
-    const whole = this.definition.ignoreMerges ? this.#idOfBytes.get(toByteString(bytes)) : undefined;
+    const whole = this.definition.ignoreMerges ? this.#bytesToId.get(toByteString(bytes)) : undefined;
     if (whole !== undefined) out.push(whole);
     else if (this.definition.characters) this.#merger.merge(this.#charTokens(word), out);
     else this.#merger.merge(this.#isLossy ? bytes.filter(this.#hasToken) : bytes, out);
@@ -259,8 +267,11 @@ export class Tokenizer {
     return this.#dropsSpace(options) && bytes[0] === 0x20 ? bytes.subarray(1) : bytes;
   }
 
-  #joined(ids: Iterable<number>, { skipSpecialTokens: skip = false }: DecodeOptions = {}): Uint8Array {
-    return this.#bytes.join(ids, (id) => skip && this.isSpecial(id));
+  #joined(
+    ids: Iterable<number>,
+    { skipSpecialTokens: skip = false, keptSpecialTokens }: DecodeOptions = {},
+  ): Uint8Array {
+    return this.#bytes.join(ids, (id) => skip && this.isSpecial(id) && !keptSpecialTokens?.has(id));
   }
 
   #dropsSpace({ continues = false }: DecodeOptions): boolean {
@@ -274,8 +285,8 @@ export class Tokenizer {
 
   /** The id of a token given as text or bytes (an added token by its text); undefined when there is none. */
   idOf(token: string | Uint8Array): number | undefined {
-    if (typeof token !== 'string') return this.#idOfBytes.get(toByteString(token));
-    return this.#idOfAdded.get(token) ?? this.#idOfBytes.get(utf8ByteString(token));
+    if (typeof token !== 'string') return this.#bytesToId.get(toByteString(token));
+    return this.#idOfAdded.get(token) ?? this.#bytesToId.get(utf8ByteString(token));
   }
 
   /** The bytes of a token; undefined when no token has the id. */
@@ -287,6 +298,17 @@ export class Tokenizer {
   isSpecial(id: number): boolean {
     return this.#added.get(id)?.special ?? false;
   }
+}
+
+/** The first id of each wanted token. */
+function firstIds(
+  tokens: TokenizerDefinition['tokens'],
+  isWanted: (token: string) => boolean,
+): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (const [id, token] of tokens.entries())
+    if (token !== undefined && isWanted(token) && !found.has(token)) found.set(token, id);
+  return found;
 }
 
 /** Whether a byte string is the UTF-8 form of one character. */

@@ -21,15 +21,14 @@ export interface UpdatedType extends ArrayType {
   readonly rule?: (value: Tensor, observed: Tensor) => Tensor;
 }
 
-/** A model's parameters as the update takes them. */
+/** A model's parameters as the update takes them; frozen ones it does not take. */
 export function updatedTypes(
-  parameters: Readonly<Record<string, Omit<UpdatedType, 'dtype'>>>,
+  parameters: Readonly<Record<string, Omit<UpdatedType, 'dtype'> & { readonly frozen?: true }>>,
 ): Readonly<Record<string, UpdatedType>> {
   return Object.fromEntries(
-    Object.entries(parameters).map(([name, { shape, decay, rule }]) => [
-      name,
-      { dtype: 'float32', shape, decay, ...(rule && { rule }) },
-    ]),
+    Object.entries(parameters).flatMap(([name, { shape, decay, rule, frozen }]) =>
+      frozen ? [] : [[name, { dtype: 'float32', shape, decay, ...(rule && { rule }) }]],
+    ),
   );
 }
 

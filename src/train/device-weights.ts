@@ -36,7 +36,8 @@ export function deviceWeights(engine: Engine, model: Model, seed: number): Devic
       }
       if ('value' in init) return { made: full('float32', shape, init.value) };
       // A uniform number in [-1/2, 1/2) has the variance 1/12.
-      return { made: mul(sub(randomUniform(key, shape), 0.5), init.std * Math.sqrt(12)) };
+      const width = 'uniform' in init ? 2 * init.uniform : init.std * Math.sqrt(12);
+      return { made: mul(sub(randomUniform(key, shape), 0.5), width) };
     });
     const maker = makers.get(kind) ?? engine.compile(program, { shardings: sharding ? { made: sharding } : {} });
     makers.set(kind, maker);

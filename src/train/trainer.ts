@@ -2,7 +2,7 @@
 // Shapes: B rows of a pass, T tokens a row.
 import type { Buffer, BufferPart, Buffers, Engine, Executable, Sharding } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
-import { gradientProgram } from '../liquid/index.ts';
+import { gradientProgram, parameterTypes } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { HostArray, Program } from '../tensor/index.ts';
 import type { AdamWOptions } from './adamw.ts';
@@ -19,7 +19,10 @@ export interface TrainerOptions {
   readonly optimizer?: AdamWOptions;
   readonly dtype?: 'float32' | 'bfloat16';
   readonly recompute?: boolean;
-  /** Where each tensor starts, row-major float32: a parameter under its name, moments under `first.NAME`, `second.NAME`. */
+  /**
+   * Where each tensor starts, row-major float32: a parameter under its name, moments under `first.NAME`, `second.NAME`, a packed
+   * parameter's parts (buffers only) under theirs. Frozen parameters have no moments.
+   */
   readonly start: (key: string, sharding: Sharding | undefined) => Start | Promise<Start> | undefined;
 }
 
@@ -88,7 +91,7 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const { engine, model, batch, optimizer = adamWDefaults, dtype = 'float32', recompute = false, start } = options;
   const { size, length, accumulate = 1 } = batch;
   const lossOptions = { batch: size, length, dtype, checkpoint: recompute };
-  const names = Object.keys(model.parameters);
+  const names = Object.keys(parameterTypes(model));
   const updated = updatedTypes(model.parameters);
 
   const shardings = shardingsFor(engine, model, batch);
@@ -102,12 +105,15 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     accumulate > 1 ? await compile(gradientProgram(model, { ...lossOptions, accumulate: true })) : undefined;
   const update = fused ? undefined : await compile(optimizerProgram);
   const state: Record<string, Buffer> = {};
-  for (const name of names) {
-    const { shape } = updated[name] ?? { shape: [] };
-    for (const key of [name, `first.${name}`, `second.${name}`]) {
+  const moments = Object.keys(updated).flatMap((name) => [`first.${name}`, `second.${name}`]);
+  for (const [name, { dtype: type, shape }] of Object.entries(parameterTypes(model))) {
+    const sizes = shape.map(Number);
+    for (const key of updated[name] ? [name, `first.${name}`, `second.${name}`] : [name]) {
       const values = await start(key, shardings[key]);
-      if (values instanceof Float32Array) state[key] = await engine.upload('float32', shape, values, shardings[key]);
-      else state[key] = values ?? (await engine.zeros('float32', shape, shardings[key]));
+      if (!values && !updated[name])
+        throw new LfmError('missing-parameter', `${name} is frozen and has no values to start from: give them.`);
+      if (values instanceof Float32Array) state[key] = await engine.upload(type, sizes, values, shardings[key]);
+      else state[key] = values ?? (await engine.zeros(type, sizes, shardings[key]));
     }
   }
   const perToken = new Float32Array(size * length).fill(1 / (accumulate * size * length));
@@ -115,7 +121,7 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
 
   const parametersNow = (): Record<string, Buffer> => pick(state, names);
 
-  const perPass = passProgram.inputs.filter(({ name }) => !model.parameters[name]);
+  const perPass = passProgram.inputs.filter(({ name }) => !state[name]);
 
   /** `given`: what the program takes besides the pass's rows. */
   async function pass(executable: Executable, rows: Batch, given: Buffers): Promise<Record<string, Buffer>> {
@@ -179,7 +185,11 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
       gradients = next;
     }
     if (!update) throw new LfmError('no-result', 'The step is one program.');
-    const { norm, ...after } = await update.run({ ...state, ...gradients, ...scalars });
+    const { norm, ...after } = await update.run({
+      ...pick(state, [...Object.keys(updated), ...moments]),
+      ...gradients,
+      ...scalars,
+    });
     for (const buffer of Object.values(gradients)) buffer.dispose();
     return { losses, norm, after };
   }

@@ -39,9 +39,17 @@ async function fromFolder(
   }
 }
 
+/** The same lowering on ONNX Runtime's WebAssembly module, which Node runs too; its files come with onnxruntime-web. */
+async function inWebAssembly(): Promise<Engine | undefined> {
+  if (process.env['LFM_FULL'] !== '1') return undefined;
+  const { onnxWebEngine } = await import('../../src/engines/onnx/engine.web.ts');
+  return onnxWebEngine({ files: new URL('.', import.meta.resolve('onnxruntime-web/wasm')).href, threads: 1 });
+}
+
 export const engines: readonly EngineEntry[] = [
   { name: 'reference', load: () => Promise.resolve(referenceEngine()) },
   // One thread: starting a pool for each of two thousand small programs takes as long as running them.
   { name: 'onnx', load: () => fromFolder('onnx', ['onnx-library-missing'], { threads: 1 }) },
+  { name: 'onnx-web', load: inWebAssembly },
   { name: 'xla', load: () => fromFolder('xla', ['plugin-missing', 'engine-absent']) },
 ];

@@ -24,7 +24,9 @@ for (const prompt of prompts) {
   found.push(row);
 }
 const { version } = JSON.parse(readFileSync(new URL('node_modules/node-llama-cpp/package.json', import.meta.url), 'utf8'));
-console.log(JSON.stringify({ version, importMs: imported - started, firstTokenMs, tokens: found }));
+const { user, system } = process.cpuUsage();
+const cpuMs = (user + system) / 1000;
+console.log(JSON.stringify({ version, importMs: imported - started, firstTokenMs, cpuMs, tokens: found }));
 // So that whoever started this can read what memory it holds now.
 for await (const _ of process.stdin);
 process.exit(0);

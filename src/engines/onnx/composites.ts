@@ -84,22 +84,52 @@ function groupedAttention(
 
 /**
  * cached_attention in a model that stands alone: the cache comes with as many rows as it holds and leaves with the new ones
- * after them. Rows of a batch are of one length.
+ * after them. Rows of a batch are of one length. Heads that GroupQueryAttention has no kernel for go to ONNX's own Attention.
  */
 export const growingAttention = {
-  fits: ({ operands, attributes }: Operation): boolean => {
-    const width = operands[0]?.shape[3];
-    return floats(operands.slice(0, 5)) && typeof width === 'number' && width % 8 === 0 && attributes.window === null;
-  },
+  fits: ({ operands, attributes }: Operation): boolean =>
+    floats(operands.slice(0, 5)) && typeof operands[0]?.shape[3] === 'number' && attributes.window === null,
   rule: (lowering: Lowering, operation: Operation): void => {
     const [q, , , , , starts] = operation.operands;
     const count = lowering.cast(lowering.dimScalar(q?.shape[1] ?? 1), 'int32');
     const end = lowering.node('Add', [lowering.name(starts), count]);
-    const last = lowering.node('Sub', [end, lowering.constant('int32', [], [1])]);
     const total = lowering.node('ReduceMax', [end], { attributes: { keepdims: { int: 0 } } });
+    if (Number(q?.shape[3]) % 8 > 0) return standardAttention(lowering, operation, { count, total });
+    const last = lowering.node('Sub', [end, lowering.constant('int32', [], [1])]);
     groupedAttention(lowering, operation, { last, total });
   },
 };
+
+/** Attention of operator set 23, whose own causal mask does not know of the past's rows. */
+function standardAttention(
+  lowering: Lowering,
+  { operands: [q, k, v, keys, values], results: [out, nextKeys, nextValues], attributes }: Operation,
+  { count, total }: { readonly count: string; readonly total: string },
+): void {
+  if (!q || !k || !v || !out) return;
+  const [batch = 1, length = 1, heads = 1] = q.shape;
+  const flat = (x: typeof q) => {
+    const [, , some = 1, width = 1] = x.shape;
+    return lowering.reshaped(lowering.name(x), x.shape, [batch, length, Number(some) * Number(width)]);
+  };
+  const upTo = (from: string) => lowering.node('Range', [from, total, lowering.constant('int32', [], [1])]);
+  const positions = lowering.node('Unsqueeze', [
+    upTo(lowering.node('Sub', [total, count])),
+    lowering.constant('int64', [1], [1]),
+  ]);
+  const mask = lowering.node('LessOrEqual', [upTo(lowering.constant('int32', [], [0])), positions]);
+  const raw = { id: -1, dtype: q.dtype, shape: [batch, length, Number(heads) * Number(v.shape[3])] };
+  const inputs = [flat(q), flat(k), flat(v), mask, lowering.name(keys), lowering.name(values)];
+  lowering.defineAll([raw, nextKeys, nextValues], 'Attention', inputs, {
+    attributes: {
+      q_num_heads: { int: Number(heads) },
+      kv_num_heads: { int: Number(k.shape[2]) },
+      scale: { float: Number(attributes.scale) },
+      ...(attributes.softCap !== undefined && { softcap: { float: Number(attributes.softCap) } }),
+    },
+  });
+  lowering.define(out, 'Reshape', lowering.reshapeInputs(lowering.name(raw), raw.shape, out.shape));
+}
 
 /** rms_norm as SimplifiedLayerNormalization: one walk instead of four. */
 const rmsNorm: Mapping = {

@@ -9,10 +9,12 @@ import { controlRules } from './control.ts';
 import { inPlaceDonations } from './donation.ts';
 import { elementwiseRules } from './elementwise.ts';
 import { indexingRules } from './indexing.ts';
-import type { Rule } from './lowering.ts';
+import type { Derived, Rule } from './lowering.ts';
 import { declaredDims, Lowering } from './lowering.ts';
 import { movementRules } from './movement.ts';
 import { encodeModel, GraphBuilder } from './proto.ts';
+import type { Reading } from './repacked.ts';
+import { readingsOf } from './repacked.ts';
 import { variants } from './variants.ts';
 
 export interface LoweredProgram {
@@ -24,6 +26,10 @@ export interface LoweredProgram {
   readonly outputs: readonly string[];
   /** Donations that are done in place: input name -> output name. */
   readonly inPlace: Readonly<Record<string, string>>;
+  /** Initializers that are made of bound inputs. */
+  readonly derived: readonly Derived[];
+  /** The initializers that it reads, bound and derived ones among them; the model names no others. */
+  readonly readings: ReadonlyMap<string, Reading>;
   readonly nodes: number;
 }
 
@@ -156,12 +162,16 @@ export function lower(source: Program, bound: ReadonlySet<string> = new Set(), m
     graph.output(outputs[index] ?? '', value.dtype, declaredDims(value.shape)),
   );
   const inPlace = inPlaceDonations(program);
+  const readings = readingsOf(graph);
+  graph.keepInitializers((name) => readings.has(name));
   return {
     model: encodeModel(graph),
     program,
     inputs,
     outputs,
     inPlace,
+    derived: lowering.derived.filter(({ name }) => readings.has(name)),
+    readings,
     nodes: graph.nodes.length,
   };
 }

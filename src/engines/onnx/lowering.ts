@@ -10,6 +10,17 @@ interface Spread {
   readonly shape: Shape;
 }
 
+/** An initializer that is made of bound inputs, once, before the session is. */
+export interface Derived {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly dims: readonly number[];
+  /** Names of the initializers that it is made of. */
+  readonly from: readonly string[];
+  /** Writes its elements, row-major, given those of `from`. */
+  readonly fill: (into: Uint8Array, ...from: readonly Uint8Array[]) => void;
+}
+
 export interface NodeSpec {
   readonly attributes?: Readonly<Record<string, Attribute>>;
   readonly domain?: string;
@@ -24,6 +35,8 @@ interface SymbolSource {
 export class Lowering {
   readonly graph: GraphBuilder;
   readonly program: Program;
+  /** Of the whole model, kept by the outermost graph. */
+  readonly derived: Derived[] = [];
   private readonly root: Lowering;
   private readonly names = new Map<Value, string>();
   private readonly spreads = new Map<Value, Spread>();
@@ -170,6 +183,21 @@ export class Lowering {
     const name = `constant.${this.root.constants.size}`;
     this.root.graph.initializer(name, dtype, dims, newHostArray(dtype, countOf(dims)));
     this.root.constants.set(key, name);
+    return name;
+  }
+
+  /**
+   * An initializer made of bound values where the runtime's own operations would walk them many times when the session is made.
+   * One name for each `name`.
+   */
+  derive(
+    name: string,
+    { from, ...rest }: Omit<Derived, 'name' | 'from'> & { readonly from: readonly Value[] },
+  ): string {
+    if (this.root.derived.every((one) => one.name !== name)) {
+      this.root.graph.initializer(name, rest.dtype, rest.dims);
+      this.root.derived.push({ name, ...rest, from: from.map((value) => this.name(value)) });
+    }
     return name;
   }
 

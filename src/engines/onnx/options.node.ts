@@ -29,6 +29,8 @@ export interface SessionOptions {
    * as the session; their values must not change once the session exists, since the runtime may repack them.
    */
   readonly initializers?: Readonly<Record<string, Value>>;
+  /** Initializers that kernels lay out anew and do not read afterwards: the caller keeps them until the session is made. */
+  readonly passing?: Readonly<Record<string, Value>>;
   /** Repacked weights shared between the sessions that are given the same `initializers`. */
   readonly prepackedWeights?: PrepackedWeights;
   /** Where to save the model as optimised. */
@@ -97,7 +99,7 @@ function appendProvider(library: Library, pointer: Pointer, options: SessionOpti
 }
 
 function addInitializers(library: Library, pointer: Pointer, options: SessionOptions): void {
-  const entries = Object.entries(options.initializers ?? {});
+  const entries = Object.entries({ ...options.initializers, ...options.passing });
   if (entries.length === 0) return;
   const names = entries.map(([name]) => name);
   const values = BigUint64Array.from(entries, ([, value]) => value.pointer);

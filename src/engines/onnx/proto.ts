@@ -57,7 +57,7 @@ export interface NodeOptions {
   readonly domain?: string;
 }
 
-interface Node {
+export interface Node {
   readonly opType: string;
   readonly domain: string;
   readonly inputs: readonly string[];
@@ -141,6 +141,12 @@ export class GraphBuilder {
     const bytes = data && 'buffer' in data ? rawBytes(name, { dtype, dims, data }) : data;
     this.initializers.push({ name, dtype, dims, data: bytes });
     return this.#define(name);
+  }
+
+  /** Leaves out the initializers that `isWanted` denies: nothing may read them. */
+  keepInitializers(isWanted: (name: string) => boolean): void {
+    const wanted = this.initializers.filter(({ name }) => isWanted(name));
+    this.initializers.splice(0, this.initializers.length, ...wanted);
   }
 
   /**

@@ -23,38 +23,66 @@ interface Operands {
 
 /**
  * 8 bits as two planes of 4, since the kernel has no float32 products with 8: level - 128 = 16 (high - 8) + low. The planes stand
- * side by side in rows of twice the length, and meet x twice. All that is made of weights here is made once, when the session is.
+ * side by side in rows of twice the length, and meet x twice.
  */
 function planes(lowering: Lowering, x: Value, packed: Value, scales: Value): Operands {
   const [rows = 1, blocks = 1, block = 1] = packed.shape.map(Number);
-  const bytes = (...values: number[]) => lowering.constant('uint8', [values.length], values);
-  const pairs = lowering.reshaped(lowering.name(packed), packed.shape, [rows, blocks, block / 2, 2]);
-  const half = (index: number) =>
-    lowering.node('Gather', [pairs, lowering.constant('int64', [], [index])], { attributes: { axis: { int: 3 } } });
-  const [even, odd] = [half(0), half(1)];
-  const shift = (name: string, direction: string) =>
-    lowering.node('BitShift', [name, bytes(4)], { attributes: { direction: { string: direction } } });
-  const kept = (name: string, mask: number) => lowering.node('BitwiseAnd', [name, bytes(mask)]);
-  const high = lowering.node('BitwiseOr', [shift(even, 'RIGHT'), kept(odd, 0xf0)]);
-  const low = lowering.node('BitwiseOr', [kept(even, 0x0f), shift(odd, 'LEFT')]);
-  const beside = (parts: readonly string[], axis: number) =>
-    lowering.node('Concat', parts, { attributes: { axis: { int: axis } } });
-  const wide = lowering.node('Mul', [lowering.name(scales), lowering.constant('float32', [], [16])]);
+  const name = lowering.name(packed);
   // Two blocks a byte, the first in the low half: 8 for the high planes, 0 for the low ones.
   const zeroPoints = Array.from(
     { length: blocks },
     (_, i) => (2 * i < blocks ? 8 : 0) | (2 * i + 1 < blocks ? 0x80 : 0),
   );
   const row = lowering.constant('uint8', [1, blocks], zeroPoints);
+  const given = lowering.name(x);
   return {
-    x: beside([lowering.name(x), lowering.name(x)], x.shape.length - 1),
-    levels: beside([high, low], 1),
-    scales: beside([wide, lowering.name(scales)], 1),
+    x: lowering.node('Concat', [given, given], { attributes: { axis: { int: x.shape.length - 1 } } }),
+    levels: lowering.derive(`${name} in planes`, {
+      dtype: 'uint8',
+      dims: [rows, 2 * blocks, block / 2],
+      from: [packed],
+      fill: (into, levels) => levels && splitLevels(levels, blocks * block, into),
+    }),
+    scales: lowering.derive(`${name} in planes, scales`, {
+      dtype: 'float32',
+      dims: [rows, 2 * blocks],
+      from: [scales],
+      fill: (into, each) => each && widenScales(floatsOf(each), blocks, floatsOf(into)),
+    }),
     zeroPoints: lowering.node('Expand', [row, lowering.integers([rows, blocks])]),
     bits: 4,
     blocks: 2 * blocks,
   };
 }
+
+/** Of each row of `columns` levels the high halves, two a byte, then the low ones. */
+function splitLevels(levels: Uint8Array, columns: number, into: Uint8Array): void {
+  const four = new Uint32Array(levels.buffer, levels.byteOffset, levels.length / 4);
+  const two = new Uint16Array(into.buffer, into.byteOffset, into.length / 2);
+  const units = columns / 4;
+  for (let row = 0; row < four.length; row += units) {
+    for (let i = 0; i < units; i++) {
+      const given = four[row + i] as number;
+      two[2 * row + i] = inPairs((given >>> 4) & 0x0f0f0f0f);
+      two[2 * row + units + i] = inPairs(given & 0x0f0f0f0f);
+    }
+  }
+}
+
+/** Four levels, each in the low half of a byte, as two bytes. */
+function inPairs(four: number): number {
+  const pairs = (four | (four >>> 4)) & 0x00ff00ff;
+  return pairs | (pairs >>> 8);
+}
+
+function widenScales(scales: Float32Array, blocks: number, into: Float32Array): void {
+  for (let from = 0, to = 0; from < scales.length; from += blocks, to += 2 * blocks) {
+    into.set(scales.subarray(from, from + blocks), to + blocks);
+    for (let i = 0; i < blocks; i++) into[to + i] = 16 * (scales[from + i] as number);
+  }
+}
+
+const floatsOf = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 
 /**
  * Only for weights that are bound: the kernel is fast, and rounds activations, with weights laid out beforehand. Float zero

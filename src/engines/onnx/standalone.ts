@@ -113,7 +113,7 @@ function requireGrowth(program: Program, given: ReadonlyMap<string, Value>, grow
     if (value && reader)
       throw new LfmError(
         'onnx-export-unsupported',
-        `The state ${state} cannot grow in ONNX Runtime: its kernel takes heads of a multiple of 8 features in float32.`,
+        `The state ${state} cannot grow in ONNX Runtime: its kernels take float32 heads of a known width, without a window.`,
       );
   }
 }

@@ -23,14 +23,20 @@ export interface ChartOptions {
   readonly marks?: boolean;
   /** Said under the picture. */
   readonly note?: string;
+  /** For a narrow window, and short names. */
+  readonly isNarrow?: boolean;
 }
 
-const frame = { width: 760, height: 440, left: 58, right: 220, top: 44, bottom: 52 };
-const right = frame.width - frame.right;
-const floor = frame.height - frame.bottom;
+const wide = { width: 760, height: 440, left: 58, right: 220, top: 44, bottom: 52 };
+const narrow = { ...wide, width: 480, height: 320, right: 90 };
 
 /** A picture of its own. Lines without points are left out. */
-export function lineChart(given: readonly ChartLine[], { title, x, y, marks = false, note }: ChartOptions): string {
+export function lineChart(
+  given: readonly ChartLine[],
+  { title, x, y, marks = false, note, isNarrow = false }: ChartOptions,
+): string {
+  const frame = isNarrow ? narrow : wide;
+  const [right, floor] = [frame.width - frame.right, frame.height - frame.bottom];
   const lines = given.filter(({ points }) => points.length > 0);
   const all = lines.flatMap(({ points }) => points);
   const xs = [...new Set(all.map(([at]) => at))].toSorted((a, b) => a - b);
@@ -55,7 +61,10 @@ export function lineChart(given: readonly ChartLine[], { title, x, y, marks = fa
   const ticks = (x.scale === 'logarithmic' ? xs : linearTicks(first, last)).map((at) =>
     words(x.format(at), place.x(at), floor + 18, { anchor: 'middle', class: 'faint' }),
   );
-  const ends = spread(lines.map(({ points }) => place.y(points.at(-1)?.[1] ?? 0)));
+  const ends = spread(
+    lines.map(({ points }) => place.y(points.at(-1)?.[1] ?? 0)),
+    floor,
+  );
   const small = { anchor: 'end', class: 'faint small' } as const;
   return svgPage({
     width: frame.width,
@@ -68,7 +77,7 @@ export function lineChart(given: readonly ChartLine[], { title, x, y, marks = fa
       ...(note === undefined ? [] : [words(note, frame.width - 10, frame.height - 12, small)]),
       ...rules,
       ...ticks,
-      ...lines.flatMap((line, index) => draw(line, colourOf(index), place, ends[index] ?? 0, marks)),
+      ...lines.flatMap((line, index) => draw(line, colourOf(index), place, { x: right, y: ends[index] ?? 0 }, marks)),
     ],
   });
 }
@@ -77,7 +86,7 @@ function draw(
   { name, points, dottedAfter = Infinity }: ChartLine,
   colour: string,
   place: { readonly x: (at: number) => number; readonly y: (at: number) => number },
-  label: number,
+  label: { readonly x: number; readonly y: number },
   marks: boolean,
 ): SvgElement[] {
   const whole = points.filter(([at]) => at <= dottedAfter);
@@ -102,12 +111,12 @@ function draw(
       element('circle', { cx: place.x(x), cy: place.y(y), r: 2.5, fill: colour }),
     ),
     element('path', {
-      d: `M${place.x(endX) + 4} ${place.y(endY)}L${right + 16} ${label}`,
+      d: `M${place.x(endX) + 4} ${place.y(endY)}L${label.x + 16} ${label.y}`,
       stroke: colour,
       'stroke-width': 0.75,
       fill: 'none',
     }),
-    words(name, right + 20, label + 4, { fill: colour, class: 'strong' }),
+    words(name, label.x + 20, label.y + 4, { fill: colour, class: 'strong' }),
   ];
 }
 
@@ -125,7 +134,7 @@ function linearTicks(first: number, last: number): number[] {
 }
 
 /** Heights of labels, as near to those wanted as a line's distance allows, none below the floor. */
-function spread(wanted: readonly number[]): number[] {
+function spread(wanted: readonly number[], floor: number): number[] {
   const gap = 15;
   const order = wanted.map((_, index) => index).toSorted((a, b) => (wanted[b] ?? 0) - (wanted[a] ?? 0));
   const placed: number[] = [];

@@ -1,0 +1,127 @@
+// lfm data: conversations to train on, written by a model.
+import type { Command } from 'commander';
+import { InvalidArgumentError } from 'commander';
+import type { ConversationReport } from '../train/conversations/write.node.ts';
+import { conversationDefaults, writeConversations } from '../train/conversations/write.node.ts';
+import { formatTable } from './format.node.ts';
+import type { Io } from './io.node.ts';
+import { interruptible } from './io.node.ts';
+import type { EngineFlags } from './options.node.ts';
+import { addEngineOptions, engineChoice, positive } from './options.node.ts';
+import { Progress } from './progress.node.ts';
+
+interface Flags extends EngineFlags {
+  readonly out: string;
+  readonly conversations: number;
+  readonly batch: number;
+  readonly maxTokens: number;
+  readonly capacity: number;
+  readonly temperature: number;
+  readonly minP: number;
+  readonly turns: number;
+  readonly verified: number;
+  readonly seed: number;
+  readonly dtype: string;
+  readonly passages: readonly string[];
+  readonly benchmarks: readonly string[];
+  readonly json?: boolean;
+}
+
+const helpText = `
+Questions are drawn from topics, tasks and styles; some conversations have further turns, and some are written by code that
+knows the answers (sums, extraction, copying, recall). Left out are answers that did not end, say nothing, go round in circles
+or were nearly given before, and whatever shares 8 words in a row with a file of --benchmarks. The folder holds part-NNNNN.jsonl
+and report.json; the same command goes on where it was stopped.
+
+Examples:
+  lfm data SmolLM2-135M-Instruct.Q4_1.gguf --out chats --conversations 200
+  lfm data ./teacher --out chats --conversations 50000 --engine xla --dtype bfloat16 --batch 256 \\
+    --benchmarks hellaswag.jsonl.br piqa.jsonl.br --passages stories.txt`;
+
+function share(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && value >= 0 && value <= 1) return value;
+  throw new InvalidArgumentError('Expected a number from 0 to 1.');
+}
+
+function amount(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && value >= 0 && Number.isFinite(value)) return value;
+  throw new InvalidArgumentError('Expected a number from 0.');
+}
+
+export function registerData(program: Command, io: Io): void {
+  const defaults = conversationDefaults;
+  addEngineOptions(program.command('data'))
+    .description('have a model write conversations to train on')
+    .argument('<model>', 'who writes: a shipped name, a folder or a GGUF file')
+    .requiredOption('--out <dir>', 'the folder to write, or to go on with')
+    .option('--conversations <n>', 'conversations of the model to keep', positive, 1000)
+    .option('--turns <n>', 'most questions of a conversation', positive, defaults.turns)
+    .option('--verified <share>', 'share of conversations with known answers', share, defaults.verified)
+    .option('--passages <files...>', 'texts whose paragraphs are asked about', [])
+    .option('--benchmarks <files...>', 'texts that must not occur', [])
+    .option('--max-tokens <n>', 'most tokens of an answer', positive, defaults.maxTokens)
+    .option('--capacity <n>', 'most tokens of a conversation', positive, defaults.capacity)
+    .option('--temperature <t>', 'how freely tokens are chosen', amount, defaults.temperature)
+    .option(
+      '--min-p <p>',
+      "choose among tokens with this share of the likeliest one's probability",
+      share,
+      defaults.minP,
+    )
+    .option('--batch <n>', 'conversations at once', positive, defaults.batch)
+    .option('--dtype <type>', 'what to compute in: float32 or bfloat16', 'float32')
+    .option('--seed <n>', 'the same seed draws the same questions', amount, defaults.seed)
+    .addHelpText('after', helpText)
+    .action(async (model: string, flags: Flags) => {
+      const { out, conversations, dtype, batch, maxTokens, capacity, temperature, minP, turns, verified, seed } = flags;
+      const { passages, benchmarks } = flags;
+      const settings = {
+        model,
+        seed,
+        batch,
+        maxTokens,
+        capacity,
+        temperature,
+        minP,
+        turns,
+        verified,
+        passages,
+        benchmarks,
+      };
+      const report = await interruptible(io, async (signal) => {
+        const progress = new Progress(io.stderr, 'Writing');
+        const options = {
+          conversations,
+          engine: engineChoice(flags),
+          dtype: dtype === 'bfloat16' ? 'bfloat16' : 'float32',
+          signal,
+        } as const;
+        return writeConversations(out, settings, { ...options, onProgress: (done) => progress.update(done) }).finally(
+          () => progress.end(),
+        );
+      });
+      io.stdout.write(flags.json ? `${JSON.stringify(report, undefined, 2)}\n` : describe(out, report));
+    });
+}
+
+function describe(
+  out: string,
+  { kept, tokens, refused, contamination, benchmarkRuns, seconds }: ConversationReport,
+): string {
+  const rows = [
+    ...Object.entries(kept).map(([who, number]) => [
+      `kept, by ${who}`,
+      `${number} conversations, ${tokens[who] ?? 0} tokens of answers`,
+    ]),
+    ...Object.entries(refused).map(([why, number]) => [`left out: ${why}`, String(number)]),
+    ...Object.entries(contamination).map(([name, { count, examples }]) => [
+      `as in ${name}`,
+      `${count}: "${examples[0] ?? ''}"`,
+    ]),
+    ['runs of 8 words looked for', String(benchmarkRuns)],
+    ['time', `${seconds.toFixed(1)} s`],
+  ];
+  return `${out}${formatTable(['', ''], rows)}\n`;
+}

@@ -1,0 +1,92 @@
+// Strings of JSON: which characters they hold, how many, by which pattern.
+import type { JsonObject } from '../../files/json.ts';
+import type { Refuse } from './automaton.ts';
+import type { Edge, Expression, Ranges } from './expression.ts';
+import {
+  characters,
+  choice,
+  complement,
+  intersect,
+  LAST_CODE_POINT,
+  literal,
+  repeat,
+  rule,
+  sequence,
+} from './expression.ts';
+import { looksAround, readPattern } from './pattern.ts';
+
+/** What may stand in a JSON string as it is. */
+export const PLAIN = complement([
+  [0, 0x1f],
+  [0x22, 0x22],
+  [0x5c, 0x5c],
+  [0xd800, 0xdfff],
+]);
+const ESCAPED: readonly (readonly [number, string])[] = [
+  [0x22, '\\"'],
+  [0x5c, '\\\\'],
+  [0x08, '\\b'],
+  [0x0c, '\\f'],
+  [0x0a, '\\n'],
+  [0x0d, '\\r'],
+  [0x09, '\\t'],
+];
+export const quote = literal('"');
+
+/** One character of a set as JSON writes it; control characters without a short form are left out. */
+function jsonCharacter(set: Ranges): Expression {
+  const escaped = ESCAPED.filter(([code]) => set.some(([low, high]) => low <= code && code <= high));
+  return choice(characters(intersect(set, PLAIN)), ...escaped.map(([, text]) => literal(text)));
+}
+
+/** Of any text; of what UTF-16 holds in one unit; of what it holds in two. */
+export const textRules = {
+  '#character': jsonCharacter([[0, LAST_CODE_POINT]]),
+  '#one': jsonCharacter([[0, 0xffff]]),
+  '#two': jsonCharacter([[0x10000, LAST_CODE_POINT]]),
+} as const;
+
+const DATE =
+  '[12]\\d{3}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|02-(?:0[1-9]|1\\d|2[0-8]))';
+const TIME = '(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,6})?';
+const NAME = '[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?';
+const BYTE = '(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)';
+const formats: Readonly<Record<string, string>> = {
+  date: DATE,
+  time: `${TIME}(?:Z|[+-](?:0\\d|1[0-3]):[0-5]\\d)`,
+  'date-time': `${DATE}T${TIME}(?:Z|[+-](?:0\\d|1[0-3]):[0-5]\\d)`,
+  email: `[a-z0-9_]{1,32}(?:\\.[a-z0-9_]{1,32})?@${NAME}(?:\\.${NAME})?\\.[a-z]{2,8}`,
+  hostname: `${NAME}(?:\\.${NAME}){0,3}\\.[a-z]{2,8}`,
+  uri: `https?://${NAME}(?:\\.${NAME}){0,3}\\.[a-z]{2,8}(?:/[A-Za-z0-9_.~-]{1,64}){0,8}`,
+  uuid: '[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}',
+  ipv4: `${BYTE}(?:\\.${BYTE}){3}`,
+  ipv6: '(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}',
+};
+
+/**
+ * A string by its schema's `minLength`, `maxLength`, `pattern` and `format`; other formats are notes to the reader. Lengths are
+ * counted so that both ways of counting, by characters and by UTF-16 units, find them kept.
+ */
+export function textOf(schema: JsonObject, least: number, most: number, refuse: Refuse): Expression {
+  const { pattern, format } = schema;
+  const known = typeof format === 'string' && Object.hasOwn(formats, format) ? formats[format] : undefined;
+  const given = typeof pattern === 'string' && !(known !== undefined && looksAround(pattern)) ? pattern : undefined;
+  if (given !== undefined || known !== undefined) {
+    if (least > 0 || most < Infinity)
+      throw refuse(
+        'a pattern or format beside minLength or maxLength: say the length in the pattern, as in ^[a-z]{2,8}$',
+      );
+    const isWithin = given !== undefined;
+    return sequence(quote, readPattern(given ?? known ?? '', refuse, { write: jsonCharacter, isWithin }), quote);
+  }
+  const [one, two, any] = [rule('#one'), rule('#two'), rule('#character')];
+  if (least === 0 && most === Infinity) return sequence(quote, repeat(any, 0), quote);
+  if (most === Infinity) return sequence(quote, repeat(one, least, least), repeat(any, 0), quote);
+  const room = most - least;
+  const edges = Array.from({ length: room + 1 }, (_, units): Edge[] => [
+    [units, room + 1, quote],
+    ...(units < room ? [[units, units + 1, one] as const] : []),
+    ...(units < room - 1 ? [[units, units + 2, two] as const] : []),
+  ]);
+  return sequence(quote, repeat(one, least, least), { kind: 'graph', places: room + 2, edges: edges.flat() });
+}

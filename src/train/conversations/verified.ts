@@ -1,0 +1,266 @@
+// Conversations whose answers are known to be right, for what small teachers are weak at: sums, extraction, copying, recall, form.
+import type { Random } from '../../tensor/index.ts';
+import type { Conversation } from './conversation.ts';
+
+const names = [
+  'Anna',
+  'Ben',
+  'Clara',
+  'David',
+  'Elena',
+  'Farid',
+  'Grace',
+  'Hugo',
+  'Ines',
+  'Jonas',
+  'Kira',
+  'Liam',
+  'Mona',
+  'Noah',
+  'Olga',
+  'Pablo',
+  'Rosa',
+  'Sam',
+  'Tara',
+  'Yusuf',
+];
+const cities = [
+  'Lisbon',
+  'Oslo',
+  'Nairobi',
+  'Kyoto',
+  'Lima',
+  'Boston',
+  'Vienna',
+  'Cairo',
+  'Dublin',
+  'Hanoi',
+  'Quito',
+  'Warsaw',
+  'Athens',
+  'Perth',
+  'Toronto',
+];
+const jobs = [
+  'teacher',
+  'nurse',
+  'baker',
+  'engineer',
+  'farmer',
+  'painter',
+  'pilot',
+  'carpenter',
+  'cook',
+  'doctor',
+  'librarian',
+  'singer',
+];
+const things = [
+  'apples',
+  'books',
+  'coins',
+  'stones',
+  'pencils',
+  'shells',
+  'stamps',
+  'marbles',
+  'flowers',
+  'eggs',
+  'cups',
+  'tickets',
+];
+const objects = [
+  'lamp',
+  'chair',
+  'river',
+  'garden',
+  'window',
+  'basket',
+  'violin',
+  'mirror',
+  'ladder',
+  'candle',
+  'bottle',
+  'carpet',
+  'hammer',
+  'kettle',
+  'needle',
+  'orange',
+  'pillow',
+  'rocket',
+  'saddle',
+  'tunnel',
+];
+const colours = ['red', 'blue', 'green', 'yellow', 'purple', 'white', 'black', 'brown', 'pink', 'grey'];
+
+const whole = (random: Random, from: number, to: number) => from + Math.floor(random.uniform() * (to - from + 1));
+const of = <T>(random: Random, list: readonly T[]): T => list[whole(random, 0, list.length - 1)] as T;
+
+/** `count` different ones, in random order. */
+function some<T>(random: Random, list: readonly T[], count: number): T[] {
+  const left = [...list];
+  return Array.from({ length: Math.min(count, left.length) }, () =>
+    left.splice(whole(random, 0, left.length - 1), 1),
+  ).flat();
+}
+
+const say = (question: string, answer: string): Conversation => ({
+  source: 'verified',
+  messages: [
+    { role: 'user', content: question },
+    { role: 'assistant', content: answer },
+  ],
+});
+
+function sum(random: Random): Conversation {
+  const [a, b] = [whole(random, 2, 99), whole(random, 2, 99)];
+  const kind = of(random, ['plus', 'minus', 'times'] as const);
+  const [x, y, symbol, result] =
+    kind === 'plus'
+      ? [a, b, '+', a + b]
+      : kind === 'minus'
+        ? [Math.max(a, b), Math.min(a, b), '-', Math.abs(a - b)]
+        : [a % 12 || 12, b % 12 || 12, '×', (a % 12 || 12) * (b % 12 || 12)];
+  const question = of(random, [
+    `What is ${x} ${kind} ${y}?`,
+    `Calculate ${x} ${symbol} ${y}.`,
+    `${x} ${symbol} ${y} = ?`,
+    `How much is ${x} ${kind} ${y}?`,
+  ]);
+  return say(question, of(random, [`${x} ${symbol} ${y} = ${result}`, `${x} ${kind} ${y} is ${result}.`]));
+}
+
+function wordProblem(random: Random): Conversation {
+  const [name = '', other = ''] = some(random, names, 2);
+  const thing = of(random, things);
+  const [a, b, c] = [whole(random, 5, 60), whole(random, 2, 40), whole(random, 2, 5)];
+  if (random.uniform() < 0.5)
+    return say(
+      `${name} has ${a} ${thing}. ${other} gives ${name} ${b} more. How many ${thing} does ${name} have now?`,
+      `${name} starts with ${a} ${thing} and gets ${b} more: ${a} + ${b} = ${a + b}. ${name} has ${a + b} ${thing} now.`,
+    );
+  return say(
+    `${name} has ${c} boxes with ${b} ${thing} in each. How many ${thing} are there in all?`,
+    `There are ${c} boxes with ${b} ${thing} each: ${c} × ${b} = ${c * b}. There are ${c * b} ${thing} in all.`,
+  );
+}
+
+function larger(random: Random): Conversation {
+  const numbers = some(
+    random,
+    Array.from({ length: 200 }, (_, i) => i + 1),
+    whole(random, 3, 6),
+  );
+  const isLargest = random.uniform() < 0.5;
+  const found = isLargest ? Math.max(...numbers) : Math.min(...numbers);
+  return say(
+    `Which of these numbers is the ${isLargest ? 'largest' : 'smallest'}: ${numbers.join(', ')}?`,
+    `The ${isLargest ? 'largest' : 'smallest'} number is ${found}.`,
+  );
+}
+
+function extraction(random: Random): Conversation {
+  const [name, city, job, age] = [of(random, names), of(random, cities), of(random, jobs), whole(random, 19, 80)];
+  const text = of(random, [
+    `${name} is ${age} years old and works as a ${job} in ${city}.`,
+    `Our new neighbour ${name}, a ${job} from ${city}, has just turned ${age}.`,
+    `In ${city} I met ${name}, who is ${age} and earns a living as a ${job}.`,
+  ]);
+  const [question, answer] = of(random, [
+    [`How old is the person?`, `${name} is ${age} years old.`],
+    [`Where does the story take place or come from?`, city],
+    [`What is the person's job?`, `${name} is a ${job}.`],
+    [`Give the name, age, job and city as JSON.`, JSON.stringify({ name, age, job, city })],
+    [`List the name, age, job and city, one on each line.`, `Name: ${name}\nAge: ${age}\nJob: ${job}\nCity: ${city}`],
+  ] as const);
+  return say(`${text}\n\n${question}`, answer);
+}
+
+function copying(random: Random): Conversation {
+  const words = some(random, objects, whole(random, 3, 9));
+  const list = words.join(', ');
+  const [question, answer] = of(random, [
+    [`Repeat these words: ${list}.`, list],
+    [`Write these words in alphabetical order: ${list}.`, [...words].sort().join(', ')],
+    [`Write these words in reverse order: ${list}.`, [...words].reverse().join(', ')],
+    [`How many words are in this list: ${list}?`, `There are ${words.length} words in the list.`],
+    [`What is the last word of this list: ${list}?`, words.at(-1) ?? ''],
+    [`What is the first word of this list: ${list}?`, words[0] ?? ''],
+    [`Write these words in capital letters: ${list}.`, list.toUpperCase()],
+    [`Write each of these words on a line of its own: ${list}.`, words.join('\n')],
+    [`Number these words: ${list}.`, words.map((word, i) => `${i + 1}. ${word}`).join('\n')],
+  ] as const);
+  return say(question, answer);
+}
+
+/** A fact among up to 60 others of its kind. */
+function recall(random: Random): Conversation {
+  const all = names.flatMap((name) => objects.map((object) => [name, object] as const));
+  const facts = some(random, all, whole(random, 4, 60)).map(([name, object]) => ({
+    name,
+    object,
+    colour: of(random, colours),
+    number: whole(random, 100, 999),
+  }));
+  const asked = of(random, facts);
+  const isColour = random.uniform() < 0.5;
+  const text = facts
+    .map(({ name, object, colour, number }) =>
+      isColour ? `The ${object} of ${name} is ${colour}.` : `The number of ${name}'s ${object} is ${number}.`,
+    )
+    .join(' ');
+  const question = isColour
+    ? `What colour is the ${asked.object} of ${asked.name}?`
+    : `What is the number of ${asked.name}'s ${asked.object}?`;
+  const answer = isColour
+    ? `The ${asked.object} of ${asked.name} is ${asked.colour}.`
+    : `The number of ${asked.name}'s ${asked.object} is ${asked.number}.`;
+  return say(random.uniform() < 0.5 ? `${text}\n\n${question}` : `${question}\n\n${text}`, answer);
+}
+
+/** Things said some turns ago. */
+function memory(random: Random): Conversation {
+  const [name, city, colour] = [of(random, names), of(random, cities), of(random, colours)];
+  const facts = some(
+    random,
+    [
+      {
+        told: `My name is ${name}.`,
+        reply: `Nice to meet you, ${name}!`,
+        asked: 'What is my name?',
+        answer: `Your name is ${name}.`,
+      },
+      {
+        told: `I live in ${city}.`,
+        reply: `${city} is a wonderful place to live.`,
+        asked: 'Where do I live?',
+        answer: `You live in ${city}.`,
+      },
+      {
+        told: `My favourite colour is ${colour}.`,
+        reply: `${colour[0]?.toUpperCase()}${colour.slice(1)} is a lovely colour.`,
+        asked: 'What is my favourite colour?',
+        answer: `Your favourite colour is ${colour}.`,
+      },
+    ],
+    whole(random, 2, 3),
+  );
+  const messages = [
+    ...facts.flatMap(({ told, reply }) => [
+      { role: 'user' as const, content: told },
+      { role: 'assistant' as const, content: reply },
+    ]),
+    ...some(random, facts, 2).flatMap(({ asked, answer }) => [
+      { role: 'user' as const, content: asked },
+      { role: 'assistant' as const, content: answer },
+    ]),
+  ];
+  return { source: 'verified', messages };
+}
+
+const kinds = [sum, wordProblem, larger, extraction, copying, recall, memory] as const;
+
+/** Draws a conversation of one of seven kinds. */
+export function drawVerified(random: Random): Conversation {
+  return of(random, kinds)(random);
+}

@@ -1,0 +1,150 @@
+// Conversations from a model: equal for equal seeds, gone on with after a stop, and free of what must not be in them.
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ContaminationIndex } from '../../data/contamination.ts';
+import { writeModelFolder } from '../../generate/testing.node.ts';
+import { Random } from '../../tensor/index.ts';
+import type { Conversation } from './conversation.ts';
+import { ConversationFilter } from './filter.ts';
+import { drawPrompt, promptCount } from './prompts.ts';
+import { drawVerified } from './verified.ts';
+import { conversationDefaults, writeConversations } from './write.node.ts';
+
+let folder: string;
+let model: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'lfm-data-'));
+  model = join(folder, 'model');
+  await mkdir(model);
+  await writeModelFolder(model, { chats: true });
+  // One token in three ends a text: those of random weights would not else.
+  const ends = [2, ...Array.from({ length: 100 }, (_, i) => 3 * i + 4).filter((id) => id < 300)];
+  await writeFile(join(model, 'generation_config.json'), JSON.stringify({ eos_token_id: ends }));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const engine = { name: 'onnx', threads: 1 };
+const read = async (out: string) =>
+  Object.fromEntries(
+    await Promise.all(
+      (await readdir(out)).sort().map(async (name) => [name, await readFile(join(out, name), 'utf8')] as const),
+    ),
+  );
+
+describe('writeConversations [onnx]', () => {
+  const settings = {
+    ...conversationDefaults,
+    batch: 8,
+    capacity: 128,
+    maxTokens: 32,
+    temperature: 1.5,
+    minP: 0,
+    turns: 1,
+  };
+  const write = (out: string, conversations: number, changes = {}) =>
+    writeConversations(out, { ...settings, model, ...changes }, { conversations, engine, dtype: 'float32' });
+
+  it('writes what the seed says, and goes on where it stopped', async () => {
+    const [whole, pieces] = [join(folder, 'whole'), join(folder, 'pieces')];
+    const report = await write(whole, 8);
+    expect(report.kept['teacher']).toBeGreaterThanOrEqual(8);
+    await write(pieces, 1);
+    await cp(join(pieces, 'part-00000.jsonl'), join(folder, 'first'));
+    await write(pieces, 8);
+    const [a, b] = [await read(whole), await read(pieces)];
+    const strip = (files: Record<string, string>) => ({ ...files, 'report.json': undefined });
+    expect(strip(b)).toEqual(strip(a));
+    expect(await readFile(join(folder, 'first'), 'utf8')).toBe(a['part-00000.jsonl']);
+    const other = join(folder, 'other');
+    await write(other, 1, { seed: 1 });
+    expect((await read(other))['part-00000.jsonl']).not.toBe(a['part-00000.jsonl']);
+    await expect(write(pieces, 8, { temperature: 1 })).rejects.toMatchObject({ code: 'other-settings' });
+    const lines = (a['part-00000.jsonl'] ?? '').split('\n').filter(Boolean);
+    for (const line of lines) {
+      const { messages, source }: Conversation = JSON.parse(line);
+      expect(['teacher', 'verified']).toContain(source);
+      expect(messages.at(-1)?.role).toBe('assistant');
+    }
+  });
+
+  it('leaves out what a benchmark has', async () => {
+    const benchmark = join(folder, 'benchmark.jsonl');
+    // Any question of this seed, as a benchmark.
+    const random = new Random(settings.seed * 1_000_003);
+    const { question } = drawPrompt(random, 1 + Math.min(0, Math.floor(random.uniform())));
+    const words = `${question} one two three four five six seven eight`;
+    await writeFile(
+      benchmark,
+      `${JSON.stringify({ ctx: words, endings: ['what it says about that is all that there is'] })}\n`,
+    );
+    const index = new ContaminationIndex();
+    index.add('b', words);
+    expect(index.find(`So: ${words.toUpperCase()}!`)).toMatchObject({ name: 'b' });
+    expect(index.find('one two three four five six')).toBeUndefined();
+    const { benchmarkRuns } = await write(join(folder, 'clean'), 1, { benchmarks: [benchmark] });
+    expect(benchmarkRuns).toBeGreaterThan(8);
+  });
+
+  it('says what is wrong', async () => {
+    const base = join(folder, 'base');
+    await mkdir(base);
+    await writeModelFolder(base);
+    await expect(write(join(folder, 'x'), 1, { model: base })).rejects.toMatchObject({ code: 'no-chat-template' });
+    const broken = join(folder, 'broken');
+    await mkdir(broken);
+    await writeFile(join(broken, 'report.json'), '{"version": 2}');
+    await expect(write(broken, 1)).rejects.toMatchObject({ code: 'bad-report' });
+    await writeFile(join(folder, 'bad.jsonl'), '{"a": "b"}\n{');
+    await expect(write(join(folder, 'y'), 1, { benchmarks: [join(folder, 'bad.jsonl')] })).rejects.toThrow(/line 2/);
+  });
+});
+
+describe('what is drawn', () => {
+  it('is wide, and right where it is computed', () => {
+    expect(promptCount).toBeGreaterThan(20_000);
+    const random = new Random(3);
+    const questions = new Set(Array.from({ length: 2000 }, () => drawPrompt(random, 2).question));
+    expect(questions.size).toBeGreaterThan(1800);
+    for (let i = 0; i < 2000; i++) {
+      const [ask, answer] = drawVerified(random).messages;
+      const sum = /(\d+) ([+×-]) (\d+) = (\d+)/.exec(answer?.content ?? '');
+      if (!sum) continue;
+      const [, a = '', sign = '', b = '', result = ''] = sum;
+      const [x, y] = [Number(a), Number(b)];
+      expect(Number(result), ask?.content).toBe(sign === '+' ? x + y : sign === '-' ? x - y : x * y);
+    }
+  });
+});
+
+describe('ConversationFilter', () => {
+  const say = (...answers: string[]): Conversation => ({
+    source: 'teacher',
+    messages: answers.flatMap(
+      (content) =>
+        [
+          { role: 'user', content: 'Hm?' },
+          { role: 'assistant', content },
+        ] as const,
+    ),
+  });
+  const words = 'The brook runs down the hill past the mill and the stones to the sea';
+
+  it('names why', () => {
+    const benchmarks = new ContaminationIndex();
+    benchmarks.add('quiz', 'Nobody knows where the brook began, said the miller to his wife.');
+    const filter = new ConversationFilter(benchmarks);
+    expect(filter.refuses(say(words))).toBeUndefined();
+    expect(filter.refuses(say(`${words} at last`))).toBe('duplicate');
+    expect(filter.refuses(say('Yes.', ''))).toBe('short');
+    expect(filter.refuses(say('again and again and '.repeat(9)))).toBe('loop');
+    expect(filter.refuses(say('As an AI language model I have no brook.'))).toBe('refused');
+    expect(filter.refuses(say('It is said that nobody knows where the brook began, said the miller.'))).toBe(
+      'contaminated',
+    );
+    expect(filter.found.get('quiz')).toEqual({ count: 1, examples: ['nobody knows where the brook began said the'] });
+    expect(filter.refuses(say('Yes.'))).toBeUndefined();
+    expect(filter.refuses(say('Yes.'))).toBe('duplicate');
+  });
+});

@@ -1,0 +1,325 @@
+// lfm data: conversations that a model writes, in parts that a stopped run goes on from. Parts are files part-NNNNN.jsonl, each
+// from one batch; report.json says what was asked for, what was kept and why the rest was not.
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { openEngine } from '#engine';
+import type { EngineChoice } from '#engine';
+import { openSource } from '#source';
+import { ContaminationIndex } from '../../data/contamination.ts';
+import { readText } from '../../data/text-files.node.ts';
+import { writeFileAtomic } from '../../files/atomic.node.ts';
+import { BatchGenerator } from '../../generate/batch.ts';
+import { readChatTemplate } from '../../generate/chat.ts';
+import type { ChatTemplate } from '../../generate/chat.ts';
+import { readGenerationSettings } from '../../generate/settings.ts';
+import { definedModel, uploadWeights } from '../../generate/weights.ts';
+import { LfmError, Random } from '../../tensor/index.ts';
+import { readTokenizerJson } from '../../text/tokenizer-json.ts';
+import type { Tokenizer } from '../../text/tokenizer.ts';
+import type { Conversation } from './conversation.ts';
+import type { Refusal } from './filter.ts';
+import { ConversationFilter } from './filter.ts';
+import { drawPrompt } from './prompts.ts';
+import { drawVerified } from './verified.ts';
+
+const settingsSchema = z.strictObject({
+  model: z.string(),
+  seed: z.int().min(0),
+  /** Conversations asked at once. */
+  batch: z.int().min(1),
+  /** Most tokens of an answer, and of a conversation. */
+  maxTokens: z.int().min(1),
+  capacity: z.int().min(1),
+  temperature: z.number().min(0),
+  minP: z.number().min(0).max(1),
+  /** Most questions of a conversation. */
+  turns: z.int().min(1),
+  /** Share of conversations that code writes, whose answers are known to be right. */
+  verified: z.number().min(0).max(0.9),
+  /** Files that passages to ask about come from, and files whose words must not occur. */
+  passages: z.array(z.string()).readonly(),
+  benchmarks: z.array(z.string()).readonly(),
+});
+export type ConversationSettings = z.infer<typeof settingsSchema>;
+
+export const conversationDefaults = {
+  seed: 0,
+  batch: 32,
+  maxTokens: 256,
+  capacity: 1024,
+  temperature: 0.8,
+  minP: 0.1,
+  turns: 3,
+  verified: 0.15,
+  passages: [],
+  benchmarks: [],
+} as const;
+
+const counts = z.record(z.string(), z.int());
+const reportSchema = z.strictObject({
+  version: z.literal(1),
+  settings: settingsSchema,
+  parts: z.int(),
+  /** Conversations, and tokens of their answers, by who wrote them. */
+  kept: counts,
+  tokens: counts,
+  /** Conversations of the model by why they were left out. */
+  refused: counts,
+  /** By benchmark: how many shared 8 words in a row with it, and some of those words. */
+  contamination: z.record(z.string(), z.strictObject({ count: z.int(), examples: z.array(z.string()) })),
+  benchmarkRuns: z.int(),
+  seconds: z.number(),
+});
+export type ConversationReport = z.infer<typeof reportSchema>;
+
+export interface WriteOptions {
+  /** Conversations of the model to keep, in all. */
+  readonly conversations: number;
+  readonly engine: EngineChoice;
+  readonly dtype: 'float32' | 'bfloat16';
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((share: number) => void) | undefined;
+}
+
+/**
+ * Writes into the folder `out` until it holds as many conversations as wanted, or goes on there. Errors: `no-chat-template`,
+ * `other-settings` for a folder begun otherwise, `few-conversations` where nearly all are refused, `bad-report`, the files' own.
+ */
+export async function writeConversations(
+  out: string,
+  settings: ConversationSettings,
+  options: WriteOptions,
+): Promise<ConversationReport> {
+  await mkdir(out, { recursive: true });
+  const report = await readReport(out, settings);
+  const benchmarks = new ContaminationIndex();
+  for (const path of settings.benchmarks) for (const text of await textsOf(path)) benchmarks.add(path, text);
+  report.benchmarkRuns = benchmarks.size;
+  const filter = new ConversationFilter(benchmarks);
+  for (let part = 0; part < report.parts; part++)
+    for (const one of await readPart(partPath(out, part))) filter.refuses(one);
+  filter.found.clear();
+  for (const [name, found] of Object.entries(report.contamination)) filter.found.set(name, found);
+  const passages: string[] = [];
+  for (const path of settings.passages)
+    for (const text of await textsOf(path)) if (text.length > 200 && text.length < 1200) passages.push(text);
+  const teacher = await openTeacher(settings, options);
+  try {
+    while ((report.kept['teacher'] ?? 0) < options.conversations) {
+      options.signal?.throwIfAborted();
+      const from = performance.now();
+      const random = new Random(settings.seed * 1_000_003 + report.parts);
+      const asked = await teacher.converse(random, passages);
+      const wanted = Math.round((asked.length * settings.verified) / (1 - settings.verified));
+      const kept: Conversation[] = [];
+      for (const one of [...asked, ...Array.from({ length: wanted }, () => drawVerified(random))]) {
+        const refusal = one === 'cut' ? one : filter.refuses(one);
+        if (refusal) count(report.refused, refusal);
+        if (refusal || one === 'cut') continue;
+        kept.push(one);
+        count(report.kept, one.source);
+        count(report.tokens, one.source, teacher.tokensOf(one));
+      }
+      await writeFileAtomic(partPath(out, report.parts), kept.map((one) => `${JSON.stringify(one)}\n`).join(''));
+      report.parts++;
+      report.contamination = Object.fromEntries(filter.found);
+      report.seconds += (performance.now() - from) / 1000;
+      await writeFileAtomic(join(out, 'report.json'), `${JSON.stringify(report, undefined, 2)}\n`);
+      const found = report.kept['teacher'] ?? 0;
+      options.onProgress?.(Math.min(1, found / options.conversations));
+      if (report.parts >= 4 && found * 50 < report.parts * settings.batch)
+        throw new LfmError(
+          'few-conversations',
+          `${settings.model}: of ${report.parts * settings.batch} conversations ${found} were kept. Left out: ${JSON.stringify(report.refused)}.`,
+        );
+    }
+    return report;
+  } finally {
+    await teacher.close();
+  }
+}
+
+interface Teacher {
+  converse(random: Random, passages: readonly string[]): Promise<(Conversation | 'cut')[]>;
+  tokensOf(conversation: Conversation): number;
+  close(): Promise<void>;
+}
+
+async function openTeacher(
+  settings: ConversationSettings,
+  { engine: choice, dtype, signal }: WriteOptions,
+): Promise<Teacher> {
+  const { batch, capacity, temperature, minP } = settings;
+  const source = await openSource(settings.model);
+  try {
+    const held = definedModel(source);
+    if (source.tokenizer === undefined)
+      throw new LfmError('tokenizer-missing', `${settings.model} has no tokenizer.json: it cannot write text.`);
+    const tokenizer = readTokenizerJson(source.tokenizer);
+    const template = readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate);
+    if (!template)
+      throw new LfmError(
+        'no-chat-template',
+        `${settings.model} is a base model: it has no chat template, and does not converse.`,
+      );
+    const { stopIds } = readGenerationSettings(source.generationConfig, source.config);
+    const engine = await openEngine(choice);
+    try {
+      const weights = await uploadWeights(engine, held, source.weights, undefined, signal);
+      const generator = await BatchGenerator.open(engine, held.model, weights, {
+        batch,
+        capacity,
+        dtype,
+        temperature,
+        minP,
+      });
+      return {
+        converse: (random, passages) =>
+          converse({ generator, tokenizer, template, endTokens: stopIds, settings }, random, passages),
+        tokensOf: ({ messages }) =>
+          messages.reduce(
+            (sum, { role, content }) => sum + (role === 'assistant' ? tokenizer.encode(content).length : 0),
+            0,
+          ),
+        async close() {
+          generator.dispose();
+          await engine.close();
+        },
+      };
+    } catch (error) {
+      await engine.close();
+      throw error;
+    }
+  } finally {
+    await source.weights.close();
+  }
+}
+
+interface Speaker {
+  readonly generator: BatchGenerator;
+  readonly tokenizer: Tokenizer;
+  readonly template: ChatTemplate;
+  readonly endTokens: readonly number[];
+  readonly settings: ConversationSettings;
+}
+
+/** A batch of conversations: each question to all that are still going on, then the next. */
+async function converse(
+  { generator, tokenizer, template, endTokens, settings }: Speaker,
+  random: Random,
+  passages: readonly string[],
+): Promise<(Conversation | 'cut')[]> {
+  const { maxTokens, turns } = settings;
+  const talks = Array.from({ length: generator.batch }, () => {
+    const prompt = drawPrompt(random, 1 + Math.min(turns - 1, Math.floor(random.uniform() * turns)), passages);
+    const system = prompt.system === undefined ? [] : [{ role: 'system' as const, content: prompt.system }];
+    return {
+      questions: [prompt.question, ...prompt.later],
+      messages: [...system] as Conversation['messages'][number][],
+      isCut: false,
+    };
+  });
+  for (let turn = 0; turn < turns; turn++) {
+    const open = talks.flatMap((talk) => {
+      const content = talk.questions[turn];
+      if (content === undefined || talk.isCut) return [];
+      const messages = [...talk.messages, { role: 'user' as const, content }];
+      const prompt = template.encode(messages);
+      // What has no room for another answer ends here, where it has one already.
+      if (prompt.length > generator.longestPrompt(maxTokens)) return [];
+      return [{ talk, messages, prompt }];
+    });
+    if (open.length === 0) break;
+    const seed = Math.floor(random.uniform() * 2 ** 32);
+    const answers = await generator.answer(
+      open.map(({ prompt }) => prompt),
+      { maxTokens, seed, endTokens },
+    );
+    open.forEach(({ talk, messages }, i) => {
+      const { tokens = [], ended = false } = answers[i] ?? {};
+      talk.isCut = !ended;
+      if (ended)
+        talk.messages = [
+          ...messages,
+          { role: 'assistant', content: tokenizer.decode(tokens, { skipSpecialTokens: true }).trim() },
+        ];
+    });
+  }
+  return talks.map(({ messages }) =>
+    messages.some(({ role }) => role === 'assistant') ? { messages, source: 'teacher' } : 'cut',
+  );
+}
+
+function count(into: Record<string, number>, key: Refusal | Conversation['source'], by = 1): void {
+  into[key] = (into[key] ?? 0) + by;
+}
+
+const partPath = (out: string, part: number) => join(out, `part-${String(part).padStart(5, '0')}.jsonl`);
+
+const lineSchema = z.object({
+  messages: z.array(z.object({ role: z.enum(['system', 'user', 'assistant']), content: z.string() })),
+  source: z.enum(['teacher', 'verified']),
+});
+
+async function readPart(path: string): Promise<Conversation[]> {
+  return (await readFile(path, 'utf8'))
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => lineSchema.parse(JSON.parse(line)));
+}
+
+async function readReport(out: string, settings: ConversationSettings): Promise<ConversationReport> {
+  const path = join(out, 'report.json');
+  const text = await readFile(path, 'utf8').catch(() => undefined);
+  if (text === undefined)
+    return {
+      version: 1,
+      settings,
+      parts: 0,
+      kept: {},
+      tokens: {},
+      refused: {},
+      contamination: {},
+      benchmarkRuns: 0,
+      seconds: 0,
+    };
+  const read = reportSchema.safeParse(JSON.parse(text));
+  if (!read.success)
+    throw new LfmError('bad-report', `${path}: expected the report of lfm data; ${z.prettifyError(read.error)}`);
+  const differs = Object.keys(settings).find(
+    (key) => JSON.stringify(Reflect.get(read.data.settings, key)) !== JSON.stringify(Reflect.get(settings, key)),
+  );
+  if (differs !== undefined)
+    throw new LfmError(
+      'other-settings',
+      `${out} was begun with ${differs} ${JSON.stringify(Reflect.get(read.data.settings, differs))}, not ${JSON.stringify(Reflect.get(settings, differs))}: use these, or another folder.`,
+    );
+  return read.data;
+}
+
+/** The texts of a .txt or .jsonl file, plain or compressed: paragraphs, or all strings of a line's record. */
+async function textsOf(path: string): Promise<string[]> {
+  const decoder = new TextDecoder();
+  let text = '';
+  for await (const chunk of readText(path)) text += decoder.decode(chunk, { stream: true });
+  if (!/\.jsonl(?:\.br|\.gz)?$/.test(path)) return text.split(/\n{2,}/);
+  return text
+    .split('\n')
+    .filter(Boolean)
+    .map((line, i) => {
+      const found: string[] = [];
+      const walk = (value: unknown): void => {
+        if (typeof value === 'string') found.push(value);
+        else if (typeof value === 'object' && value !== null) Object.values(value).forEach(walk);
+      };
+      try {
+        walk(JSON.parse(line));
+      } catch (cause) {
+        throw new LfmError('jsonl-line', `${path}, line ${i + 1}: not valid JSON: ${(cause as Error).message}`, {
+          cause,
+        });
+      }
+      return found.join('\n');
+    });
+}

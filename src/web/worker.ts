@@ -1,0 +1,4 @@
+// The script of the worker that runs a model in a browser tab: one file, with the engine's two beside it.
+import { answerOn } from './answering.ts';
+
+answerOn(globalThis, { files: new URL('.', import.meta.url).href });

@@ -1,0 +1,96 @@
+// The page: a bar on top, the conversations on the left, the settings on the right, between them the chat or the model.
+import type { VNode } from 'preact';
+import { useEffect } from 'preact/hooks';
+import { setSettings, stop } from './actions.ts';
+import { Chat } from './chat.tsx';
+import { ModelPage } from './model-page.tsx';
+import { SettingsPanel } from './settings-panel.tsx';
+import { Sidebar } from './sidebar.tsx';
+import type { State } from './store.ts';
+import { chosenModel, setState, useStore } from './store.ts';
+
+export function App(): VNode {
+  const state = useStore();
+  useEffect(() => {
+    const onKey = ({ key }: KeyboardEvent) => {
+      if (key !== 'Escape') return;
+      stop();
+      setState({ opened: 'none' });
+    };
+    document.addEventListener('keydown', onKey);
+    return () => document.removeEventListener('keydown', onKey);
+  }, []);
+  const model = chosenModel(state);
+  return (
+    <>
+      <a class="skip" href="#content">
+        Skip to the content
+      </a>
+      <Bar state={state} />
+      <div class="columns">
+        <Sidebar state={state} />
+        <main id="content" tabIndex={-1}>
+          {state.view === 'model' && model ? <ModelPage model={model.id} /> : <Chat state={state} />}
+        </main>
+        {state.view === 'chat' && <SettingsPanel state={state} />}
+      </div>
+    </>
+  );
+}
+
+function Bar({ state }: { readonly state: State }): VNode {
+  const { view, models, opened, writing } = state;
+  const toggle = (name: 'history' | 'settings') => () => setState({ opened: opened === name ? 'none' : name });
+  return (
+    <header>
+      <button
+        type="button"
+        class="quiet toggle"
+        aria-expanded={opened === 'history'}
+        aria-controls="history"
+        onClick={toggle('history')}
+      >
+        History
+      </button>
+      <h1>lfm</h1>
+      <nav class="views" aria-label="Views">
+        {(['chat', 'model'] as const).map((name) => (
+          <button
+            key={name}
+            type="button"
+            class="quiet"
+            aria-current={view === name ? 'page' : undefined}
+            onClick={() => setState({ view: name, opened: 'none' })}
+          >
+            {name === 'chat' ? 'Chat' : 'Model'}
+          </button>
+        ))}
+      </nav>
+      <label class="picker">
+        <span class="hidden">Model</span>
+        <select
+          value={chosenModel(state)?.id ?? ''}
+          disabled={writing !== undefined}
+          onChange={({ currentTarget }) => setSettings({ model: currentTarget.value })}
+        >
+          {models.map(({ id }) => (
+            <option key={id} value={id}>
+              {id}
+            </option>
+          ))}
+        </select>
+      </label>
+      {view === 'chat' && (
+        <button
+          type="button"
+          class="quiet toggle"
+          aria-expanded={opened === 'settings'}
+          aria-controls="settings"
+          onClick={toggle('settings')}
+        >
+          Settings
+        </button>
+      )}
+    </header>
+  );
+}
