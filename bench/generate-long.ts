@@ -96,7 +96,7 @@ export async function drawLong(file: string, points: readonly LongPoint[], clock
     );
   const times = chart(
     `A token of LFM2-350M's shape, int4${clock === 'cpu' ? ', one core' : ''}`,
-    'milliseconds',
+    'ms',
     ({ tokenMs, predictedMs }) => [tokenMs, predictedMs],
   );
   const memory = chart('Memory of the process', 'GiB', ({ anonymousBytes, predictedBytes }) => [

@@ -78,7 +78,11 @@ export async function benchGenerate(argv: readonly string[]): Promise<void> {
         for (const what of wanted) {
           console.error(`${name}: ${what} …`);
           const found = await measures[what]?.(sides, { rounds: common.rounds, model: name });
-          rows.push(...(found ?? []));
+          for (const row of found ?? []) {
+            rows.push(row);
+            // As they come: a run that is cut short has told what it knew.
+            console.error(JSON.stringify(shown(row)));
+          }
         }
       } finally {
         for (const side of sides) side.end();

@@ -41,9 +41,9 @@ interface Shape {
   readonly positions: Dim;
   readonly capacity: number;
   readonly output: 'logits' | 'hidden';
-  readonly adapter: Adapter | undefined;
   /** Whether packed weights are laid out for many rows: see `withRoundedRows`. */
   readonly many: boolean;
+  readonly adapter: Adapter | undefined;
 }
 
 /** From so many rows on products of whole rounded rows are the faster ones. */
@@ -92,9 +92,10 @@ export class Generator implements AsyncDisposable {
 
   /** Compiles what a text of `tokens` tokens needs, so that the first one need not wait. */
   async prepare(tokens = 1): Promise<void> {
-    const start = { capacity: this.#capacityFor(tokens), lengths: [0] };
-    await this.#compile(this.#shapeOf(start, 1, {}));
-    if (this.#manyRows) await this.#compile(this.#shapeOf(start, MANY_ROWS, {}));
+    const room = { capacity: this.#capacityFor(tokens), lengths: [0] };
+    // Packed weights are read for both; after the second they may be let go.
+    if (this.#manyRows) await this.#compile(this.#shapeOf(room, MANY_ROWS, {}));
+    await this.#compile(this.#shapeOf(room, 1, {}));
   }
 
   /** Names of the adapters at hand. */
@@ -249,9 +250,9 @@ export class Generator implements AsyncDisposable {
     for (const state of this.#states) this.release(state);
     await this.#dropRetired();
     await this.#discard(this.#compiled);
-    for (const { buffers } of this.#adapters.values()) disposeBuffers(buffers);
     const rounded = await this.#rounded?.catch(() => undefined);
     if (rounded) disposeBuffers(rounded.made);
+    for (const { buffers } of this.#adapters.values()) disposeBuffers(buffers);
     disposeBuffers(this.#weights);
   }
 
@@ -305,7 +306,6 @@ export class Generator implements AsyncDisposable {
         capacity,
         output,
         adapter,
-        // An adapter's factors meet the packed form alone.
         many: this.#manyRows !== undefined && !adapter && batch * longest >= MANY_ROWS,
       };
     }
@@ -328,7 +328,7 @@ export class Generator implements AsyncDisposable {
     const kept = new Set([...used, ...[...recent].slice(0, IDLE_CAPACITIES)]);
     const idle = this.#compiled.filter((one) => !kept.has(one.capacity));
     const rounded = many ? this.#manyRows : undefined;
-    const model = rounded ?? adapter?.model ?? this.model;
+    const model = adapter?.model ?? rounded ?? this.model;
     const program = stepProgram(model, { batch, length, capacity, positions, hidden: output === 'hidden' });
     const executable = this.#discard(idle).then(async () =>
       this.engine.compile(program, { bind: rounded ? await this.#roundedWeights(rounded) : this.#weights }),

@@ -32,12 +32,12 @@ export interface Parameter extends ParameterDeclaration {
   readonly init: Init;
   /** How a matrix of few bits is held, and what it meets in products. Absent: as floats. */
   readonly quantized?: { readonly form: QuantizedForm; readonly activations: Activations };
+  /** Whether a matrix is held as a RoundedTensor: see `withRoundedRows`. */
+  readonly isRounded?: boolean;
   /** No training changes it, as the base of an adapter: it has no gradient and no moments. */
   readonly frozen?: true;
   /** How an adapter changes the matrix. */
   readonly lowRank?: LowRank;
-  /** Whether a matrix is held as a RoundedTensor: see `withRoundedRows`. */
-  readonly isRounded?: boolean;
 }
 
 export type Tensors = Readonly<Record<string, Tensor>>;

@@ -77,14 +77,7 @@ export function parametersIn(
   );
 }
 
-function tensorOf(name: string, parameter: Parameter, inputs: Readonly<Record<string, Tensor>>, dtype: DType): Tensor {
-  const held = heldAs(name, parameter, inputs, dtype);
-  if (!parameter.lowRank) return held;
-  const { a, b } = factorNames(name);
-  const factor = take(inputs, a);
-  return adapted(cast(held, factor.dtype), factor, take(inputs, b), parameter.lowRank.scale);
-}
-
+/** A parameter as it is held. */
 function heldAs(name: string, parameter: Parameter, inputs: Readonly<Record<string, Tensor>>, dtype: DType): Tensor {
   const { quantized, isRounded } = parameter;
   if (isRounded) return new RoundedTensor([take(inputs, `${name}.levels`), take(inputs, `${name}.levelScales`)]);
@@ -92,4 +85,12 @@ function heldAs(name: string, parameter: Parameter, inputs: Readonly<Record<stri
   const parts = Object.keys(inputsOf(name, parameter, dtype)).map((part) => take(inputs, part));
   const floats = parts.map((part) => (part.dtype === 'uint8' ? part : cast(part, dtype)));
   return new QuantizedTensor(floats, quantized.form, quantized.activations);
+}
+
+function tensorOf(name: string, parameter: Parameter, inputs: Readonly<Record<string, Tensor>>, dtype: DType): Tensor {
+  const held = heldAs(name, parameter, inputs, dtype);
+  if (!parameter.lowRank) return held;
+  const { a, b } = factorNames(name);
+  const factor = take(inputs, a);
+  return adapted(cast(held, factor.dtype), factor, take(inputs, b), parameter.lowRank.scale);
 }
