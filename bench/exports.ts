@@ -10,6 +10,7 @@ import { convertToGguf } from '../src/generate/convert-gguf.node.ts';
 import { convertToOnnx } from '../src/generate/convert-onnx.node.ts';
 import { load } from '../src/generate/load.ts';
 import type { LanguageModel } from '../src/generate/model.ts';
+import { quantizeModel } from '../src/generate/quantize.node.ts';
 import { openSource } from '../src/generate/source.node.ts';
 import { hasRealModel, REAL_MODEL } from '../test/real-model.ts';
 import { ROOT } from '../test/root.ts';
@@ -137,10 +138,31 @@ async function checkModel(title: string, name: string, { llama, python }: Record
         checks.push({ ...skippedCheck(title, `${rival}: ${lastLine(error)}`) });
       }
     }
+    for (const type of ['int8', 'int4'] as const) checks.push(await checkPacked(title, name, type, folder));
     return checks;
   } finally {
     await rm(folder, { recursive: true });
   }
+}
+
+/** Packed matrices as ONNX: those that the model comes with, or as `lfm quantize` makes them. */
+async function checkPacked(title: string, name: string, type: 'int8' | 'int4', folder: string): Promise<Check> {
+  console.error(`${title} in onnxruntime-node, ${type} …`);
+  const [packed, onnx] = [join(folder, type), join(folder, `${type}-onnx`)];
+  const given = await openSource(name);
+  const isPacked = [...given.weights.tensors.values()].some(({ quantized }) => quantized);
+  if (!isPacked) await quantizeModel(given, packed, { bits: type === 'int8' ? 8 : 4, block: 32 });
+  await given.weights.close();
+  const source = await openSource(isPacked ? name : packed);
+  await convertToOnnx(source, onnx, { type }).finally(() => source.weights.close());
+  await using model = await load(isPacked ? name : packed, { engine: { name: 'onnx', threads: 1 } });
+  const prompts = TEXTS.map((text) => [...model.tokenizer.encode(text)]);
+  const ours: number[][] = [];
+  for (const prompt of prompts) ours.push(await greedy(model, prompt));
+  const asked = JSON.stringify({ prompts, texts: TEXTS, tokens: TOKENS, threads: 1 });
+  const { version, tokens } = await ask(process.execPath, ['bench/rivals/onnxruntime.mjs', onnx, asked]);
+  const loadedBy = `onnxruntime-node ${version}, ${type}`;
+  return compare(model, { title, loadedBy, prompts, ours, theirs: tokens, encoded: undefined });
 }
 
 async function greedy({ scheduler }: LanguageModel, prompt: readonly number[]): Promise<number[]> {

@@ -6,7 +6,12 @@ import { numericsNames } from '../src/generate/weights.ts';
 import { decodeBytes } from '../src/liquid/index.ts';
 import { readBandwidth } from './numerics.ts';
 
-const settingsSchema = z.object({ threads: z.number(), contextLength: z.number(), numerics: z.enum(numericsNames) });
+const settingsSchema = z.object({
+  threads: z.number(),
+  contextLength: z.number(),
+  numerics: z.enum(numericsNames),
+  clock: z.enum(['wall', 'cpu']),
+});
 const tokens = z.array(z.number());
 const commandSchema = z.discriminatedUnion('name', [
   z.object({ name: z.literal('about') }),
@@ -26,12 +31,18 @@ const commandSchema = z.discriminatedUnion('name', [
 type Command = z.infer<typeof commandSchema>;
 
 const [path = '', settings = ''] = process.argv.slice(2);
-const { threads, contextLength, numerics } = settingsSchema.parse(JSON.parse(settings));
+const { threads, contextLength, numerics, clock } = settingsSchema.parse(JSON.parse(settings));
 const started = performance.now();
 const model = await load(path, { engine: { name: 'onnx', threads }, numerics, contextLength });
 const loadMs = performance.now() - started;
 const { scheduler, generator } = model;
 let texts = 0;
+
+function milliseconds(): number {
+  if (clock === 'wall') return performance.now();
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
 
 async function answer(command: Command): Promise<unknown> {
   switch (command.name) {
@@ -48,9 +59,9 @@ async function answer(command: Command): Promise<unknown> {
       if (!goesOn) texts++;
       const options = { maxTokens: count, temperature: 0, tenant: `text ${texts}`, promptLookup };
       const [ids, times]: [number[], number[]] = [[], []];
-      let before = performance.now();
+      let before = milliseconds();
       for await (const { id } of scheduler.generate(prompt, options)) {
-        const now = performance.now();
+        const now = milliseconds();
         times.push(now - before);
         before = now;
         ids.push(id);
@@ -63,7 +74,7 @@ async function answer(command: Command): Promise<unknown> {
       const streams = command.prompts.map((prompt) => scheduler.generate(prompt, options));
       const arrived = streams.map(async (stream) => {
         const times: number[] = [];
-        for await (const { id } of stream) if (id >= 0) times.push(performance.now());
+        for await (const { id } of stream) if (id >= 0) times.push(milliseconds());
         return times;
       });
       return { arrived: await Promise.all(arrived) };

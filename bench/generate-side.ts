@@ -6,7 +6,11 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { ROOT } from '../test/root.ts';
 
+/** `cpu`: time of the process, for a machine that others use; with one thread, which waits for nobody. */
+export type Clock = 'wall' | 'cpu';
+
 export interface SideSettings {
+  readonly clock: Clock;
   readonly threads: number;
   readonly contextLength: number;
   /** lfm's; absent: the rival. */

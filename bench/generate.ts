@@ -6,9 +6,12 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { numericsNames } from '../src/generate/weights.ts';
 import { hasRealModel, REAL_MODEL } from '../test/real-model.ts';
+import type { LongOptions } from './generate-long.ts';
+import { drawLong, measureLong, slopeRatio } from './generate-long.ts';
 import { measures } from './generate-measures.ts';
 import type { Row } from './generate-measures.ts';
 import { writeRandomModel } from './generate-model.ts';
+import type { Clock } from './generate-side.ts';
 import { Side } from './generate-side.ts';
 import { describeRun } from './machine.ts';
 import { chosen } from './options.ts';
@@ -22,6 +25,9 @@ const usage = `npm run bench -- generate [OPTION...]
   --numerics NAMES  of ${numericsNames.join(', ')} (default: stable,fast)
   --rounds N        (default: 3)
   --threads N       (default: 2)
+  --clock NAME      wall, or cpu: each process's own time, for a machine that others use; then --threads 1 (default: wall)
+  --long            time of a token and memory from 1K to 32K tokens, lfm alone, in the first of the modes
+  --svg FILE        with --long: the picture
   --json            all of it as JSON`;
 
 /** Prints a table, or with --json all of it. */
@@ -36,11 +42,19 @@ export async function benchGenerate(argv: readonly string[]): Promise<void> {
       numerics: { type: 'string', default: 'stable,fast' },
       rounds: { type: 'string', default: '3' },
       threads: { type: 'string', default: '2' },
+      clock: { type: 'string', default: 'wall' },
+      long: { type: 'boolean', default: false },
+      svg: { type: 'string' },
     },
   });
   if (values.help) return console.log(usage);
   const wanted = chosen('measure', values.only, Object.keys(measures));
   const numerics = chosen('numeric mode', values.numerics, numericsNames);
+  const clock: Clock = values.clock === 'cpu' ? 'cpu' : 'wall';
+  if (values.clock !== clock) throw new Error(`--clock: expected wall or cpu; found "${values.clock}".`);
+  const common = { threads: Number(values.threads), clock, rounds: Number(values.rounds) };
+  const command = `npm run bench -- generate ${argv.join(' ')}`.trim();
+  if (values.long) return benchLong({ ...common, numerics: numerics[0] ?? 'stable' }, { ...values, command });
   const llama = await prepareLlama();
   if (llama.skipped !== undefined) console.error(`${llama.skipped}: lfm runs alone.`);
   const folder = await mkdtemp(join(tmpdir(), 'lfm-generate-'));
@@ -54,7 +68,7 @@ export async function benchGenerate(argv: readonly string[]): Promise<void> {
         console.error(`${name} is left out: tools/real-model.sh fetches it.`);
         continue;
       }
-      const settings = { threads: Number(values.threads), contextLength: CONTEXT };
+      const settings = { threads: common.threads, clock, contextLength: CONTEXT };
       const sides = [
         ...(llama.skipped === undefined ? [await Side.start('node-llama-cpp', path, settings)] : []),
         ...(await Promise.all(numerics.map((mode) => Side.start(mode, path, { ...settings, numerics: mode })))),
@@ -63,7 +77,7 @@ export async function benchGenerate(argv: readonly string[]): Promise<void> {
         for (const side of sides) versions[side.name] = side.version;
         for (const what of wanted) {
           console.error(`${name}: ${what} …`);
-          const found = await measures[what]?.(sides, { rounds: Number(values.rounds), model: name });
+          const found = await measures[what]?.(sides, { rounds: common.rounds, model: name });
           rows.push(...(found ?? []));
         }
       } finally {
@@ -75,12 +89,34 @@ export async function benchGenerate(argv: readonly string[]): Promise<void> {
   }
   const record = {
     ...(await describeRun('generate')),
-    command: `npm run bench -- generate ${argv.join(' ')}`.trim(),
+    command,
     versions,
     rows,
   };
   if (values.json) console.log(JSON.stringify(record, undefined, 2));
   else console.table(rows.map(shown));
+}
+
+async function benchLong(
+  options: LongOptions,
+  { json, svg, command }: { readonly json: boolean; readonly svg?: string; readonly command: string },
+): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'lfm-generate-'));
+  try {
+    const path = join(folder, 'random.gguf');
+    await writeRandomModel(path);
+    const points = await measureLong(path, options);
+    if (svg !== undefined) await drawLong(svg, points, options.clock);
+    const memorySlope = slopeRatio(points);
+    if (json)
+      console.log(JSON.stringify({ ...(await describeRun('generate')), command, points, memorySlope }, undefined, 2));
+    else {
+      console.table(points);
+      console.log(`memory's slope from 4K on: ${memorySlope.toFixed(3)} of what is predicted`);
+    }
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 }
 
 /** A row of the table: each side's figure, then its rate over the rival's. */

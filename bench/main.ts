@@ -14,6 +14,8 @@ import { benchOperators } from './operators.ts';
 import { benchOperatorTable } from './operator-table.ts';
 import { benchParity } from './parity.ts';
 import { benchTab } from './tab.ts';
+import { benchStructured } from './structured.ts';
+import { benchServe } from './serve.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
@@ -33,6 +35,8 @@ const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void
   experts: benchExperts,
   tab: benchTab,
   'lm-eval': benchLmEval,
+  structured: benchStructured,
+  serve: benchServe,
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

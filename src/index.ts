@@ -5,6 +5,7 @@ export type { ChatMessage, ChatOptions } from './generate/chat.ts';
 export type { Conversation, ConversationOptions } from './generate/conversation.ts';
 export type { FinishReason, TokenStream } from './generate/stream.ts';
 export type { LanguageModel, TextOptions } from './generate/model.ts';
+export type { ObjectOf, ObjectSchema } from './generate/object.ts';
 export type { Completion, Details, Reply, Usage } from './generate/reply.ts';
 export type { CacheStatistics } from './generate/prefix-cache.ts';
 export type { GenerateOptions, RequestOptions, Scheduler, SchedulerOptions } from './generate/scheduler.ts';

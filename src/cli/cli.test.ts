@@ -71,6 +71,7 @@ describe('generate [reference]', () => {
     expect(given).toMatchObject({ code: 0, err: '' });
     expect(given.out).toMatch(/^[^]+\n$/);
     expect(await run(['generate', base, ...quick], { input: 'The brook\n' })).toEqual(given);
+    expect(await run(['generate', base, 'The brook', ...quick, '--draft', base])).toEqual(given);
   });
 
   it('tells a program as JSON', async () => {
@@ -90,6 +91,13 @@ describe('generate [reference]', () => {
     ['a model that is not there', ['generate', './nowhere', 'x'], {}, 'nowhere'],
     ['a definition', ['generate', 'lfm2-350m', 'x'], {}, 'without weights'],
     ['a value out of range', ['generate', 'BASE', 'x', ...quick, '--top-p', '2'], {}, 'topP'],
+    [
+      'an adapter that is not there',
+      ['generate', 'BASE', 'x', ...quick, '--adapter', './no'],
+      {},
+      'adapter_config.json',
+    ],
+    ['a draft with other tokens', ['generate', 'BASE', 'x', ...quick, '--draft', 'brook-7m'], {}, 'tokenizers differ'],
     ['a value that is no number', ['generate', 'BASE', 'x', '--top-p', 'most'], {}, 'Expected a number'],
     ['an engine that nobody knows', ['generate', 'BASE', 'x', '--engine', 'steam'], {}, 'reference'],
     ['an option that nobody knows', ['generate', 'BASE', 'x', '--faster'], {}, '--faster'],

@@ -6,6 +6,7 @@ import type { GgufWriteType } from '../files/gguf-quantise.ts';
 import { convertToFolder } from '../generate/convert-folder.node.ts';
 import type { Converted } from '../generate/convert-gguf.node.ts';
 import { convertToGguf } from '../generate/convert-gguf.node.ts';
+import type { OnnxType } from '../generate/convert-onnx.node.ts';
 import { convertToOnnx } from '../generate/convert-onnx.node.ts';
 import type { ConvertOptions, FloatType } from '../generate/convert.ts';
 import { openSource } from '../generate/source.node.ts';
@@ -36,9 +37,9 @@ const types: Readonly<
   Record<
     string,
     {
-      gguf: GgufWriteType;
+      gguf?: GgufWriteType;
       safetensors?: FloatType;
-      onnx?: 'float32' | 'float16';
+      onnx?: OnnxType;
       stablehlo?: 'float32' | 'bfloat16';
     }
   >
@@ -48,6 +49,8 @@ const types: Readonly<
   bf16: { gguf: 'BF16', safetensors: 'bfloat16', stablehlo: 'bfloat16' },
   q8_0: { gguf: 'Q8_0' },
   q4_0: { gguf: 'Q4_0' },
+  int8: { onnx: 'int8' },
+  int4: { onnx: 'int4' },
 };
 const synonyms: Readonly<Record<string, string>> = { float32: 'f32', float16: 'f16', bfloat16: 'bf16' };
 
@@ -55,7 +58,7 @@ const helpText = `
   gguf         one file, --out NAME.gguf, that llama.cpp loads, tokenizer and chat template included
   safetensors  a folder that transformers and vLLM load
   onnx         a folder with a graph that a plain ONNX Runtime runs: token ids and past state in, logits and present state
-               out (docs/onnx.md); f32, which is its default, or f16 for half the size
+               out (docs/onnx.md); f32, which is its default, f16, int8 or int4
   stablehlo    prefill.mlir, decode.mlir and training-step.mlir, which hold no weights, and programs.json, which names
                their inputs and outputs in order
 
@@ -65,7 +68,7 @@ q4_0 norms and convolutions stay float32, and with q4_0 the vocabulary's tables 
 Examples:
   lfm convert ./mine --to gguf --dtype q8_0 --out mine.gguf
   lfm convert SmolLM2-135M-Instruct.Q4_1.gguf --to safetensors --dtype bf16 --out smollm2
-  lfm convert brook-7m --to onnx --out brook-onnx
+  lfm convert brook-7m --to onnx --dtype int4 --out brook-onnx
   lfm convert lfm2-350m --to stablehlo --out lfm2-text`;
 
 /** Adds `lfm convert`. */
@@ -115,7 +118,10 @@ async function convertWeights(io: Io, name: string, flags: Flags): Promise<Conve
       'bad-dtype',
       `--dtype ${dtype}: safetensors takes f32, f16 and bf16; use --to gguf for ${dtype}.`,
     );
-  if (to === 'onnx' && type && !type.onnx) throw new LfmError('bad-dtype', `--dtype ${dtype}: onnx takes f32 and f16.`);
+  if (to === 'onnx' && type && !type.onnx)
+    throw new LfmError('bad-dtype', `--dtype ${dtype}: onnx takes f32, f16, int8 and int4.`);
+  if (to === 'gguf' && type && !type.gguf)
+    throw new LfmError('bad-dtype', `--dtype ${dtype}: gguf takes f32, f16, bf16, q8_0 and q4_0.`);
   if (!force && (await stat(out).catch(() => undefined)))
     throw new LfmError('output-exists', `${out} exists already: choose another --out, or add --force to replace it.`);
   return interruptible(io, async (signal) => {

@@ -7,7 +7,7 @@ import type { Io } from './io.node.ts';
 import { dim, isTerminal, readAll } from './io.node.ts';
 import { withModel } from './open.node.ts';
 import type { TextFlags } from './options.node.ts';
-import { adapterOptions, addTextOptions, DEFAULT_MODEL, positive, textOptions } from './options.node.ts';
+import { addTextOptions, companions, DEFAULT_MODEL, positive, textOptions } from './options.node.ts';
 import { hasDisplay } from './page.node.ts';
 import { serveModels } from './serve.node.ts';
 import { continues, converses, talk } from './talk.node.ts';
@@ -29,11 +29,11 @@ export function registerGenerate(program: Command, io: Io): void {
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags) => {
       const use = async (model: LanguageModel, signal: AbortSignal) => {
-        const options = textOptions(flags, signal);
+        const options = await textOptions(flags, signal);
         if (text === undefined && isTerminal(io)) return talk(io, continues(model, options), signal);
         await print(io, model, model.generate(text ?? (await readAll(io.stdin)), options), flags);
       };
-      await withModel(io, name, flags, use, adapterOptions(flags));
+      await withModel(io, name, flags, use, companions(flags));
     });
 }
 
@@ -49,7 +49,7 @@ export function registerChat(program: Command, io: Io): void {
     )
     .action(async (name: string, text: string | undefined, flags: TextFlags & { system?: string }) => {
       const use = async (model: LanguageModel, signal: AbortSignal) => {
-        const options = textOptions(flags, signal);
+        const options = await textOptions(flags, signal);
         if (text === undefined && isTerminal(io) && model.chats)
           return talk(io, converses(model, flags.system, options), signal);
         const system: readonly ChatMessage[] =
@@ -58,7 +58,7 @@ export function registerChat(program: Command, io: Io): void {
         const ask = (content: string) => model.chat([...system, { role: 'user', content }], options);
         await print(io, model, ask(text ?? (model.chats ? await readAll(io.stdin) : '')), flags);
       };
-      await withModel(io, name, flags, use, adapterOptions(flags));
+      await withModel(io, name, flags, use, companions(flags));
     });
 }
 
@@ -74,9 +74,9 @@ export function registerStart(program: Command, io: Io): void {
       const { prompt, port = 0, open } = flags;
       if (prompt === undefined && isTerminal(io))
         return serveModels(io, [name], { ...flags, port, open: open && hasDisplay(), isQuiet: true });
-      const use = (model: LanguageModel, signal: AbortSignal) =>
-        answerOnce(io, model, prompt ?? FIRST_PROMPT, flags, textOptions(flags, signal));
-      await withModel(io, name, flags, use, adapterOptions(flags));
+      const use = async (model: LanguageModel, signal: AbortSignal) =>
+        answerOnce(io, model, prompt ?? FIRST_PROMPT, flags, await textOptions(flags, signal));
+      await withModel(io, name, flags, use, companions(flags));
     });
 }
 

@@ -3,10 +3,13 @@ import type { Command } from 'commander';
 import { InvalidArgumentError, Option } from 'commander';
 import type { EngineChoice } from '#engine';
 import { engineNames } from '#engine';
+import { host } from '#host';
+import { isJsonObject, type JsonObject } from '../files/json.ts';
 import type { LoadOptions } from '../generate/load.ts';
 import type { TextOptions } from '../generate/model.ts';
 import type { Numerics } from '../generate/weights.ts';
 import { numericsNames } from '../generate/weights.ts';
+import { LfmError } from '../tensor/error.ts';
 
 /** The shipped model that stands where a command names none. */
 export const DEFAULT_MODEL = 'brook-7m';
@@ -35,6 +38,11 @@ export interface TextFlags extends LoadFlags {
   readonly promptLookup?: number;
   readonly seed?: number;
   readonly adapter?: string;
+  readonly draft?: string;
+  readonly draftTokens?: number;
+  readonly schema?: string;
+  readonly regex?: string;
+  readonly grammar?: string;
   readonly json?: boolean;
 }
 
@@ -67,7 +75,12 @@ export function addTextOptions(command: Command): Command {
     .option('--presence-penalty <p>', 'taken off the scores of tokens that were generated', number)
     .option('--frequency-penalty <p>', 'the same, for each time', number)
     .option('--prompt-lookup <n>', 'guess n tokens at once from the text itself: the same text, sooner', positive)
+    .option('--draft <model>', 'a smaller model with the same tokenizer that guesses ahead: the same text, sooner')
+    .option('--draft-tokens <n>', 'tokens that it guesses at once (default: 4)', positive)
     .option('--adapter <folder>', 'a LoRA adapter of the model, as peft saves it')
+    .option('--schema <file>', 'answer with JSON of the JSON Schema in this file')
+    .option('--regex <pattern>', 'answer with a text that matches the whole pattern')
+    .option('--grammar <file>', 'answer with the rule root of the grammar in this file: root ::= "yes" | "no"')
     .option('--seed <n>', 'the same seed gives the same text', number);
 }
 
@@ -102,18 +115,31 @@ export function engineChoice({ engine: name, threads, plugin, mesh }: EngineFlag
   };
 }
 
-/** What the one adapter that a command may load is called. */
-const ADAPTER = 'adapter';
-
-/** The adapter to load with the model. */
-export function adapterOptions({ adapter }: TextFlags): Pick<LoadOptions, 'adapters'> {
-  return adapter === undefined ? {} : { adapters: { [ADAPTER]: adapter } };
+/** What is loaded with the model. */
+export function companions({ adapter, draft, draftTokens }: TextFlags): LoadOptions {
+  return { draft, draftTokens, ...(adapter !== undefined && { adapters: { [adapter]: adapter } }) };
 }
 
-export function textOptions(flags: TextFlags, signal: AbortSignal): TextOptions {
-  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, promptLookup } = flags;
+/** Errors: those of reading the files that the flags name. */
+export async function textOptions(flags: TextFlags, signal: AbortSignal): Promise<TextOptions> {
+  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, promptLookup, adapter } = flags;
   const { repetitionPenalty, presencePenalty, frequencyPenalty } = flags;
-  const adapter = flags.adapter === undefined ? undefined : ADAPTER;
   const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty };
-  return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, promptLookup, adapter, signal };
+  const schema = flags.schema === undefined ? undefined : readSchema(await readText(flags.schema), flags.schema);
+  const grammar = flags.grammar === undefined ? undefined : await readText(flags.grammar);
+  const more = { schema, regex: flags.regex, grammar, adapter };
+  return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, promptLookup, ...more, signal };
+}
+
+const readText = async (path: string) => new TextDecoder().decode(await host.readBytes(path));
+
+function readSchema(text: string, path: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new LfmError('bad-schema', `${path}: expected a JSON Schema; it is not JSON.`, { cause });
+  }
+  if (isJsonObject(value)) return value;
+  throw new LfmError('bad-schema', `${path}: expected a JSON Schema, which is an object.`);
 }

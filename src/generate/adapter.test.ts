@@ -21,7 +21,7 @@ const fixtures = new URL('../../test/fixtures/', import.meta.url).pathname;
 const adapters = join(fixtures, 'lora');
 const names = ['lfm2-list', 'lfm2-attention', 'lfm2-patterns', 'llama-all', 'llama-one', 'phi3-fused'];
 
-interface Base extends HeldModel {
+interface Base extends HeldModel, AsyncDisposable {
   readonly generator: Generator;
   add(folder: string, name?: string): Promise<Adapter>;
 }
@@ -29,23 +29,23 @@ interface Base extends HeldModel {
 /** A model of test/fixtures/models, which adapters can be added to. */
 async function openBase(engine: Engine, name: string): Promise<Base> {
   const source = await openSource(join(fixtures, 'models', name));
-  try {
-    const held = definedModel(source);
-    const generator = new Generator(engine, held.model, await uploadWeights(engine, held, source.weights));
-    const add = async (folder: string, called = folder) => {
-      const stored = await openAdapter(join(adapters, folder));
-      try {
-        const adapter = await loadAdapter(engine, held.model, held.parameters, stored, called);
-        generator.addAdapter(adapter);
-        return adapter;
-      } finally {
-        await stored.close();
-      }
-    };
-    return { ...held, generator, add };
-  } finally {
+  const held = definedModel(source);
+  const generator = new Generator(engine, held.model, await uploadWeights(engine, held, source.weights));
+  const add = async (folder: string, called = folder) => {
+    const stored = await openAdapter(join(adapters, folder));
+    try {
+      const adapter = await loadAdapter(engine, held.model, held.parameters, stored, called);
+      generator.addAdapter(adapter);
+      return adapter;
+    } finally {
+      await stored.close();
+    }
+  };
+  const dispose = async () => {
+    await generator.close();
     await source.weights.close();
-  }
+  };
+  return { ...held, generator, add, [Symbol.asyncDispose]: dispose };
 }
 
 async function withScheduler<T>(
@@ -54,7 +54,8 @@ async function withScheduler<T>(
   loaded: readonly string[],
   use: (scheduler: Scheduler) => Promise<T>,
 ): Promise<T> {
-  const { generator, add } = await openBase(engine, 'lfm2');
+  await using base = await openBase(engine, 'lfm2');
+  const { generator, add } = base;
   await using scheduler = new Scheduler(generator, options);
   for (const name of loaded) await add(name);
   return await use(scheduler);
@@ -76,8 +77,8 @@ describe.each(engines)('an adapter [%s]', (_, open) => {
     await using expected = await openSafetensors(join(adapters, name, 'expected.safetensors'));
     const ids = Int32Array.from(await expected.readFloat32('ids'));
     const logits = await expected.readFloat32('logits');
-    const base = await openBase(engine, name.split('-')[0] ?? '');
-    await using generator = base.generator;
+    await using base = await openBase(engine, name.split('-')[0] ?? '');
+    const { generator } = base;
     const adapter = await base.add(name);
     const classes = base.model.head.classes;
     const length = ids.length / 2;
@@ -153,7 +154,8 @@ describe.each(engines)('an adapter [%s]', (_, open) => {
   });
 
   it('takes its cached states back when it comes again under another name, and not for another of its name', async () => {
-    const { generator, add } = await openBase(engine, 'lfm2');
+    await using base = await openBase(engine, 'lfm2');
+    const { generator, add } = base;
     await using scheduler = new Scheduler(generator);
     const cachedAfter = async (folder: string, name: string, text: readonly number[]) => {
       await add(folder, name);
@@ -193,7 +195,8 @@ describe.each(engines)('an adapter [%s]', (_, open) => {
   });
 
   it('goes on under a running text when it is unloaded, and is gone after it', async () => {
-    const { generator, add } = await openBase(engine, 'lfm2');
+    await using base = await openBase(engine, 'lfm2');
+    const { generator, add } = base;
     await using scheduler = new Scheduler(generator, { cacheBytes: 0 });
     await add('lfm2-list');
     const whole = await take(scheduler.generate(prompt, request('lfm2-list')));
@@ -218,7 +221,7 @@ describe('an adapter that does not fit [reference]', () => {
     base = await openBase(engine, 'lfm2');
   });
   afterAll(async () => {
-    await base.generator.close();
+    await base[Symbol.asyncDispose]();
     expect(engine.live().buffers).toBe(0);
     await rm(root, { recursive: true });
   });

@@ -139,12 +139,24 @@ describe('control tokens', () => {
 });
 
 describe('what is refused', () => {
+  const nested = (body: string, test = '') =>
+    `{% for i in range(9999) %}{% for j in range(99999)${test} %}${body}{% endfor %}{% endfor %}`;
   const deep = (depth: number): Record<string, unknown> => (depth === 0 ? {} : { a: deep(depth - 1) });
 
   it.each<[string, string, string, ChatMessage[], ChatOptions]>([
     ['chat-template-failed', 'roles must alternate', '{{ raise_exception("roles must alternate") }}', [user('')], {}],
     ['chat-template-failed', 'not a function', '{{ nothing.at.all() }}', [user('')], {}],
     ['chat-template-failed', 'items', '{% for i in range(1000000000) %}{% endfor %}', [user('')], {}],
+    ['chat-template-failed', 'steps', nested('x'), [user('')], {}],
+    ['chat-template-failed', 'steps', nested('', ' if false'), [user('')], {}],
+    [
+      'chat-template-failed',
+      'more than any prompt',
+      '{% set n = namespace(x="ab") %}{% for i in range(40) %}{% set n.x = n.x ~ n.x %}{% endfor %}',
+      [user('')],
+      {},
+    ],
+    ['chat-template-failed', '', '{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}', [user('')], {}],
     [
       'chat-template-failed',
       'leaves out',

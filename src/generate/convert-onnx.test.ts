@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import type { OnnxType } from './convert-onnx.node.ts';
 import { convertToOnnx } from './convert-onnx.node.ts';
+import { quantizeModel } from './quantize.node.ts';
 import { openSource } from './source.node.ts';
 import { difference, logitsOf, runPlain } from './testing-onnx.node.ts';
 import { writeModelFolder } from './testing.node.ts';
@@ -25,10 +27,9 @@ const rows = [
   [7, 9, 200, 31, 4, 65, 66, 67, 3],
 ];
 
-async function convert(out: string, type: 'float32' | 'float16'): Promise<void> {
-  const source = await openSource(model);
-  await convertToOnnx(source, out, { type });
-  await source.weights.close();
+async function convert(out: string, type: OnnxType, from = model): Promise<void> {
+  const source = await openSource(from);
+  await convertToOnnx(source, out, { type }).finally(() => source.weights.close());
 }
 
 describe('convertToOnnx', () => {
@@ -46,6 +47,30 @@ describe('convertToOnnx', () => {
     const half = join(folder, 'f16');
     await convert(half, 'float16');
     expect(difference((await runPlain(half, rows.slice(0, 1), [9]))[0] ?? [], a)).toBeLessThan(1e-2 * range);
+  });
+
+  it.each(['int8', 'int4'] as const)('packs matrices, and keeps those that are packed: %s [onnx]', async (type) => {
+    const [packed, out, again] = [`${type}-packed`, `${type}-kept`, `${type}-made`].map((name) => join(folder, name));
+    const wide = join(folder, `${type}-wide`);
+    await mkdir(wide);
+    await writeModelFolder(wide, { hiddenSize: 32, intermediateSize: 64 });
+    const source = await openSource(wide);
+    await quantizeModel(source, packed ?? '', { bits: type === 'int8' ? 8 : 4, block: 32 });
+    await source.weights.close();
+    await convert(out ?? '', type, packed);
+    const [row = []] = rows;
+    const wanted = await logitsOf(packed ?? '', row);
+    const range = Math.max(...wanted.flat()) - Math.min(...wanted.flat());
+    const found = await runPlain(out ?? '', [row], [5, 3, 1]);
+    expect(difference(found[0] ?? [], wanted)).toBeLessThan(1e-5 * range);
+    // From floats: 8 bits as lfm quantize has them, 4 bits but for the tables.
+    await convert(again ?? '', type, wide);
+    const made = (await runPlain(again ?? '', [row], [9]))[0] ?? [];
+    if (type === 'int8') expect(difference(made, wanted)).toBeLessThan(1e-5 * range);
+    const floats = await logitsOf(wide, row);
+    expect(difference(made, floats)).toBeLessThan((type === 'int8' ? 0.05 : 0.5) * range);
+    expect(difference(made, floats)).toBeGreaterThan(1e-4 * range);
+    await expect(convert(join(folder, 'none'), type)).rejects.toMatchObject({ code: 'nothing-to-quantize' });
   });
 
   it('says in the file what goes in and out, and stands with the tokenizer', async () => {

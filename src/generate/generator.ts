@@ -2,11 +2,13 @@
 // Shapes: B rows, T tokens of each, V classes, D features.
 import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
-import { stepProgram } from '../liquid/index.ts';
+import { stepProgram, withRoundedRows } from '../liquid/index.ts';
 import type { Dim } from '../tensor/index.ts';
 import { hashProgram, LfmError } from '../tensor/index.ts';
 import type { Adapter } from './adapter.ts';
 import { joined, sha256, toHex } from './digest.ts';
+import type { RoundedWeights } from './rounded-weights.ts';
+import { roundWeights } from './rounded-weights.ts';
 import type { State } from './state.ts';
 import { capacitiesOf, disposeBuffers, emptyState, growState } from './state.ts';
 
@@ -40,7 +42,12 @@ interface Shape {
   readonly capacity: number;
   readonly output: 'logits' | 'hidden';
   readonly adapter: Adapter | undefined;
+  /** Whether packed weights are laid out for many rows: see `withRoundedRows`. */
+  readonly many: boolean;
 }
+
+/** From so many rows on products of whole rounded rows are the faster ones. */
+const MANY_ROWS = 8;
 
 /** Where programs have fixed lengths, a chunk takes the least of these that holds it: few compilations. */
 const fixedLengths = [1, 16, 64, 256, 512] as const;
@@ -58,6 +65,9 @@ export class Generator implements AsyncDisposable {
   /** Tokens that a text may have, its prompt included. */
   readonly contextLength: number;
   readonly #weights: Buffers;
+  /** For steps of many rows, where another form of the weights is faster there. */
+  readonly #manyRows: Model | undefined;
+  #rounded: Promise<RoundedWeights> | undefined;
   readonly #capacities: readonly number[];
   readonly #states = new Set<State>();
   readonly #adapters = new Map<string, Adapter>();
@@ -74,6 +84,7 @@ export class Generator implements AsyncDisposable {
     this.engine = engine;
     this.model = model;
     this.#weights = weights;
+    this.#manyRows = engine.name === 'xla' ? undefined : withRoundedRows(model);
     this.#capacities = options.capacities ?? capacitiesOf(model);
     this.chunk = options.chunk ?? 512;
     this.contextLength = Math.min(model.contextLength, this.#capacities.at(-1) ?? 0);
@@ -81,7 +92,9 @@ export class Generator implements AsyncDisposable {
 
   /** Compiles what a text of `tokens` tokens needs, so that the first one need not wait. */
   async prepare(tokens = 1): Promise<void> {
-    await this.#compile(this.#shapeOf({ capacity: this.#capacityFor(tokens), lengths: [0] }, 1, {}));
+    const start = { capacity: this.#capacityFor(tokens), lengths: [0] };
+    await this.#compile(this.#shapeOf(start, 1, {}));
+    if (this.#manyRows) await this.#compile(this.#shapeOf(start, MANY_ROWS, {}));
   }
 
   /** Names of the adapters at hand. */
@@ -145,7 +158,7 @@ export class Generator implements AsyncDisposable {
 
   release(state: State): void {
     if (this.#states.delete(state)) disposeBuffers(state.buffers);
-    if (state.adapter && this.#retired.has(state.adapter)) void this.#track(this.#dropRetired());
+    if (!this.#closed && state.adapter && this.#retired.has(state.adapter)) void this.#track(this.#dropRetired());
   }
 
   /** Gives each row of a state room for `tokens` tokens. */
@@ -234,8 +247,11 @@ export class Generator implements AsyncDisposable {
     this.#closed = true;
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
     for (const state of this.#states) this.release(state);
+    await this.#dropRetired();
     await this.#discard(this.#compiled);
-    for (const { buffers } of [...this.#adapters.values(), ...this.#retired]) disposeBuffers(buffers);
+    for (const { buffers } of this.#adapters.values()) disposeBuffers(buffers);
+    const rounded = await this.#rounded?.catch(() => undefined);
+    if (rounded) disposeBuffers(rounded.made);
     disposeBuffers(this.#weights);
   }
 
@@ -289,17 +305,19 @@ export class Generator implements AsyncDisposable {
         capacity,
         output,
         adapter,
+        // An adapter's factors meet the packed form alone.
+        many: this.#manyRows !== undefined && !adapter && batch * longest >= MANY_ROWS,
       };
     }
     const length = fixedLengths.find((size) => size >= longest) ?? Math.max(longest, this.chunk);
-    return { batch, length, positions: positions === 'all' ? length : 1, capacity, output, adapter };
+    return { batch, length, positions: positions === 'all' ? length : 1, capacity, output, adapter, many: false };
   }
 
   /** Compiles once; programs of sizes that no state has are let go first, since each may hold a copy of the weights. */
   async #compile(shape: Shape): Promise<Executable> {
-    const { batch, length, positions, capacity, output, adapter } = shape;
+    const { batch, length, positions, capacity, output, adapter, many } = shape;
     const kind = adapter?.kind;
-    const key = [batch, length, positions, capacity, output, kind].join();
+    const key = [batch, length, positions, capacity, output, kind, many].join();
     const found = this.#compiled.find((one) => one.key === key);
     if (found) {
       if (found !== this.#compiled.at(-1)) this.#compiled = [...this.#compiled.filter((one) => one !== found), found];
@@ -309,12 +327,19 @@ export class Generator implements AsyncDisposable {
     const recent = new Set(this.#compiled.toReversed().flatMap((one) => (used.has(one.capacity) ? [] : one.capacity)));
     const kept = new Set([...used, ...[...recent].slice(0, IDLE_CAPACITIES)]);
     const idle = this.#compiled.filter((one) => !kept.has(one.capacity));
-    const model = adapter?.model ?? this.model;
+    const rounded = many ? this.#manyRows : undefined;
+    const model = rounded ?? adapter?.model ?? this.model;
     const program = stepProgram(model, { batch, length, capacity, positions, hidden: output === 'hidden' });
-    const executable = this.#discard(idle).then(() => this.engine.compile(program, { bind: this.#weights }));
+    const executable = this.#discard(idle).then(async () =>
+      this.engine.compile(program, { bind: rounded ? await this.#roundedWeights(rounded) : this.#weights }),
+    );
     this.#compiled = [...this.#compiled.filter((one) => !idle.includes(one)), { key, capacity, kind, executable }];
     executable.catch(() => (this.#compiled = this.#compiled.filter((one) => one.executable !== executable)));
     return this.#track(executable);
+  }
+
+  async #roundedWeights(model: Model): Promise<Buffers> {
+    return (await (this.#rounded ??= roundWeights(this.engine, model, this.#weights))).all;
   }
 
   async #discard(compiled: readonly Compiled[]): Promise<void> {

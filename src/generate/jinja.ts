@@ -5,6 +5,55 @@ import { strftime } from './strftime.ts';
 
 /** Longer lists are no chat's. */
 const MOST_ITEMS = 100_000;
+/** Statements, expressions and turns of loops in one rendering; a chat of 4,096 messages takes a tenth to a third. */
+const MOST_STEPS = 1_000_000;
+/** A single step may be long, so time is bounded too; a chat takes milliseconds. */
+const MOST_MS = 3000;
+const MOST_LENGTH = 2 ** 26;
+
+/** A node of a template, as far as it is looked at here. */
+interface Node {
+  readonly type: string;
+  /** What a loop goes over, and of a loop with a test the list under it. */
+  readonly iterable?: Node & { readonly lhs?: Node };
+}
+
+interface Runtime {
+  run(program: unknown): { readonly value: unknown };
+  evaluate(node: Node | undefined, environment: unknown): { readonly value: unknown };
+}
+
+const LibraryInterpreter: new (environment: Environment) => Runtime = Interpreter;
+
+/** Renders, until it has taken more than any chat does: what templates do is their makers' to say, and takes the whole thread. */
+class BoundedInterpreter extends LibraryInterpreter {
+  readonly #end = performance.now() + MOST_MS;
+  /** What loops go over: a loop with nothing in it evaluates nothing. */
+  readonly #looped = new WeakSet<Node>();
+  #steps = 0;
+
+  override evaluate(node: Node | undefined, environment: unknown): { readonly value: unknown } {
+    this.#count(1);
+    if (node?.type === 'For' && node.iterable) this.#looped.add(node.iterable.lhs ?? node.iterable);
+    const found = super.evaluate(node, environment);
+    const { value } = found;
+    if (typeof value === 'string' && value.length > MOST_LENGTH)
+      throw new Error('it writes more than any prompt holds');
+    if (node && this.#looped.has(node)) {
+      if (Array.isArray(value)) this.#count(value.length);
+      else if (value instanceof Map) this.#count(value.size);
+    }
+    return found;
+  }
+
+  #count(steps: number): void {
+    const before = this.#steps;
+    this.#steps += steps;
+    const isLate = this.#steps >> 8 !== before >> 8 && performance.now() > this.#end;
+    if (isLate || this.#steps > MOST_STEPS)
+      throw new Error('it takes more steps than any chat: its loops go on and on');
+  }
+}
 
 /** `name`: which template it is, for messages. Errors: `bad-chat-template`. */
 export function compileTemplate(name: string, source: string): Template {
@@ -37,7 +86,7 @@ export function renderTemplate(template: Template, data: Readonly<Record<string,
   try {
     const environment = new Environment();
     for (const [name, value] of Object.entries({ ...data, ...globals })) environment.set(name, value);
-    const { value } = new Interpreter(environment).run(template.parsed);
+    const { value } = new BoundedInterpreter(environment).run(template.parsed);
     return String(value);
   } catch (cause) {
     throw new LfmError('chat-template-failed', `The model's chat template refused the messages: ${messageOf(cause)}`, {

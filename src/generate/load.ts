@@ -29,6 +29,9 @@ export interface LoadOptions extends SchedulerOptions {
   readonly numerics?: Numerics | undefined;
   /** LoRA adapters by the names that requests call them: folders of peft's. */
   readonly adapters?: Readonly<Record<string, string>> | undefined;
+  /** A smaller model of the same tokenizer that guesses ahead, by name or loaded, which stays the caller's; tokens it guesses at once. */
+  readonly draft?: LanguageModel | string | undefined;
+  readonly draftTokens?: number | undefined;
   /** Tokens that a text may have, where it is not to be what the model was made for: fewer, or more at one's own risk. */
   readonly contextLength?: number | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
@@ -44,7 +47,7 @@ export interface LoadOptions extends SchedulerOptions {
  * on the hub, OWNER/NAME, from where it is downloaded once: `lfm pull` asks first. Dispose it, or hold it with `await using`.
  * Weights of any floating-point type are computed in float32, packed ones as `numerics` says.
  * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`,
- * `vocabulary-mismatch`, `bad-numerics`, those of `loadAdapter` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
+ * `vocabulary-mismatch`, `bad-numerics`, those of `loadAdapter`, `draft-mismatch` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
   const source = await openSource(name, options);
@@ -64,6 +67,8 @@ async function loadSource(
     operators = [],
     numerics = 'stable',
     adapters = {},
+    draft: guessing,
+    draftTokens,
     contextLength,
     onProgress,
     onNotice,
@@ -86,7 +91,13 @@ async function loadSource(
   try {
     const weights = await uploadWeights(engine, held, source.weights, onProgress, signal);
     const generator = new Generator(engine, model, weights);
+    let draft: { model: LanguageModel; tokens: number | undefined; isOwned: boolean } | undefined;
     try {
+      if (guessing !== undefined) {
+        const isOwned = typeof guessing === 'string';
+        const smaller = isOwned ? await load(guessing, { engine, operators, numerics, onNotice, signal }) : guessing;
+        draft = { model: smaller, tokens: draftTokens, isOwned };
+      }
       const scheduler = new Scheduler(generator, scheduling);
       const [text] = await Promise.all([readText(source, tokenizer, model), generator.prepare()]);
       const language = new LanguageModel({
@@ -94,6 +105,7 @@ async function loadSource(
         scheduler,
         ...text,
         parameters: held.parameters,
+        draft,
         ...settings,
         engine,
         ownsEngine: !given,
@@ -103,6 +115,7 @@ async function loadSource(
       signal?.throwIfAborted();
       return language;
     } catch (error) {
+      if (draft?.isOwned) await draft.model[Symbol.asyncDispose]();
       await generator.close();
       throw error;
     }

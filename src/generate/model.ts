@@ -24,8 +24,12 @@ import { decodingOf } from './tool-style.ts';
 
 export interface TextOptions<S extends ObjectSchema | undefined = ObjectSchema | undefined> extends Omit<
   GenerateOptions,
-  'n' | 'stopIds' | 'constraint'
+  'n' | 'stopIds' | 'constraint' | 'draft'
 > {
+  /** A smaller model of the same vocabulary that guesses ahead: the same tokens, sooner. Default: the one that was loaded with this. */
+  readonly draft?: LanguageModel | undefined;
+  /** Tokens that the draft guesses at once. Default 4; 0: it does not. */
+  readonly draftTokens?: number | undefined;
   /** The text is JSON of this schema, a JSON Schema or one of zod, and the reply's `object` its value. */
   readonly schema?: S;
   /** The text matches this whole regular expression, in the spelling of JavaScript. */
@@ -52,6 +56,10 @@ export interface LanguageModelParts {
   readonly sampling?: SamplingOptions;
   /** Tokens that end a text. */
   readonly stopIds?: readonly number[];
+  /** Guesses ahead where a request does not say; disposed with the model where it is its own. */
+  readonly draft?:
+    | { readonly model: LanguageModel; readonly tokens?: number | undefined; readonly isOwned: boolean }
+    | undefined;
   readonly engine: Engine;
   /** Whether the engine is closed with the model. */
   readonly ownsEngine?: boolean;
@@ -65,8 +73,10 @@ export class LanguageModel implements AsyncDisposable {
   /** The same model over token ids, for those who have no text. */
   readonly scheduler: Scheduler;
   readonly #parts: LanguageModelParts;
+  /** Models that may guess for this one. */
+  readonly #drafts = new WeakSet<LanguageModel>();
 
-  /** Takes over the scheduler. Errors: `vocabulary-mismatch`. */
+  /** Takes over the scheduler. Errors: `vocabulary-mismatch`, `draft-mismatch`. */
   constructor(parts: LanguageModelParts) {
     const { name, tokenizer, scheduler } = parts;
     requireFit(tokenizer, scheduler.generator.model);
@@ -74,6 +84,7 @@ export class LanguageModel implements AsyncDisposable {
     this.tokenizer = tokenizer;
     this.scheduler = scheduler;
     this.#parts = parts;
+    if (parts.draft) this.#requireDraft(parts.draft.model);
   }
 
   /** One step of the model, for measurements. */
@@ -248,11 +259,31 @@ export class LanguageModel implements AsyncDisposable {
 
   async #settings({ schema, regex, grammar, ...options }: TextOptions, goesOn: boolean): Promise<GenerateOptions> {
     const { sampling = {}, stopIds } = this.#parts;
-    const given = Object.entries(options).filter(([, value]) => value !== undefined);
-    const settings = { ...sampling, ...Object.fromEntries(given), stopIds };
+    const { draft: model = this.#parts.draft?.model, draftTokens = this.#parts.draft?.tokens ?? 4, ...rest } = options;
+    const given = Object.entries(rest).filter(([, value]) => value !== undefined);
+    const draft =
+      model && draftTokens !== 0 ? { generator: this.#requireDraft(model), tokens: draftTokens } : undefined;
+    const settings = { ...sampling, ...Object.fromEntries(given), stopIds, draft };
     if (schema === undefined && regex === undefined && grammar === undefined) return settings;
     const { constraintOf } = await import('./grammar/index.ts');
     return { ...settings, constraint: constraintOf({ schema, regex, grammar }, this.tokenizer, goesOn) };
+  }
+
+  /** Errors: `draft-mismatch`: a draft's guesses are token ids, which must mean the same in both models. */
+  #requireDraft(draft: LanguageModel): Generator {
+    if (!this.#drafts.has(draft)) {
+      const [mine, theirs] = [this.tokenizer, draft.tokenizer];
+      const id = Array.from({ length: Math.max(mine.vocabSize, theirs.vocabSize) }, (_, i) => i).find(
+        (i) => mine.tokenOf(i)?.join() !== theirs.tokenOf(i)?.join(),
+      );
+      if (id !== undefined)
+        throw new LfmError(
+          'draft-mismatch',
+          `${draft.name} cannot guess for ${this.name}: their tokenizers differ, as in token ${id}. Give a draft of the same family.`,
+        );
+      this.#drafts.add(draft);
+    }
+    return draft.generator;
   }
 
   #reply<S extends ObjectSchema | undefined>(
@@ -308,6 +339,8 @@ export class LanguageModel implements AsyncDisposable {
   /** Frees its memory on the engine; replies under way fail with `model-closed`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.scheduler.close();
+    const { draft } = this.#parts;
+    if (draft?.isOwned) await draft.model[Symbol.asyncDispose]();
     if (this.#parts.ownsEngine) await this.#parts.engine.close();
     await this.#parts.close?.();
   }

@@ -114,6 +114,37 @@ describe.each(engines)('%s', (_name, open) => {
   });
 });
 
+describe.each(engines)('many rows in fast mode on %s', (_name, open) => {
+  it('are near what single rows give, and none depends on its neighbours', async () => {
+    const engine = await open();
+    {
+      await using model = await load(at('int4'), { engine, numerics: 'fast' });
+      const { generator } = model;
+      const ids = [...model.tokenizer.encode(corpus)].slice(0, 80);
+      const rows = Array.from({ length: 8 }, (_, b) => ids.slice(b * 10, b * 10 + 3 + b));
+      const beside = async (others: readonly (readonly number[])[]) => {
+        const state = await generator.open(16, 8);
+        const found = await generator.feed(state, [rows[0] ?? [], ...others]);
+        const next = await generator.step(
+          state,
+          Array.from({ length: 8 }, () => [ids[0] ?? 0]),
+        );
+        generator.release(state);
+        return [...(found[0] ?? []), ...(next[0] ?? [])];
+      };
+      const here = await beside(rows.slice(1));
+      // Of the same lengths, but other texts.
+      expect(await beside(rows.slice(1).map((row) => row.toReversed()))).toEqual(here);
+      const alone = await logitsOf(model, rows[0] ?? [], 1);
+      const far = difference(here.slice(0, alone.length), alone);
+      expect(far).toBeGreaterThan(1e-6);
+      expect(far).toBeLessThan(0.05);
+    }
+    expect(engine.live().buffers).toBe(0);
+    await engine.close();
+  });
+});
+
 describe('a folder that is not what it says', () => {
   /** A copy of the int4 folder, its tensors and configuration changed. */
   async function damaged(

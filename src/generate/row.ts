@@ -1,4 +1,5 @@
 // One text being continued: what it holds, how its next token is chosen, when it ends.
+import type { Guesser } from './guesser.ts';
 import type { Matcher } from './grammar/matcher.ts';
 import type { Snapshot } from './prefix-cache.ts';
 import type { SamplingOptions } from './sampler.ts';
@@ -9,8 +10,8 @@ import type { TokenStream } from './stream.ts';
 export interface RowOptions extends SamplingOptions {
   readonly maxTokens: number;
   readonly stopIds: Iterable<number>;
-  /** Tokens to guess at once from the text itself; 0: none. */
-  readonly promptLookup: number;
+  /** Asked one after another, until one guesses. */
+  readonly guessers: readonly Guesser[];
   /** What the text must match. */
   readonly constraint?: Constraint | undefined;
 }
@@ -34,7 +35,7 @@ export class Row {
   readonly #stops: ReadonlySet<number>;
   readonly #most: number;
   readonly #contextLength: number;
-  readonly #promptLookup: number;
+  readonly #guessers: readonly Guesser[];
   readonly #matcher: ReturnType<Constraint['begin']> | undefined;
   #snapshots: Snapshot[] = [];
 
@@ -55,13 +56,23 @@ export class Row {
     this.#stops = new Set(options.stopIds);
     this.#most = prompt.length + options.maxTokens;
     this.#contextLength = contextLength;
-    this.#promptLookup = options.promptLookup;
+    this.#guessers = options.guessers;
     this.#matcher = options.constraint?.begin([...this.#stops]);
   }
 
-  /** Tokens that are worth guessing: no more than the text may still have. */
-  get mostGuesses(): number {
-    return Math.min(this.#promptLookup, this.#most - this.text.length - 1, this.#contextLength - this.text.length);
+  get guesses(): boolean {
+    return this.#guessers.length > 0;
+  }
+
+  /** Tokens that may follow: no more than the text may still have. */
+  async guess(): Promise<readonly number[]> {
+    const room = Math.min(this.#most - this.text.length - 1, this.#contextLength - this.text.length);
+    if (room <= 0) return [];
+    for (const guesser of this.#guessers) {
+      const found = await guesser.guess(this.text, Math.min(guesser.most, room), () => this.#sampler.copy());
+      if (found.length > 0) return found;
+    }
+    return [];
   }
 
   /** Chooses the next token after logits [V], which are changed. Answers it while the text goes on; else its stream has ended. */
@@ -108,5 +119,6 @@ export class Row {
 
   release(): void {
     for (const { buffers } of this.takeSnapshots()) disposeBuffers(buffers);
+    for (const guesser of this.#guessers) guesser.release();
   }
 }

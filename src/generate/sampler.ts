@@ -103,7 +103,7 @@ function biasesOf(given: SamplingOptions['logitBias']): readonly (readonly [numb
 export class Sampler {
   readonly #settings: Settings;
   readonly #biases: readonly (readonly [number, number])[];
-  readonly #random: Random;
+  #random: Random;
   readonly #seen: Set<number>;
   /** How often each token was generated. */
   readonly #counts = new Map<number, number>();
@@ -120,6 +120,14 @@ export class Sampler {
     const { seed } = this.#settings;
     this.#random = new Random(seed, Math.floor(seed / 2 ** 32) ^ (sequence * 2 ** 22));
     this.#seen = new Set(context);
+  }
+
+  /** Chooses as this one will, which stays as it is. */
+  copy(): Sampler {
+    const copy = new Sampler({ ...this.#settings, logitBias: Object.fromEntries(this.#biases) }, this.#seen);
+    copy.#random = this.#random.copy();
+    for (const [id, count] of this.#counts) copy.#counts.set(id, count);
+    return copy;
   }
 
   /**

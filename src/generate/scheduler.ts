@@ -3,6 +3,8 @@
 import { LfmError } from '../tensor/index.ts';
 import type { Adapter } from './adapter.ts';
 import type { Generator, StepOptions } from './generator.ts';
+import type { Draft } from './guesser.ts';
+import { DraftGuesser, promptLookup } from './guesser.ts';
 import type { Job, Scoring } from './jobs.ts';
 import { EmbedJob, GenerateJob, ScoreJob } from './jobs.ts';
 import { Prefill } from './prefill.ts';
@@ -52,6 +54,8 @@ export interface GenerateOptions extends SamplingOptions, RequestOptions {
   readonly promptLogprobs?: boolean | undefined;
   /** Tokens to guess at once from what the text says elsewhere; the same tokens come, sooner where it repeats itself. Default 0. */
   readonly promptLookup?: number | undefined;
+  /** A smaller model that guesses where the text itself gives no guess; the same tokens come. Default: none. */
+  readonly draft?: Draft | undefined;
   /** What the text must match; log-probabilities stay the model's own. */
   readonly constraint?: Constraint | undefined;
 }
@@ -124,16 +128,23 @@ export class Scheduler implements AsyncDisposable {
 
   /** The same, `options.n` times from one prompt; each text has random numbers of its own. Errors: those of `generate`. */
   generateAll(prompt: readonly number[], options: GenerateOptions = {}, signal?: AbortSignal): readonly TokenStream[] {
-    const { maxTokens = 256, stopIds = [], n = 1, promptLookup = 0, promptLogprobs = false } = options;
+    const { maxTokens = 256, stopIds = [], n = 1, promptLogprobs = false, draft } = options;
     requireLimit('maxTokens', maxTokens, 1);
     requireLimit('n', n, 1);
-    requireLimit('promptLookup', promptLookup, 0);
+    const lookUp = options.promptLookup ?? 0;
+    requireLimit('promptLookup', lookUp, 0);
+    if (draft) requireLimit('draftTokens', draft.tokens, 1);
     this.#check(prompt);
     const key = this.#keyOf(options);
-    const given = { ...options, seed: options.seed ?? freshSeed(), maxTokens, stopIds: [...stopIds], promptLookup };
+    const given = { ...options, seed: options.seed ?? freshSeed(), maxTokens, stopIds: [...stopIds] };
+    const { classes } = this.generator.model.head;
+    const guessers = () => [
+      ...(lookUp > 0 ? [promptLookup(lookUp)] : []),
+      ...(draft ? [new DraftGuesser(draft, classes)] : []),
+    ];
     const rows = Array.from({ length: n }, (_, sequence) => {
       const stream = new TokenStream(() => this.#nextTurn(), signal);
-      return new Row(stream, key, prompt, this.generator.contextLength, given, sequence);
+      return new Row(stream, key, prompt, this.generator.contextLength, { ...given, guessers: guessers() }, sequence);
     });
     const scored = promptLogprobs ? this.#scoring(prompt, options) : undefined;
     // A token is scored after the one before it: that one must be computed too.
@@ -362,7 +373,7 @@ export class Scheduler implements AsyncDisposable {
 
   /** Texts of one adapter share steps. */
   #slotsFor(row: Row, adapter: Adapter | undefined): Slots {
-    const isAlone = row.mostGuesses > 0;
+    const isAlone = row.guesses;
     const found = [this.#slots, ...this.#beside].find(({ options }) => !options.isAlone && options.adapter === adapter);
     if (found && !isAlone) return found;
     const made = new Slots(this.generator, this.#cache, {

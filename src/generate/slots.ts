@@ -3,7 +3,6 @@
 import type { Adapter } from './adapter.ts';
 import type { Generator } from './generator.ts';
 import type { PrefixCache } from './prefix-cache.ts';
-import { lookUp } from './prompt-lookup.ts';
 import type { Row } from './row.ts';
 import type { State } from './state.ts';
 import { copyRow, disposeBuffers } from './state.ts';
@@ -126,7 +125,7 @@ export class Slots {
 
   async #advance(state: State): Promise<void> {
     const [only] = this.#rows.length === 1 ? this.#rows : [];
-    const guess = only ? lookUp(only.text, only.mostGuesses) : [];
+    const guess = only ? await only.guess() : [];
     const longest = Math.max(...this.#rows.map((row) => row?.text.length ?? 0));
     await this.#generator.reserve(state, Math.min(longest + guess.length, this.#generator.contextLength));
     if (only && guess.length > 0) return this.#verify(only, state, guess);

@@ -51,7 +51,7 @@ export { bias, gain, weight } from './parameter.ts';
 export type { Init, Parameter, ParameterDeclaration, Tensors } from './parameter.ts';
 export type { Link } from './place.ts';
 export { formsFor, packable } from './packable.ts';
-export { parameterTypes, withQuantized } from './quantized.ts';
+export { parameterTypes, roundedProgram, withQuantized, withRoundedRows } from './quantized.ts';
 export type { QuantizedForms } from './quantized.ts';
 export { gradientProgram, lossProgram, stateTypes, stepProgram } from './programs.ts';
 export type { LossOptions, StateOptions, StepOptions } from './programs.ts';

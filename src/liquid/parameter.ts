@@ -36,6 +36,8 @@ export interface Parameter extends ParameterDeclaration {
   readonly frozen?: true;
   /** How an adapter changes the matrix. */
   readonly lowRank?: LowRank;
+  /** Whether a matrix is held as a RoundedTensor: see `withRoundedRows`. */
+  readonly isRounded?: boolean;
 }
 
 export type Tensors = Readonly<Record<string, Tensor>>;

@@ -15,6 +15,7 @@ import {
   swiglu,
   weightBytes,
   withQuantized,
+  withRoundedRows,
 } from './index.ts';
 
 const form = { bits: 4, block: 32, affine: false } as const;
@@ -74,5 +75,18 @@ describe('packed parameters', () => {
   it('must have rows of whole blocks', () => {
     const wide = { [`model.embed_tokens.weight`]: { ...form, block: 128 } };
     expect(() => withQuantized(model, wide, 'float32')).toThrow(/whole blocks/);
+  });
+});
+
+describe('for many rows', () => {
+  it('matrices that meet int8 are rounded by whole rows, all but the table of the vocabulary', () => {
+    const many = withRoundedRows(withQuantized(model, forms, 'int8'));
+    if (!many) throw new Error('Expected another form.');
+    const { operations, inputs } = stepProgram(many, { batch: 1, length: 'T', capacity: 8 });
+    const count = (kind: string) => operations.filter((operation) => operation.kind === kind).length;
+    // The table is read twice: a row looked up, and the scores.
+    expect([count('matmul_rows'), count('matmul_quantized')]).toEqual([Object.keys(forms).length - 1, 1]);
+    expect(inputs.map(({ name }) => name)).toContain('model.layers.0.conv.in_proj.weight.levels');
+    expect(withRoundedRows(packed)).toBeUndefined();
   });
 });

@@ -1,5 +1,4 @@
 // How /v1/chat/completions words an answer: what the model says, what it thought, and which tools it calls.
-import { randomBytes } from 'node:crypto';
 import type { LanguageModel } from '../generate/model.ts';
 import { ReplyParts, type ReplyPart } from '../generate/reply-parts.ts';
 import type { Completion } from '../generate/reply.ts';
@@ -122,7 +121,7 @@ export class ChatVoice implements Voice {
 }
 
 function callOf({ name, arguments: given }: ToolCall) {
-  const id = `call_${randomBytes(12).toString('hex')}`;
+  const id = `call_${crypto.randomUUID().replaceAll('-', '').slice(0, 24)}`;
   return { id, type: 'function', function: { name, arguments: JSON.stringify(given) } } as const;
 }
 

@@ -31,14 +31,18 @@ export class RequestError extends LfmError {
 
 /** What the library says of a request, as a status. Whatever is not named here is the server's own fault. */
 const statuses: Readonly<Record<string, number>> = {
+  'bad-grammar': 400,
   'bad-limit': 400,
   'bad-messages': 400,
+  'bad-regex': 400,
   'bad-sampling': 400,
+  'bad-schema': 400,
   'bad-token': 400,
   'chat-template-failed': 400,
   'context-full': 400,
   'empty-prompt': 400,
   'no-chat-template': 400,
+  'no-token': 400,
   'queue-full': 429,
   'model-closed': 503,
 };

@@ -1,4 +1,5 @@
 // From a request's parameters to the generator's options.
+import type { JsonObject } from '../files/json.ts';
 import type { TextOptions } from '../generate/model.ts';
 import type { SharedRequest } from './requests.ts';
 
@@ -17,6 +18,15 @@ export function textOptions(request: SharedRequest, rest: TextOptions): TextOpti
     logitBias: request.logit_bias,
     seed: seed === undefined || seed < 0 ? undefined : seed,
     stop: request.stop,
+    schema: schemaOf(request),
+    regex: request.regex,
+    grammar: request.grammar,
     ...rest,
   };
+}
+
+/** Whether `strict` or not: it costs nothing here. */
+function schemaOf({ response_format: format }: SharedRequest): JsonObject | undefined {
+  if (format?.type === 'json_schema') return format.json_schema.schema;
+  return format?.type === 'json_object' ? { type: 'object' } : undefined;
 }

@@ -12,6 +12,21 @@ const stop = z.union([z.string().max(256), z.array(z.string().max(256)).max(32)]
 /** OpenAI's clients send ids as JSON keys. */
 const bias = z.record(z.string().regex(/^\d{1,9}$/, 'expected a token id'), z.number().min(-100).max(100));
 
+/** What the text is to be. A name and a description tell the model nothing here: its prompt must. */
+const responseFormat = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('text') }),
+  z.strictObject({ type: z.literal('json_object') }),
+  z.strictObject({
+    type: z.literal('json_schema'),
+    json_schema: z.strictObject({
+      name: z.string().max(256),
+      description: maybe(z.string().max(TEXT)),
+      schema: z.record(z.string(), z.unknown()),
+      strict: maybe(z.boolean()),
+    }),
+  }),
+]);
+
 const shared = {
   model: maybe(z.string().max(512)),
   stream: maybe(z.boolean()),
@@ -32,6 +47,10 @@ const shared = {
   logit_bias: maybe(bias.refine((map) => Object.keys(map).length <= 1024, 'at most 1024 tokens')),
   /** -1 is how clients of other servers ask for any seed. */
   seed: maybe(whole.min(-1)),
+  response_format: maybe(responseFormat),
+  /** Not OpenAI's: a regular expression, or a grammar, that the text matches. */
+  regex: maybe(z.string().max(TEXT)),
+  grammar: maybe(z.string().max(TEXT)),
 };
 
 const token = whole.min(0).max(2 ** 31 - 1);
@@ -147,9 +166,6 @@ const ignored = new Set([
 ]);
 
 const isEmpty = (value: unknown) => (Array.isArray(value) ? value.length === 0 : value === '');
-const isPlain = (value: unknown) =>
-  typeof value === 'object' && value !== null && 'type' in value && value.type === 'text';
-
 /** What is not done here yet, with the values that ask for nothing. */
 const refused: Readonly<Record<string, (value: unknown) => boolean>> = {
   audio: () => false,
@@ -160,7 +176,6 @@ const refused: Readonly<Record<string, (value: unknown) => boolean>> = {
   modalities: (value) => Array.isArray(value) && value.every((each) => each === 'text'),
   prediction: () => false,
   reasoning_effort: () => false,
-  response_format: isPlain,
   store: (value) => value === false,
   suffix: isEmpty,
   web_search_options: () => false,

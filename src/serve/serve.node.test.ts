@@ -1,62 +1,26 @@
 // The server as its clients see it: OpenAI's own npm client, plain requests, and those who should get nothing.
-import { request as httpRequest } from 'node:http';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { load } from '../generate/load.ts';
 import { parameterCounts, stateBytes } from '../liquid/index.ts';
 import type { LogEntry } from './index.ts';
 import type { ModelReport } from './inspect.ts';
-import { serve } from './index.ts';
-import type { RunningServer, ServeOptions } from './server.node.ts';
+import type { RunningServer } from './server.node.ts';
+import { ask, json, raw, startServer } from './testing.node.ts';
 
 const log: LogEntry[] = [];
 const failures: unknown[] = [];
-const models: ServeOptions['models'] = [
-  { name: 'brook-7m', load: (signal) => load('brook-7m', { engine: { name: 'onnx', threads: 1 }, signal }) },
-];
-
-async function start(options: Partial<ServeOptions> = {}): Promise<RunningServer> {
-  const server = await serve({
-    models,
-    port: 0,
-    onRequest: (entry) => log.push(entry),
-    onFailure: (error) => failures.push(error),
-    ...options,
-  });
-  await server.ready;
-  return server;
-}
-
-/** As fetch, with any header: fetch sets some of its own. */
-function raw(
-  url: string,
-  headers: Record<string, string>,
-  body?: string,
-): Promise<{ status: number; headers: Record<string, unknown>; text: string }> {
-  return new Promise((resolve, reject) => {
-    const sent = httpRequest(url, { method: body === undefined ? 'GET' : 'POST', headers }, (answer) => {
-      let text = '';
-      answer.setEncoding('utf8');
-      answer.on('data', (piece: string) => (text += piece));
-      answer.on('end', () => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, text }));
-    });
-    sent.on('error', reject);
-    sent.end(body);
-  });
-}
-
-const json = { 'content-type': 'application/json' };
-const ask = (url: string, body: unknown, more: Record<string, string> = {}) =>
-  raw(`${url}/v1/completions`, { ...json, ...more }, JSON.stringify(body));
-
 describe('serve [onnx]', () => {
   let server: RunningServer;
   let client: OpenAI;
   beforeAll(async () => {
-    server = await start();
+    server = await startServer({ onRequest: (entry) => log.push(entry), onFailure: (error) => failures.push(error) });
     client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none-is-asked-for', maxRetries: 0 });
   });
-  afterAll(() => server.close(0));
+  afterAll(async () => {
+    await server.close(0);
+    expect(failures).toEqual([]);
+  });
 
   it('answers OpenAI’s client: models, completions, the same as a stream, embeddings', async () => {
     const { data } = await client.models.list();
@@ -185,41 +149,5 @@ describe('serve [onnx]', () => {
     expect(report.layers).toHaveLength(definition.layers.length);
     for (const picture of Object.values(report.pictures)) expect(picture).toMatch(/^<svg [^]*<\/svg>\n$/);
     expect((await raw(`${server.url}/v1/models/nothing/inspect`, {})).status).toBe(404);
-  });
-});
-
-describe('who may ask', () => {
-  it('turns away hosts that are not ours and pages of other origins', async () => {
-    await using server = await start();
-    const { host } = new URL(server.url);
-    expect((await raw(`${server.url}/v1/models`, { host: 'evil.example' })).status).toBe(403);
-    expect((await raw(`${server.url}/v1/models`, { origin: 'https://evil.example' })).status).toBe(403);
-    expect((await raw(`${server.url}/v1/models`, { 'sec-fetch-site': 'cross-site' })).status).toBe(403);
-    expect((await raw(`${server.url}/v1/models`, { origin: `http://${host}` })).status).toBe(200);
-  });
-
-  it('asks for a key where there is one, and allows the origins that it is told', async () => {
-    const origin = 'https://app.example';
-    await using server = await start({ apiKeys: ['a-right-key'], allowedOrigins: [origin] });
-    expect((await ask(server.url, { prompt: 'x' })).status).toBe(401);
-    expect((await ask(server.url, { prompt: 'x' }, { authorization: 'Bearer a-wrong-key' })).status).toBe(401);
-    const right = await ask(
-      server.url,
-      { prompt: 'x', max_tokens: 1 },
-      { authorization: 'Bearer a-right-key', origin },
-    );
-    expect(right).toMatchObject({ status: 200, headers: { 'access-control-allow-origin': origin } });
-    expect((await raw(`${server.url}/health`, {})).status).toBe(200);
-  });
-
-  it('does not listen to other machines without a key', async () => {
-    await expect(serve({ models, host: '0.0.0.0', port: 0 })).rejects.toMatchObject({ code: 'api-key-required' });
-  });
-
-  it('bounds bodies and what waits', async () => {
-    await using server = await start({ limits: { bodyBytes: 2000, pending: 2 } });
-    expect((await ask(server.url, { prompt: 'x'.repeat(3000) })).status).toBe(413);
-    const full = await ask(server.url, { prompt: 'x', n: 3, max_tokens: 2 });
-    expect(full).toMatchObject({ status: 429, headers: { 'retry-after': '1' } });
   });
 });

@@ -1,4 +1,5 @@
 // The server: listens, keeps clients from holding it up, and ends without cutting off what it is saying.
+import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
@@ -51,6 +52,8 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const pool = new ModelPool(options.models);
   const gate = new Gate(limits.pending);
   const ending = new AbortController();
+  // Every request listens to it while it is answered.
+  setMaxListeners(0, ending.signal);
   const service = { pool, gate, limits, metrics: new Metrics(), signal: ending.signal, onFailure };
   const tab = options.tabFolder === undefined ? undefined : { folder: options.tabFolder, models: options.models };
   const app = createApp({ service, guard, onRequest, assets, tab });

@@ -93,8 +93,15 @@ export async function readJson(c: Context<Env>): Promise<unknown> {
     return json;
   } catch (cause) {
     if (cause instanceof SyntaxError) throw new RequestError('not-json', 'The body: expected JSON.', { status: 400 });
+    if (c.req.raw.signal.aborted || isCut(cause))
+      throw new RequestError('client-closed', 'The client left before its body was whole.', { status: 499 });
     throw cause;
   }
+}
+
+/** Node's word for a connection that ended in the middle of a body. */
+function isCut(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ECONNRESET';
 }
 
 /** Writes an error down, and puts it as the protocol has it. */

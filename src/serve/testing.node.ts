@@ -54,17 +54,40 @@ export const post = (url: string, body: unknown, headers: Record<string, string>
 export const ask = (url: string, body: unknown, headers: Record<string, string> = {}): Promise<Answer> =>
   post(`${url}/v1/completions`, body, headers);
 
-/** Says `replies` in turn, token by token, and keeps the prompts. */
+class Counted extends TokenStream {
+  readonly #count: () => void;
+
+  constructor(count: () => void, signal: AbortSignal | undefined) {
+    super(async () => undefined, signal);
+    this.#count = count;
+    signal?.addEventListener('abort', () => this.fail(signal.reason));
+  }
+
+  override next(): ReturnType<TokenStream['next']> {
+    this.#count();
+    return super.next();
+  }
+}
+
+/** Says `replies` in turn, token by token, and keeps the prompts; after the last it says nothing, and does not end. */
 class Script extends Scheduler {
+  /** Tokens that were asked for. */
+  taken = 0;
   readonly prompts: number[][] = [];
   replies: readonly (readonly number[])[] = [];
 
-  override generateAll(prompt: readonly number[], { n = 1, maxTokens = 256 }: GenerateOptions): TokenStream[] {
+  override generateAll(
+    prompt: readonly number[],
+    { n = 1, maxTokens = 256 }: GenerateOptions,
+    signal?: AbortSignal,
+  ): TokenStream[] {
+    this.generator.check(prompt);
     this.prompts.push([...prompt]);
     return Array.from({ length: n }, () => {
-      const [reply = []] = this.replies;
+      const [reply] = this.replies;
       this.replies = this.replies.slice(1);
-      const stream = new TokenStream(async () => undefined, undefined);
+      const stream = new Counted(() => this.taken++, signal);
+      if (!reply) return stream;
       for (const id of reply.slice(0, maxTokens)) stream.push({ id, logprob: -0.5 });
       stream.end(reply.length > maxTokens ? 'length' : 'stop');
       return stream;
@@ -109,6 +132,8 @@ export async function scriptedModel(template: string) {
         Array.from(tokenizer.encode(text, { addSpecialTokens: false, parseSpecialTokens: true })),
       );
     },
+    /** Tokens that were read of what it says. */
+    taken: () => scheduler.taken,
     /** The prompt that was asked last, with its control tokens. */
     prompt: () => tokenizer.decode(scheduler.prompts.at(-1) ?? []),
   };

@@ -194,6 +194,7 @@ describe('tools and thoughts', () => {
     );
     expect(status).toBe(400);
     expect(text).toContain('nested');
+    scripted.say('');
     expect((await ask(server.url, { model: 'pythonic', prompt: 'x', max_tokens: 1 })).status).toBe(200);
   });
 });

@@ -7,7 +7,7 @@ import type { Direction } from './primitives/elementwise.ts';
 import type { GatherAttributes, ScatterAttributes } from './primitives/indexing.ts';
 import type { Reducer } from './primitives/reduction.ts';
 import type { ArrayType } from './program.ts';
-import { QuantizedTensor } from './quantized.ts';
+import { QuantizedTensor, RoundedTensor } from './quantized.ts';
 import type { Dim, Shape } from './shape.ts';
 import { addDims, divideDims, sameShape, sizeOf } from './shape.ts';
 import type { Tensor } from './tracer.ts';
@@ -66,7 +66,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
     const rows = [...shape.slice(0, -1), x.b.dim(-1)];
     return adapted(reshape(x.base, shape), x.a, reshape(x.b, rows), x.scale);
   }
-  const packed = x instanceof QuantizedTensor ? x.reshaped(shape) : undefined;
+  const packed = x instanceof QuantizedTensor || x instanceof RoundedTensor ? x.reshaped(shape) : undefined;
   return packed ?? emitOne('reshape', [x], { shape });
 }
 
@@ -244,7 +244,7 @@ export function dotGeneral(lhs: Tensor, rhs: Tensor, attributes: DotAttributes):
 
 /** y = x wᵀ: x [..., in], w [out..., in] as checkpoints store it, perhaps packed; y [..., out...]. */
 export function linear(x: Tensor, w: Tensor): Tensor {
-  if (w instanceof QuantizedTensor) return w.times(x);
+  if (w instanceof QuantizedTensor || w instanceof RoundedTensor) return w.times(x);
   if (w instanceof AdaptedTensor) {
     const change = linear(linear(x, w.a), w.b);
     return add(linear(x, w.base), w.scale === 1 ? change : mul(change, w.scale));

@@ -6,6 +6,7 @@ import './primitives/contraction.ts';
 import './primitives/indexing.ts';
 import './primitives/control.ts';
 import './composites/quantized.ts';
+import './composites/rounded.ts';
 
 export * from './error.ts';
 export * from './dtype.ts';
@@ -27,7 +28,8 @@ export type { ExpertWeights } from './composites/experts.ts';
 export { longConv } from './composites/long-conv.ts';
 export { layerNorm, rmsNorm } from './composites/norm.ts';
 export { raggedDot } from './composites/ragged-dot.ts';
-export { QuantizedTensor, quantizedTypes } from './quantized.ts';
+export { QuantizedTensor, quantizedTypes, RoundedTensor } from './quantized.ts';
+export { roundedRows } from './composites/rounded.ts';
 export type { Activations, QuantizedForm } from './quantized.ts';
 export { rotary, rotaryTables, rotaryTablesOf } from './composites/rotary.ts';
 export { selectiveScan } from './composites/selective-scan.ts';

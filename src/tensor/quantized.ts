@@ -81,3 +81,31 @@ export class QuantizedTensor extends Tensor {
     return emitOne('dequantize', this.parts.map(pick), { bits, block });
   }
 }
+
+/**
+ * A matrix [N, K] for products with many rows, perhaps seen as [rows..., K]: each of its rows turned (see `turned` beside
+ * `matmul_rows`) and rounded to int8 by one scale. The other side is treated alike at every product, which is then one of integers.
+ */
+export class RoundedTensor extends Tensor {
+  /** levels int8 [K, N] and scales [N]. */
+  readonly parts: readonly [levels: Tensor, scales: Tensor];
+
+  constructor(parts: readonly [Tensor, Tensor], shape?: Shape) {
+    const matrix = emitOne('rounded_matrix', parts);
+    const seen = shape ? emitOne('reshape', [matrix], { shape }) : matrix;
+    super(seen.tracer, seen.value);
+    this.parts = parts;
+  }
+
+  /** The same seen in another shape; undefined where that would cut its rows. */
+  reshaped(shape: Shape): RoundedTensor | undefined {
+    return shape.at(-1) === this.dim(-1) ? new RoundedTensor(this.parts, shape) : undefined;
+  }
+
+  /** x [..., K] times the matrix: [..., rows...]. */
+  times(x: Tensor): Tensor {
+    const y = emitOne('matmul_rows', [x, ...this.parts]);
+    if (this.rank === 2) return y;
+    return emitOne('reshape', [y], { shape: [...x.shape.slice(0, -1), ...this.shape.slice(0, -1)] });
+  }
+}

@@ -66,6 +66,15 @@ export class Random {
     this.key = [seed >>> 0, stream >>> 0];
   }
 
+  /** Gives the same numbers from here on. */
+  copy(): Random {
+    const copy = new Random(...this.key);
+    copy.counter = this.counter;
+    copy.spare = this.spare;
+    copy.normalSpare = this.normalSpare;
+    return copy;
+  }
+
   private next(): void {
     fillBlock(this.key[0], this.key[1], this.counter >>> 0, Math.floor(this.counter / 2 ** 32), this.block);
     this.counter++;

@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeFolderAtomic } from '../files/atomic.node.ts';
 import { openModelFolder } from '../files/folder.node.ts';
+import type { TensorToWrite } from '../files/safetensors-write.ts';
 import { writeSafetensors } from '../files/safetensors-write.ts';
 import { load } from '../generate/load.ts';
 import { defineModel, initialise, layer, shortConv, swiglu } from '../liquid/index.ts';
 import { checkpointNames, modelFromConfig } from '../models/index.ts';
+import { ROOT } from '../../test/root.ts';
 import { trainBpe } from '../text/bpe-train.ts';
 import { formatTokenizerJson } from '../text/tokenizer-json-write.ts';
 import { openCheckpoint } from './checkpoint.node.ts';
@@ -107,6 +109,64 @@ describe('training from a Llama folder [onnx]', () => {
     await using speaks = await load(final);
     expect((await speaks.generate('The', { maxTokens: 2, temperature: 0 })).usage.completionTokens).toBeGreaterThan(0);
   });
+});
+
+describe('training from a folder whose tensors are fused [onnx]', () => {
+  const ids = [3, 50, 7, 121, 64, 9];
+
+  it.each(['phi3', 'openelm', 'mixtral-packed'])(
+    '%s: begins with its weights, and leaves a model that load reads',
+    async (name) => {
+      const folder = await temporaryFolder();
+      const [source, text, out] = [join(folder, 'source'), join(folder, 'text.txt'), join(folder, 'run')];
+      await writeWithVocabulary(join(ROOT, 'test/fixtures/models', name), source);
+      await writeFile(text, grammarText(20_000));
+      const recipe = tinyRecipe({
+        model: { folder: source },
+        tokenizer: {},
+        steps: 3,
+        learningRate: 1e-7,
+        optimizer: { weightDecay: 0 },
+      });
+      const { final = '' } = await runRecipe(recipe, { data: [text], out });
+      const logits = [];
+      for (const path of [source, final]) {
+        await using loaded = await load(path, { engine: 'reference' });
+        const state = await loaded.generator.open(ids.length);
+        logits.push((await loaded.generator.feed(state, [ids]))[0] ?? new Float32Array());
+        loaded.generator.release(state);
+      }
+      const [before, after] = logits;
+      const range = Math.max(...(before ?? [])) - Math.min(...(before ?? []));
+      const worst = before?.reduce((most, value, at) => Math.max(most, Math.abs(value - (after?.[at] ?? NaN))), 0);
+      expect(range).toBeGreaterThan(0);
+      expect(worst).toBeLessThan(1e-4 * range);
+    },
+  );
+
+  /** A fixture with as many classes as the tokenizer has tokens. */
+  async function writeWithVocabulary(fixture: string, path: string): Promise<void> {
+    const { config, weights } = await openModelFolder(fixture);
+    const classes = Number(config['vocab_size']);
+    const tensors: TensorToWrite[] = [];
+    for (const [name, { shape }] of weights.tensors) {
+      const [rows, ...rest] = shape;
+      const values = await weights.readFloat32(name);
+      if (rows !== classes || !/embed|lm_head/.test(name))
+        tensors.push({ name, dtype: 'float32', shape, data: values });
+      else {
+        const width = values.length / classes;
+        const wide = Float32Array.from({ length: 280 * width }, (_, i) => values[i % values.length] ?? 0);
+        tensors.push({ name, dtype: 'float32', shape: [280, ...rest], data: wide });
+      }
+    }
+    await weights.close();
+    await writeFolderAtomic(path, async (writer) => {
+      await writer.file('config.json', JSON.stringify({ ...config, vocab_size: 280, dtype: 'float32' }));
+      await writer.file('tokenizer.json', tokenizerJson);
+      await writer.file('model.safetensors', (sink) => writeSafetensors(sink, tensors));
+    });
+  }
 });
 
 describe('the weights of a model', () => {

@@ -4,9 +4,11 @@ import { openModelFolder } from '../files/folder.node.ts';
 import type { ModelFolder } from '../files/folder.node.ts';
 import { readTextIfPresent } from '../files/json.node.ts';
 import type { Model } from '../liquid/index.ts';
-import { checkpointNames, modelFromConfig } from '../models/index.ts';
+import type { ParameterReader } from '../models/index.ts';
+import { modelFromConfig, parametersOf } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Part } from '../tensor/part.ts';
+import { cutPart } from '../tensor/part.ts';
 import type { Recipe } from './recipe.ts';
 import { isFolderModel, modelOf } from './recipe-model.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
@@ -48,14 +50,24 @@ export async function openStart(recipe: Recipe): Promise<StartingPoint> {
       );
     }
     const vocabulary = await readVocabulary(own, endOfText);
-    const model = readModel(folder, spec.folder);
+    const { model, parameters } = readModel(folder, spec.folder);
     requireVocabulary(model, vocabulary);
     const { weights } = folder;
-    const nameOf = checkpointNames(folder.config);
+    const read = async (key: string, shape: readonly number[], part?: Part): Promise<Float32Array> => {
+      const whole = parameters.whole(key);
+      if (whole !== undefined) return weights.readFloat32(whole, part);
+      const values = await parameters.readFloat32(key);
+      if (!part) return values;
+      const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+      return new Float32Array(cutPart(bytes, shape, part, 4).buffer);
+    };
     return {
       vocabulary,
       model: () => model,
-      reader: (key) => model.parameters[key] && ((part) => weights.readFloat32(nameOf(key), part)),
+      reader(key) {
+        const parameter = model.parameters[key];
+        return parameter && ((part) => read(key, parameter.shape, part));
+      },
       [Symbol.asyncDispose]: () => weights.close(),
     };
   } catch (error) {
@@ -64,8 +76,14 @@ export async function openStart(recipe: Recipe): Promise<StartingPoint> {
   }
 }
 
-/** Every parameter must be there in its shape: a run that quietly began part of a model anew would be worse than none. */
-function readModel({ config, weights }: ModelFolder, shown: string): Model {
+/**
+ * Every parameter must be there in its shape, be it as rows of a tensor with others or expert by expert: a run that quietly began
+ * part of a model anew would be worse than none. So must every tensor have a place.
+ */
+function readModel(
+  { config, weights }: ModelFolder,
+  shown: string,
+): { readonly model: Model; readonly parameters: ParameterReader } {
   if (config['quantization_config'] !== undefined)
     throw new LfmError(
       'frozen-weight',
@@ -75,17 +93,7 @@ function readModel({ config, weights }: ModelFolder, shown: string): Model {
     config,
     Object.fromEntries([...weights.tensors].map(([name, { shape }]) => [name, shape])),
   );
-  const nameOf = checkpointNames(config);
-  for (const [parameter, { shape }] of Object.entries(model.parameters)) {
-    const name = nameOf(parameter);
-    const found = weights.tensors.get(name)?.shape;
-    if (found?.join() === shape.join()) continue;
-    throw new LfmError(
-      'weights-mismatch',
-      `${shown}: config.json asks for ${name} as [${shape.join(', ')}]; the weights have ${found ? `[${found.join(', ')}]` : 'none'}.`,
-    );
-  }
-  return model;
+  return { model, parameters: parametersOf(model, config, weights, shown) };
 }
 
 function requireVocabulary(model: Model, { tokenizer }: Vocabulary): Model {

@@ -25,6 +25,7 @@ const withoutGradient: Readonly<Record<string, string>> = {
   xor: 'its operands are integers or bool',
   shift_left: 'its operands are integers',
   shift_right_logical: 'its operands are integers',
+  matmul_rows: 'it rounds what it multiplies; refused as rounding is',
   while: 'how often it runs is known only when it runs; scan is the loop that differentiates',
   random_bits: 'its operand and result are integers; what meets them is checked',
 };

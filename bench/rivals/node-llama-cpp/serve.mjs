@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import { getLlama, InputLookupTokenPredictor } from 'node-llama-cpp';
 
 const [path, settings] = process.argv.slice(2);
-const { threads, contextLength } = JSON.parse(settings);
+const { threads, contextLength, clock } = JSON.parse(settings);
 const started = performance.now();
 const llama = await getLlama({ gpu: false, build: 'never', logLevel: 'error', maxThreads: threads });
 const model = await llama.loadModel({ modelPath: path });
@@ -15,11 +15,17 @@ const plain = context.getSequence();
 const loadMs = performance.now() - started;
 let several;
 
+function milliseconds() {
+  if (clock === 'wall') return performance.now();
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 async function read(sequence, tokens, count) {
   const [ids, times] = [[], []];
-  let before = performance.now();
+  let before = milliseconds();
   for await (const id of sequence.evaluate(tokens, { temperature: 0, yieldEogToken: true })) {
-    const now = performance.now();
+    const now = milliseconds();
     times.push(now - before);
     before = now;
     ids.push(id);
@@ -57,7 +63,7 @@ const commands = {
       prompts.map(async (tokens, at) => {
         const times = [];
         for await (const _ of sequences[at].evaluate(tokens, { temperature: 0, yieldEogToken: true })) {
-          times.push(performance.now());
+          times.push(milliseconds());
           if (times.length === count) break;
         }
         return times;

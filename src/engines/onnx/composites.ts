@@ -3,6 +3,7 @@ import type { Operation, Value } from '../../tensor/index.ts';
 import type { Lowering, Rule } from './lowering.ts';
 import { matmulNBits } from './quantized.ts';
 import { groupedProducts } from './ragged.ts';
+import { wholeRows } from './rounded.ts';
 
 interface Mapping {
   /** Whether the kernel can do this instance; otherwise it is expanded. `isBound`: whether a value is fixed when compiled. */
@@ -170,6 +171,7 @@ const mappings: Readonly<Record<string, Mapping>> = {
   rms_norm: rmsNorm,
   rotary,
   matmul_quantized: { ...matmulNBits, inPlace: {} },
+  matmul_rows: { ...wholeRows, inPlace: {} },
   ragged_dot: { ...groupedProducts, inPlace: {} },
 };
 

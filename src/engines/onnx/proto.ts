@@ -143,10 +143,26 @@ export class GraphBuilder {
     return this.#define(name);
   }
 
-  /** Leaves out the initializers and inputs that `isWanted` denies: nothing may read them. */
-  keep(isWanted: (name: string) => boolean): void {
+  /** Says of initializers without data where in a file they stand. */
+  placeInitializers(placeOf: (name: string, byteLength: number) => ExternalData): void {
+    const placed = this.initializers.map((one) => {
+      const length = byteLength(
+        one.dtype,
+        one.dims.reduce((product, dim) => product * dim, 1),
+      );
+      return one.data ? one : { ...one, data: placeOf(one.name, length) };
+    });
+    this.initializers.splice(0, this.initializers.length, ...placed);
+  }
+
+  /** Leaves out the initializers that `isWanted` denies: nothing may read them. */
+  keepInitializers(isWanted: (name: string) => boolean): void {
     const wanted = this.initializers.filter(({ name }) => isWanted(name));
     this.initializers.splice(0, this.initializers.length, ...wanted);
+  }
+
+  /** The same of inputs. */
+  keepInputs(isWanted: (name: string) => boolean): void {
     this.inputs.splice(0, this.inputs.length, ...this.inputs.filter(({ name }) => isWanted(name)));
   }
 

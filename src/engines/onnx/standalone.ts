@@ -4,14 +4,18 @@ import type { DType, Program, Shape, Value } from '../../tensor/index.ts';
 import { expanded, LfmError, withoutIdleHistory } from '../../tensor/index.ts';
 import { growingAttention, isMapped } from './composites.ts';
 import { lowerOutputs } from './lower.ts';
+import type { Derived } from './lowering.ts';
 import { Lowering } from './lowering.ts';
 import type { Dimension, ExternalData } from './proto.ts';
 import { encodeModel, GraphBuilder } from './proto.ts';
+import { readingsOf } from './repacked.ts';
 import { variants } from './variants.ts';
 
 export interface StandaloneOptions {
-  /** Where each parameter's values stand; those in float16 are widened when the model is loaded. */
-  readonly weights: Readonly<Record<string, { readonly dtype: 'float32' | 'float16'; readonly place: ExternalData }>>;
+  /** The inputs that are weights, as they are stored; those in float16 are widened when the model is loaded. */
+  readonly weights: Readonly<Record<string, 'float32' | 'float16' | 'uint8'>>;
+  /** The name of the file with the weights, beside the model's. */
+  readonly file: string;
   /** Names of states with a row a token, along the axis before the last. */
   readonly growing: ReadonlySet<string>;
   readonly metadata: Readonly<Record<string, string>>;
@@ -24,12 +28,25 @@ export interface StandalonePort {
   readonly shape: readonly Dimension[];
 }
 
+/** A tensor of the file with the weights. */
+export interface StandaloneData {
+  /** That of a weight, as `weights` has it, where it is not derived. */
+  readonly name: string;
+  readonly place: ExternalData;
+  /** How it is made of weights, where it is not one itself. */
+  readonly derived?: Derived;
+}
+
 export interface Standalone {
   readonly model: Uint8Array<ArrayBuffer>;
   readonly inputs: readonly StandalonePort[];
   readonly outputs: readonly StandalonePort[];
+  /** In the order of their bytes. */
+  readonly data: readonly StandaloneData[];
 }
 
+/** ONNX Runtime maps tensors that begin on a page instead of copying them. */
+const PAGE = 4096;
 const BATCH = 'batch';
 
 /**
@@ -38,12 +55,15 @@ const BATCH = 'batch';
  * float32 [batch, sequence, vocabulary]; `present.NAME`.
  * Errors: `onnx-export-unsupported`, `onnx-unsupported`.
  */
-export function lowerStandalone(source: Program, { weights, growing, metadata }: StandaloneOptions): Standalone {
+export function lowerStandalone(source: Program, { weights, file, growing, metadata }: StandaloneOptions): Standalone {
+  const fixed = new Set(source.inputs.flatMap(({ name, value }) => (weights[name] ? [value] : [])));
   const program = withoutIdleHistory(
     expanded(
       source,
       (operation) =>
-        operation.kind === 'cached_attention' ? growingAttention.fits(operation) : isMapped(operation, () => false),
+        operation.kind === 'cached_attention'
+          ? growingAttention.fits(operation)
+          : isMapped(operation, (value) => fixed.has(value)),
       variants,
     ),
   );
@@ -90,17 +110,29 @@ export function lowerStandalone(source: Program, { weights, growing, metadata }:
   const names = outputs.map(({ name }) => name);
   lowerOutputs(lowering, program, names, { cached_attention: growingAttention.rule });
   for (const { name, dtype, shape } of outputs) graph.output(name, dtype, shape);
-  return { model: encodeModel(graph, metadata), inputs, outputs };
+  const data = placeWeights(lowering, file);
+  return { model: encodeModel(graph, metadata), inputs, outputs, data };
 }
 
-function weightOf(
-  lowering: Lowering,
-  name: string,
-  shape: Shape,
-  { dtype, place }: StandaloneOptions['weights'][string],
-): string {
-  const stored = lowering.graph.initializer(name, dtype, shape.map(Number), place);
-  return dtype === 'float32' ? stored : lowering.cast(stored, 'float32');
+function weightOf(lowering: Lowering, name: string, shape: Shape, dtype: StandaloneOptions['weights'][string]): string {
+  const stored = lowering.graph.initializer(name, dtype, shape.map(Number));
+  return dtype === 'float16' ? lowering.cast(stored, 'float32') : stored;
+}
+
+/** Gives each weight that is read a place in the file, on a page of its own. */
+function placeWeights({ graph, derived }: Lowering, file: string): StandaloneData[] {
+  const readings = readingsOf(graph);
+  graph.keepInitializers((name) => readings.has(name));
+  const data: StandaloneData[] = [];
+  let offset = 0;
+  graph.placeInitializers((name, length) => {
+    const made = derived.find((one) => one.name === name);
+    const place = { location: file, offset, length };
+    data.push({ name, place, ...(made && { derived: made }) });
+    offset = Math.ceil((offset + length) / PAGE) * PAGE;
+    return place;
+  });
+  return data;
 }
 
 /** A state that grows must be read by the kernel that grows it, and by nothing else. */

@@ -12,6 +12,8 @@ import { textOf, textRules } from './schema-text.ts';
 
 const MOST_DEPTH = 64;
 const MOST_SCHEMAS = 10_000;
+/** Characters, items and properties that are counted beyond the least. */
+const MOST_COUNTED = { Length: 8000, Items: 2000, Properties: 2000 } as const;
 
 const byType = {
   object: [
@@ -235,7 +237,8 @@ class SchemaReader {
     )
       throw this.#at(place)(`min${of} and max${of}: expected whole numbers from 0`);
     if (least > most) throw this.#at(place)(`min${of} is ${least} and max${of} is ${most}: no value has both`);
-    return [least, most];
+    // What is longer is left out, as a text that no model writes; a limit that is meant as none would cost as many states.
+    return [least, most === Infinity ? most : Math.min(most, least + MOST_COUNTED[of])];
   }
 
   #number(type: 'integer' | 'number', schema: JsonObject, place: Place): Expression {

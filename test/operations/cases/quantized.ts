@@ -76,6 +76,30 @@ const rowsOf = (name: string, form: t.QuantizedForm): OperationCase =>
     bindings: symbols,
   });
 
+const levels = (shape: readonly number[]) =>
+  ({ dtype: 'int8', shape, values: { list: [-127, 3, 90, -41, 0, 77, 12] } }) as const;
+
+/** The scales make numbers of the size of weights; x has one row of zeros where there are several. */
+const rounded = (name: string, columns: number, seen?: t.Shape): OperationCase =>
+  testCase({
+    kind: 'matmul_rows',
+    name,
+    inputs: { x: f(['B', 'T', columns]), levels: levels([columns, rows + 1]), scales: f([rows + 1], small) },
+    body: ({ x, levels: given, scales }) => {
+      const w = new t.RoundedTensor([given, scales]);
+      return { y: t.linear(x, seen ? t.reshape(w, seen) : w), none: t.linear(t.mul(x, 0), w) };
+    },
+    bindings: symbols,
+  });
+
+const roundedMatrix = testCase({
+  kind: 'rounded_matrix',
+  name: 'rounded_matrix',
+  inputs: { levels: levels([64, rows]), scales: f([rows], small) },
+  body: ({ levels: given, scales }) => ({ y: new t.RoundedTensor([given, scales]) }),
+  differentiable: ['scales'],
+});
+
 const symmetric = { bits: 4, block: 32, affine: false } as const;
 const affine = { bits: 4, block: 32, affine: true } as const;
 
@@ -88,6 +112,11 @@ export const quantizedCases: OperationCase[] = [
   product('matmul_quantized of 8 bits with minimums', { form: { bits: 8, block: 32, affine: true } }),
   product('matmul_quantized with int8 activations', { form: symmetric, activations: 'int8' }),
   product('matmul_quantized with minimums and int8 activations', { form: affine, activations: 'int8' }),
+  rounded('matmul_rows', 128),
+  rounded('matmul_rows of blocks of 32', 96),
+  rounded('matmul_rows of an odd number of columns', 7),
+  rounded('matmul_rows of a matrix that is seen as several', 64, [2, 3, 64]),
+  roundedMatrix,
   seenInParts,
   rowsOf('rows of a table of 4 bits', symmetric),
   rowsOf('rows of a table of 4 bits with minimums', affine),
