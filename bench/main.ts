@@ -13,9 +13,9 @@ import { benchMemory } from './memory.ts';
 import { benchOperators } from './operators.ts';
 import { benchOperatorTable } from './operator-table.ts';
 import { benchParity } from './parity.ts';
-import { benchTab } from './tab.ts';
 import { benchStructured } from './structured.ts';
 import { benchServe } from './serve.ts';
+import { benchTab } from './tab.ts';
 import { benchTrain } from './train.ts';
 
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {

@@ -54,6 +54,7 @@ export async function benchStructured(argv: readonly string[]): Promise<void> {
   const run = async (form: object) => {
     const seed = 1;
     const ids: number[] = [];
+    const cpu = process.cpuUsage();
     let first = 0;
     for await (const choice of model.scheduler.generate(model.encode(prompt), {
       seed,
@@ -64,17 +65,22 @@ export async function benchStructured(argv: readonly string[]): Promise<void> {
       if (ids.length === 0) first = performance.now();
       ids.push(choice.id);
     }
-    return { ids, rate: (ids.length - 1) / ((performance.now() - first) / 1000) };
+    const { user, system } = process.cpuUsage(cpu);
+    return {
+      ids,
+      rate: (ids.length - 1) / ((performance.now() - first) / 1000),
+      cpuMs: (user + system) / 1000 / ids.length,
+    };
   };
   const { constraintOf } = await import('../src/generate/grammar/index.ts');
   const constrained = { constraint: constraintOf({ schema }, tokenizer, true) };
   await run({});
   const { ids } = await run(constrained);
-  const free: number[] = [];
-  const kept: number[] = [];
+  const free: { readonly rate: number; readonly cpuMs: number }[] = [];
+  const kept: typeof free = [];
   for (let turn = 0; turn < Number(values.turns); turn++) {
-    free.push((await run({})).rate);
-    kept.push((await run(constrained)).rate);
+    free.push(await run({}));
+    kept.push(await run(constrained));
   }
   // The same text again through a grammar that has seen nothing: what its masks take.
   const masks: number[] = [];
@@ -84,7 +90,11 @@ export async function benchStructured(argv: readonly string[]): Promise<void> {
     at = grammar.advance(at, vocabulary.bytesOf(id)) ?? at;
   }
   const median = (list: readonly number[]) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)] ?? 0;
-  const ratios = free.map((rate, i) => (kept[i] ?? 0) / rate);
+  const summary = (of: 'rate' | 'cpuMs') => ({
+    free: median(free.map((turn) => turn[of])),
+    schema: median(kept.map((turn) => turn[of])),
+    ratio: median(free.map((turn, i) => (kept[i]?.[of] ?? 0) / turn[of])),
+  });
   const found = {
     ...(await describeRun('structured')),
     model: model.name,
@@ -96,7 +106,9 @@ export async function benchStructured(argv: readonly string[]): Promise<void> {
       median: median(masks),
       most: Math.max(...masks),
     },
-    tokensASecond: { free: median(free), schema: median(kept), ratio: median(ratios) },
+    tokensASecond: summary('rate'),
+    // The prompt's with them. Of a busy machine this says more.
+    cpuMsAToken: summary('cpuMs'),
     text: tokenizer.decode(ids).slice(0, 200),
   };
   if (values.json) console.log(JSON.stringify(found));

@@ -17,7 +17,7 @@ const BUDGET = 300_000;
 const chromium = findChromium();
 const isFull = process.env['LFM_FULL'] === '1';
 
-describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}`, () => {
+describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}`, { timeout: 120_000 }, () => {
   let playground: Playground;
   const faults: string[] = [];
   beforeAll(async () => {
@@ -30,7 +30,7 @@ describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}
 
   async function open(options: Parameters<Playground['browser']['newPage']>[0] = desktop): Promise<Page> {
     const page = await playground.browser.newPage(options);
-    page.setDefaultTimeout(10_000);
+    page.setDefaultTimeout(30_000);
     page.on('pageerror', ({ message }) => faults.push(message));
     page.on('console', (message) => message.type() === 'error' && faults.push(message.text()));
     await page.goto(playground.server.url);

@@ -66,9 +66,9 @@ function Bar({ state }: { readonly state: State }): VNode {
           </button>
         ))}
       </nav>
-      <label class="picker">
-        <span class="hidden">Model</span>
+      <div class="picker">
         <select
+          aria-label="Model"
           value={chosenModel(state)?.id ?? ''}
           disabled={writing !== undefined}
           onChange={({ currentTarget }) => setSettings({ model: currentTarget.value })}
@@ -79,7 +79,7 @@ function Bar({ state }: { readonly state: State }): VNode {
             </option>
           ))}
         </select>
-      </label>
+      </div>
       {view === 'chat' && (
         <button
           type="button"

@@ -2,7 +2,8 @@
 import type { Message } from './conversation.ts';
 import type { Chance, Piece, ToolCall, Usage } from './source.ts';
 
-const PAUSE_MS = 50;
+/** Between drawings; longer answers take longer to draw, and are drawn less often. */
+const pauseMs = (length: number): number => 50 + length / 100;
 
 export class Reader {
   readonly #draw: (changes: Partial<Message>) => void;
@@ -48,10 +49,13 @@ export class Reader {
     }
     this.#usage = usage ?? this.#usage;
     this.#finish = finish ?? this.#finish;
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      this.#draw(this.changes);
-    }, PAUSE_MS);
+    this.#timer ??= setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#draw(this.changes);
+      },
+      pauseMs(this.#content.length + this.#reasoning.length),
+    );
   }
 
   /** Draws what is left. */

@@ -154,7 +154,7 @@ describe('start [reference]', () => {
     const page = await (await fetch(url)).text();
     expect(page).toContain('<script type="module" crossorigin src="/playground.js">');
     interrupt();
-    expect(await session).toBe(130);
+    expect(await session).toBe(0);
   });
 
   it('generates line by line on a terminal until the input ends', async () => {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { ChatMessage } from '../generate/chat.ts';
 import type { LanguageModel, TextOptions } from '../generate/model.ts';
 import type { Reply } from '../generate/reply.ts';
+import { LfmError } from '../tensor/error.ts';
 import type { Io } from './io.node.ts';
 import { dim, isTerminal, readAll } from './io.node.ts';
 import { withModel } from './open.node.ts';
@@ -71,9 +72,11 @@ export function registerStart(program: Command, io: Io): void {
     .option('--no-open', 'print the address, and open no browser')
     .addHelpText('after', '\nExamples:\n  lfm start\n  npm start -- --prompt "Once upon a time"')
     .action(async (name: string, flags: TextFlags & { prompt?: string; port?: number; open: boolean }) => {
-      const { prompt, port = 0, open } = flags;
-      if (prompt === undefined && isTerminal(io))
-        return serveModels(io, [name], { ...flags, port, open: open && hasDisplay(), isQuiet: true });
+      const { prompt, port = 0, open, adapter } = flags;
+      const isPage = prompt === undefined && isTerminal(io);
+      if (isPage && adapter !== undefined)
+        throw new LfmError('bad-option', 'The playground has no adapters yet: use --prompt, lfm generate or lfm chat.');
+      if (isPage) return serveModels(io, [name], { ...flags, port, open: open && hasDisplay(), isQuiet: true });
       const use = async (model: LanguageModel, signal: AbortSignal) =>
         answerOnce(io, model, prompt ?? FIRST_PROMPT, flags, await textOptions(flags, signal));
       await withModel(io, name, flags, use, companions(flags));

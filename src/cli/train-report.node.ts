@@ -19,6 +19,14 @@ const PROGRESS_MS = 1000;
 /** Lines for the steps of a run where nobody watches. */
 const PLAIN_LINES = 20;
 
+/** What objectives tell, in words. */
+const metricNames: Readonly<Record<string, string>> = {
+  divergence: 'divergence',
+  studentLoss: 'student',
+  teacherLoss: 'teacher',
+  relativeError: 'relative error',
+};
+
 export class JsonTeller implements Teller {
   readonly #stream: Io['stdout'];
   #told = -Infinity;
@@ -79,9 +87,10 @@ export class TextTeller implements Teller {
     return this.#line(`plot: ${folder}/plot.html\nnext: ${next}`);
   }
 
-  #step({ step, steps, loss, tokensPerSecond, etaSeconds }: RunEvent & { kind: 'step' }): void {
+  #step({ step, steps, loss, metrics, tokensPerSecond, etaSeconds }: RunEvent & { kind: 'step' }): void {
     const left = step < steps ? `  ${formatSeconds(etaSeconds)} left` : '';
-    const text = `step ${step}/${steps}  loss ${loss.toFixed(3)}  ${formatCount(Math.round(tokensPerSecond))} tokens/s${left}`;
+    const told = Object.entries(metrics).map(([name, value]) => `  ${metricNames[name] ?? name} ${value.toFixed(3)}`);
+    const text = `step ${step}/${steps}  loss ${loss.toFixed(3)}${told.join('')}  ${formatCount(Math.round(tokensPerSecond))} tokens/s${left}`;
     if (this.#stream.isTTY) this.#redraw(text, step === steps);
     else if (step === 1 || step === steps || step % Math.ceil(steps / PLAIN_LINES) === 0) this.#line(text);
   }
@@ -137,6 +146,8 @@ function describe(event: Exclude<RunEvent, { kind: 'progress' } | { kind: 'step'
       return describePlan(event);
     case 'heldOut':
       return `step ${event.step}  held-out ${event.bitsPerByte.toFixed(3)} bits a byte, ${event.natsPerToken.toFixed(3)} nats a token`;
+    case 'teacher':
+      return `the teacher's  held-out ${event.bitsPerByte.toFixed(3)} bits a byte, ${event.natsPerToken.toFixed(3)} nats a token`;
     case 'checkpoint':
       return `step ${event.step}  saved ${event.path}`;
     case 'sample':

@@ -11,6 +11,7 @@ import { LfmError } from '../tensor/error.ts';
 import type { DocumentPolicy } from './documents.ts';
 import { FileCache } from './file-cache.node.ts';
 import { decodePackedHeader, HEADER_BYTES, unpackTokens } from './packed.ts';
+import { BEGINS, MARK_COUNT } from './marks.ts';
 import type { PackedHeader, TokenReader } from './packed.ts';
 
 export const CORPUS_NAME = 'corpus.json';
@@ -44,6 +45,8 @@ export interface CorpusInfo {
   readonly inputs: readonly string[];
   readonly train: SplitInfo;
   readonly heldOut: SplitInfo;
+  /** Of chats: a mark for each token (marks.ts), as files of tokens of their own. */
+  readonly marks?: { readonly train: SplitInfo; readonly heldOut: SplitInfo };
 }
 
 export interface Corpus extends AsyncDisposable {
@@ -52,6 +55,8 @@ export interface Corpus extends AsyncDisposable {
   readonly fingerprint: string;
   readonly train: TokenReader;
   readonly heldOut: TokenReader;
+  /** Where tokens are marked, which then stand in rows. */
+  readonly marks?: { readonly train: TokenReader; readonly heldOut: TokenReader };
   close(): Promise<void>;
 }
 
@@ -73,7 +78,13 @@ export async function openCorpus(path: string, tokenizerHash?: string): Promise<
   const fingerprint = hashing()
     .update(JSON.stringify(await readManifest(folder)))
     .digest('hex');
-  const splits = [new ShardReader(folder, info, info.train), new ShardReader(folder, info, info.heldOut)] as const;
+  const [train, heldOut] = [info.train, info.heldOut].map((split) => new ShardReader(folder, info, split));
+  const marked = { ...info, vocabSize: MARK_COUNT, endOfText: BEGINS };
+  const [trainMarks, heldOutMarks] = [info.marks?.train, info.marks?.heldOut].map(
+    (split) => split && new ShardReader(folder, marked, split),
+  );
+  const splits = [train, heldOut, trainMarks, heldOutMarks].filter((split) => split !== undefined);
+  if (!train || !heldOut) throw new LfmError('corpus-invalid', `${path} does not describe a corpus`);
   const close = async (): Promise<void> => {
     await Promise.all(splits.map((split) => split.close()));
   };
@@ -83,7 +94,8 @@ export async function openCorpus(path: string, tokenizerHash?: string): Promise<
     await close();
     throw error;
   }
-  return { info, fingerprint, train: splits[0], heldOut: splits[1], close, [Symbol.asyncDispose]: close };
+  const marks = trainMarks && heldOutMarks && { train: trainMarks, heldOut: heldOutMarks };
+  return { info, fingerprint, train, heldOut, ...(marks && { marks }), close, [Symbol.asyncDispose]: close };
 }
 
 /** The shards of one split, read as one sequence. */
@@ -195,8 +207,16 @@ function isInfo(json: unknown): json is CorpusInfo {
     Number.isSafeInteger(vocabSize) &&
     Number.isSafeInteger(endOfText) &&
     isSplit(train) &&
-    isSplit(heldOut)
+    isSplit(heldOut) &&
+    (json['marks'] === undefined || areMarks(json['marks'], train, heldOut))
   );
+}
+
+/** A mark for each token. */
+function areMarks(marks: unknown, train: SplitInfo, heldOut: SplitInfo): boolean {
+  if (!isJsonObject(marks)) return false;
+  const { train: own, heldOut: held } = marks;
+  return isSplit(own) && isSplit(held) && own.tokens === train.tokens && held.tokens === heldOut.tokens;
 }
 
 function isSplit(split: unknown): split is SplitInfo {

@@ -76,33 +76,49 @@ export function plainTextSplitter(policy: DocumentPolicy): Splitter {
  * Errors: `jsonl-line` (naming the line), `jsonl-line-too-long`.
  */
 export function jsonLinesSplitter(what: string): Splitter {
+  const lines = jsonLines(what, (value, where) => {
+    const text: unknown = typeof value === 'object' && value !== null && 'text' in value ? value.text : undefined;
+    if (typeof text === 'string') return new TextEncoder().encode(text);
+    throw new LfmError('jsonl-line', `${where}: expected an object with a string "text"`);
+  });
+  function* pieces(texts: Iterable<Uint8Array>): Iterable<Piece> {
+    for (const text of texts) {
+      yield text;
+      yield 'end';
+    }
+  }
+  return { push: (chunk) => pieces(lines.push(chunk)), end: () => pieces(lines.end()) };
+}
+
+/**
+ * What `read` makes of each line of `what`, a JSON value; `where` names the file and the line. Feed it a file's chunks in
+ * order, then call end() once. Blank lines are skipped. Errors: `jsonl-line`, `jsonl-line-too-long`, those of `read`.
+ */
+export function jsonLines<T>(
+  what: string,
+  read: (value: unknown, where: string) => T,
+): { push(chunk: Uint8Array): Iterable<T>; end(): Iterable<T> } {
   let parts: Uint8Array[] = [];
   let bytes = 0;
   let lineNumber = 0;
 
-  function* line(): Iterable<Piece> {
+  function* line(): Iterable<T> {
     lineNumber++;
     const json = new TextDecoder().decode(concat(parts));
     parts = [];
     bytes = 0;
     if (json.trim() === '') return;
+    const where = `${what}, line ${lineNumber}`;
     let value: unknown;
     try {
       value = JSON.parse(json);
     } catch (cause) {
-      throw new LfmError('jsonl-line', `${what}, line ${lineNumber}: not valid JSON: ${(cause as Error).message}`, {
-        cause,
-      });
+      throw new LfmError('jsonl-line', `${where}: not valid JSON: ${(cause as Error).message}`, { cause });
     }
-    const text: unknown = typeof value === 'object' && value !== null && 'text' in value ? value.text : undefined;
-    if (typeof text !== 'string') {
-      throw new LfmError('jsonl-line', `${what}, line ${lineNumber}: expected an object with a string "text"`);
-    }
-    yield new TextEncoder().encode(text);
-    yield 'end';
+    yield read(value, where);
   }
 
-  function* push(chunk: Uint8Array): Iterable<Piece> {
+  function* push(chunk: Uint8Array): Iterable<T> {
     let at = 0;
     while (at < chunk.length) {
       const newline = chunk.indexOf(NEWLINE, at);

@@ -2,6 +2,7 @@
 // Shapes: B rows of a batch, T labels a row.
 
 import { LfmError } from '../tensor/error.ts';
+import { marksOfText } from './marks.ts';
 import type { TokenReader } from './packed.ts';
 import { hashIntegers, permutation } from './permutation.ts';
 
@@ -12,6 +13,10 @@ export interface LoaderSource {
   readonly fingerprint: string;
   /** Share of the rows, relative to the other sources' weights. Default 1. */
   readonly weight?: number;
+  /** Marks of the tokens (marks.ts). Absent: those of a text. */
+  readonly marks?: TokenReader | undefined;
+  /** Its tokens stand in rows of T, so that windows begin at rows. */
+  readonly inRows?: boolean;
 }
 
 export interface LoaderOptions {
@@ -24,6 +29,8 @@ export interface LoaderOptions {
   /** With `parts` processes, this one's number from 0. All parts together see each window once an epoch. */
   readonly part?: number;
   readonly parts?: number;
+  /** Given: batches hold marks, those of a text made with this token, which closes its documents. */
+  readonly endOfText?: number | undefined;
   /** Where an earlier loader stopped; its options other than batchSize, part and parts must be the same. */
   readonly cursor?: LoaderCursor;
 }
@@ -50,6 +57,8 @@ export interface SourceCursor {
 export interface Batch {
   /** [B, T + 1] row-major: inputs are the first T of a row, labels the last T. */
   readonly tokens_BT: Int32Array;
+  /** The tokens' marks, where they were asked for. */
+  readonly marks_BT?: Int32Array;
   /** Index of each row's source. */
   readonly sources_B: readonly number[];
 }
@@ -69,7 +78,7 @@ export interface Loader {
  * Errors: `loader-options`, `loader-source-too-short`, `cursor-mismatch`.
  */
 export function createLoader(options: LoaderOptions): Loader {
-  const { sources, batchSize, length, seed, part = 0, parts = 1 } = options;
+  const { sources, batchSize, length, seed, part = 0, parts = 1, endOfText } = options;
   checkOptions(options);
   if (options.cursor !== undefined) checkCursor(options.cursor, options);
   const total = sources.reduce((sum, { weight = 1 }) => sum + weight, 0);
@@ -93,6 +102,7 @@ export function createLoader(options: LoaderOptions): Loader {
 
   async function next(): Promise<Batch> {
     const tokens_BT = new Int32Array(batchSize * (length + 1));
+    const marks_BT = endOfText === undefined ? undefined : new Int32Array(tokens_BT.length);
     const sources_B: number[] = [];
     const reads: (() => Promise<void>)[] = [];
     for (let row = 0; row < batchSize * parts; row++) {
@@ -100,11 +110,18 @@ export function createLoader(options: LoaderOptions): Loader {
       const start = state[i]?.take() ?? 0;
       if (Math.floor(row / batchSize) !== part) continue;
       const at = sources_B.push(i) - 1;
-      const into = tokens_BT.subarray(at * (length + 1), (at + 1) * (length + 1));
-      reads.push(async () => sources[i]?.reader.read(start, into));
+      const row_T = (all: Int32Array) => all.subarray(at * (length + 1), (at + 1) * (length + 1));
+      const into = row_T(tokens_BT);
+      const marks = marks_BT && row_T(marks_BT);
+      reads.push(async () => {
+        await sources[i]?.reader.read(start, into);
+        if (!marks || endOfText === undefined) return;
+        if (sources[i]?.marks) await sources[i].marks.read(start, marks);
+        else marksOfText(into, endOfText, marks);
+      });
     }
     await Promise.all(reads.map((read) => read()));
-    return { tokens_BT, sources_B };
+    return { tokens_BT, ...(marks_BT && { marks_BT }), sources_B };
   }
 
   return { next, cursor: snapshot };
@@ -156,7 +173,8 @@ class SourceState {
     const labels = this.#source.reader.length - 1;
     const key = hashIntegers(...this.#keys, this.#epoch);
     // An offset of its own puts the seams between windows elsewhere in each epoch; it must leave a window.
-    this.#offset = hashIntegers(key, 1) % Math.min(this.#length, labels - this.#length + 1);
+    const room = this.#source.inRows ? 1 : Math.min(this.#length, labels - this.#length + 1);
+    this.#offset = hashIntegers(key, 1) % room;
     this.#windows = Math.floor((labels - this.#offset) / this.#length);
     this.#order = permutation(this.#windows, key);
   }

@@ -58,6 +58,17 @@ const messagesSchema = z
   )
   .min(1);
 
+/** A chat from outside, with what else it holds left out. Errors: `bad-messages`, naming the message. */
+export function parseMessages(messages: unknown): z.output<typeof messagesSchema> {
+  const checked = messagesSchema.safeParse(messages);
+  if (checked.success) return checked.data;
+  const [issue] = checked.error.issues;
+  throw new LfmError(
+    'bad-messages',
+    `messages${issue?.path.map((key) => `[${String(key)}]`).join('') ?? ''}: ${issue?.message ?? 'not a chat'}`,
+  );
+}
+
 /** Named by their text, or as transformers writes added tokens. */
 const namedToken = z
   .union([z.string(), z.object({ content: z.string() }).transform(({ content }) => content)])
@@ -125,17 +136,10 @@ export class ChatTemplate {
 
   /** The text of that prompt, in which forged control tokens are none. Errors: as `encode`. */
   renderMarked(messages: readonly ChatMessage[], options: ChatOptions = {}): MarkedText {
-    const checked = messagesSchema.safeParse(messages);
-    if (!checked.success) {
-      const [issue] = checked.error.issues;
-      throw new LfmError(
-        'bad-messages',
-        `messages${issue?.path.map((key) => `[${String(key)}]`).join('') ?? ''}: ${issue?.message ?? 'not a chat'}`,
-      );
-    }
+    const checked = parseMessages(messages);
     const { tools, documents, variables, continueFinalMessage: continues = false, now = new Date() } = options;
     const template = this.#pick(options);
-    const written = checked.data.map(toTemplate);
+    const written = checked.map(toTemplate);
     const given = { messages: written, tools: tools ?? null, documents: documents ?? null };
     const [mark, end] = unusedCharacters({ ...given, variables });
     const last = written.at(-1);

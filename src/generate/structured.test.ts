@@ -54,7 +54,7 @@ describe('a text under a schema [onnx]', () => {
     const ajv = new Ajv2020({ strict: false, validateFormats: false, unicodeRegExp: true });
     const texts: { readonly seed: number; readonly text: string; readonly problem: string }[] = [];
     for (const modelSeed of [1, 2]) {
-      const model = await open(modelSeed, { maxBatch: 16 });
+      const model = await open(modelSeed, { maxBatch: 16, maxQueue: count });
       const seeds = Array.from({ length: count / 2 }, (_, i) => modelSeed * 1000 + i);
       texts.push(
         ...(await Promise.all(

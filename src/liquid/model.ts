@@ -18,6 +18,8 @@ import type { StateDeclaration } from './state.ts';
 export interface ForwardOptions {
   /** Recompute each layer in the backward pass instead of keeping what it computed. For calls without state. */
   readonly checkpoint?: boolean;
+  /** Sees what each operator takes and gives, both [B, T, D]: the normalised input, and the output before the norm after it. */
+  readonly tap?: (operator: PlacedOperator, input: Tensor, output: Tensor) => void;
 }
 
 export interface Model {
@@ -105,6 +107,7 @@ interface Aside {
   readonly taken: Taken;
   /** What operators observed, by the names of the parameters that it is for. */
   readonly seen: Map<string, Tensor>;
+  readonly tap?: ForwardOptions['tap'] | undefined;
 }
 
 /**
@@ -150,7 +153,7 @@ export function defineModel(options: ModelOptions): Model {
     head,
     parameters,
     states: placer.states,
-    forward(p, inputs, given, before = {}, { checkpoint: recompute = false } = {}) {
+    forward(p, inputs, given, before = {}, { checkpoint: recompute = false, tap } = {}) {
       const after: Record<string, Tensor | undefined> = {};
       const taken: Taken = new Map();
       const observed: Record<string, Tensor> = {};
@@ -162,7 +165,7 @@ export function defineModel(options: ModelOptions): Model {
           let [stream, beside]: [Tensor, Tensor | undefined] = [from, undefined];
           for (const block of blocks) {
             const input: Tensor = beside ? add(stream, beside) : stream;
-            const [y, kept] = applyBlock(block, p, input, before, context, { taken, seen });
+            const [y, kept] = applyBlock(block, p, input, before, context, { taken, seen, tap });
             if (context.starts) Object.assign(after, kept);
             beside = block.aside ? y : undefined;
             if (!block.aside) stream = add(stream, y);
@@ -187,7 +190,7 @@ function applyBlock(
   x: Tensor,
   before: StateTensors,
   context: Context,
-  { taken, seen }: Aside,
+  { taken, seen, tap }: Aside,
 ): readonly [Tensor, StateTensors] {
   const input = norm ? applyNorm(norm, prefix, p, x, context.normEps) : x;
   const kept: Record<string, Tensor | undefined> = {};
@@ -199,6 +202,7 @@ function applyBlock(
     const given = Object.fromEntries(takes.flatMap((name) => (theirs[name] ? [[name, theirs[name]]] : [])));
     const { y, state, features } = applyOperator(operator, own, input, remembered, context, given);
     taken.set(placed, features);
+    tap?.(placed, input, y);
     const sums = context.counted && operator.observe ? operator.observe(features, context.counted) : {};
     for (const [key, sum] of Object.entries(sums)) if (sum) seen.set(parameters[key] ?? key, sum);
     for (const key of ownStates) kept[states[key] ?? key] = state[key];

@@ -14,6 +14,7 @@ import {
   trace,
   zerosLike,
 } from '../tensor/index.ts';
+import type { Context } from './context.ts';
 import { createContext } from './context.ts';
 import { asProduct } from './ends.ts';
 import type { Model } from './model.ts';
@@ -35,6 +36,34 @@ export interface LossOptions {
   readonly chunks?: number;
   /** Take `segments`, int32 [B, T]: documents packed into one row do not see each other. */
   readonly segments?: boolean;
+  /** Element type of the parameters as they are given. Default: float32. */
+  readonly stored?: 'float32' | 'bfloat16';
+  /** What the loss is made of. Default: the head's own, of the labels. */
+  readonly objective?: TrainingObjective;
+}
+
+/** What a model is trained on, where that is not its head's own loss. */
+export interface TrainingObjective {
+  /** What it takes besides the model's inputs and stays as it is, by name: a teacher's parameters. */
+  readonly inputs: Types;
+  /** Whether a parameter of the model is trained. */
+  readonly trains: (name: string) => boolean;
+  /** `loss` and `metrics` are sums over positions of the weights times something. */
+  readonly loss: (call: LossCall) => {
+    readonly loss: Tensor;
+    readonly metrics: Tensors;
+    readonly observed?: Tensors;
+  };
+}
+
+/** What an objective may use. */
+export interface LossCall {
+  /** The model's parameters in the type of computation. */
+  readonly p: Tensors;
+  /** All inputs of the program. */
+  readonly inputs: Tensors;
+  readonly context: Context;
+  readonly options: LossOptions;
 }
 
 function prefixed(prefix: string, types: Types): Types {
@@ -51,7 +80,7 @@ const LOGIT_BYTES = 4 * 2 ** 20;
 const FEWEST_ROWS = 256;
 
 /** As many equal runs as that size asks for, or the next fewer that divide. A number of tokens that is a symbol is not cut. */
-function defaultChunks(tokens: Dim, classes: number): number {
+export function defaultChunks(tokens: Dim, classes: number): number {
   if (typeof tokens !== 'number') return 1;
   const rows = Math.max(FEWEST_ROWS, Math.floor(LOGIT_BYTES / (4 * classes)));
   let chunks = Math.max(1, Math.ceil(tokens / rows));
@@ -59,40 +88,22 @@ function defaultChunks(tokens: Dim, classes: number): number {
   return chunks;
 }
 
-function lossInputs(model: Model, { batch, length, segments = false }: LossOptions): Types {
+function lossInputs(model: Model, { batch, length, segments = false, stored, objective }: LossOptions): Types {
   const perToken = (dtype: DType): ArrayType => ({ dtype, shape: [batch, length] });
   return {
-    ...parameterTypes(model),
+    ...parameterTypes(model, stored),
     ...model.encoder.inputs(batch, length),
     labels: model.head.objective?.labels(batch, length) ?? perToken('int32'),
     weights: perToken('float32'),
     ...(segments && { segments: perToken('int32') }),
+    ...objective?.inputs,
   };
 }
 
-/** The loss and, if asked for, what operators observed at positions whose weight is not 0. */
-function lossOf(
-  model: Model,
-  inputs: Tensors,
-  options: LossOptions,
-  observing = false,
-): { readonly loss: Tensor; readonly observed: Tensors } {
-  const { batch, length, dtype = 'float32', checkpoint = false } = options;
-  // What changes by small steps of a rule is never rounded; an adapter's factors and base are, but not their sum.
-  const rounded = Object.fromEntries(
-    Object.entries(model.parameters).flatMap(([name, { rule, quantized }]) =>
-      quantized ? [] : [[name, cast(take(inputs, name), rule ? 'float32' : dtype)]],
-    ),
-  );
-  const stored = parametersIn(model, { ...inputs, ...rounded });
-  const unpacked = Object.fromEntries(
-    Object.entries(model.parameters).flatMap(([name, { quantized, lowRank }]) =>
-      quantized && !lowRank ? [[name, cast(take(stored, name), dtype)]] : [],
-    ),
-  );
-  const p = { ...stored, ...unpacked };
+/** The context of a pass over whole rows. */
+export function lossContext(model: Model, inputs: Tensors, { batch, length }: LossOptions, observing = false): Context {
   const { segments, time_steps: timeSteps } = inputs;
-  const context = createContext({
+  return createContext({
     batch,
     length,
     normEps: model.normEps,
@@ -100,6 +111,48 @@ function lossOf(
     timeSteps,
     ...(observing && { counted: take(inputs, 'weights') }),
   });
+}
+
+/** Parameters in the type of computation; `prefix` stands before their names among the inputs. */
+export function computedIn(
+  model: Model,
+  inputs: Tensors,
+  dtype: DType = 'float32',
+  prefix = '',
+): Record<string, Tensor> {
+  const given = prefix
+    ? Object.fromEntries(
+        Object.entries(inputs).flatMap(([name, tensor]) =>
+          name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : [],
+        ),
+      )
+    : inputs;
+  // What changes by small steps of a rule is never rounded; an adapter's factors and base are, but not their sum.
+  const rounded = Object.fromEntries(
+    Object.entries(model.parameters).flatMap(([name, { rule, quantized }]) =>
+      quantized ? [] : [[name, cast(take(given, name), rule ? 'float32' : dtype)]],
+    ),
+  );
+  const stored = parametersIn(model, { ...given, ...rounded });
+  const unpacked = Object.fromEntries(
+    Object.entries(model.parameters).flatMap(([name, { quantized, lowRank }]) =>
+      quantized && !lowRank ? [[name, cast(take(stored, name), dtype)]] : [],
+    ),
+  );
+  return { ...stored, ...unpacked };
+}
+
+/** The loss, what is told besides and, if asked for, what operators observed at positions whose weight is not 0. */
+function lossOf(
+  model: Model,
+  inputs: Tensors,
+  options: LossOptions,
+  observing = false,
+): { readonly loss: Tensor; readonly metrics?: Tensors; readonly observed?: Tensors } {
+  const { batch, length, dtype, checkpoint = false, objective: training } = options;
+  const p = computedIn(model, inputs, dtype);
+  const context = lossContext(model, inputs, options, observing);
+  if (training) return training.loss({ p, inputs, context, options });
   const { hidden_BTD, observed = {} } = model.forward(p, inputs, context, undefined, { checkpoint });
   const tokens = multiplyDims(batch, length);
   const flat = (name: string) => {
@@ -133,12 +186,13 @@ export function lossProgram(model: Model, options: LossOptions): Program {
 /**
  * The loss program with an output `gradient.NAME` (float32) for every parameter that is not frozen; for one with a rule of its own it holds, in a
  * gradient's place, what the parameter's operator observed over positions whose weight is not 0. With `accumulate`, inputs `total.NAME` are
- * added to them and give up their memory to them. Errors: `frozen-weight` for packed
- * matrices that are to be trained.
+ * added to them and give up their memory to them. An objective may train some parameters only, and tells `metric.NAME`s.
+ * Errors: `frozen-weight` for packed matrices that are to be trained.
  */
 export function gradientProgram(model: Model, options: LossOptions & { readonly accumulate?: boolean }): Program {
-  const { accumulate = false } = options;
-  const names = Object.keys(model.parameters).filter((name) => !model.parameters[name]?.frozen);
+  const { accumulate = false, objective } = options;
+  const isTrained = (name: string) => !model.parameters[name]?.frozen && (objective?.trains(name) ?? true);
+  const names = Object.keys(model.parameters).filter(isTrained);
   const packed = names.find((name) => model.parameters[name]?.quantized);
   if (packed !== undefined)
     throw new LfmError('frozen-weight', `${packed} is packed, and so cannot be trained: load the model as floats.`);
@@ -148,7 +202,7 @@ export function gradientProgram(model: Model, options: LossOptions & { readonly 
   };
   const types = { ...lossInputs(model, options), ...(accumulate && totals()) };
   const body = (inputs: Tensors) => {
-    const { loss, observed } = lossOf(model, inputs, options, true);
+    const { loss, metrics = {}, observed } = lossOf(model, inputs, options, true);
     const trained = names.filter((name) => !model.parameters[name]?.rule);
     const found = gradients(
       loss,
@@ -162,7 +216,8 @@ export function gradientProgram(model: Model, options: LossOptions & { readonly 
       const gradient = given[name] ?? zerosLike(take(inputs, name));
       return [`gradient.${name}`, accumulate ? add(take(inputs, `total.${name}`), gradient) : gradient] as const;
     });
-    return { loss, ...Object.fromEntries(outputs) };
+    const told = Object.entries(metrics).map(([name, value]) => [`metric.${name}`, value] as const);
+    return { loss, ...Object.fromEntries([...told, ...outputs]) };
   };
   const donations = accumulate ? Object.fromEntries(names.map((name) => [`total.${name}`, `gradient.${name}`])) : {};
   return trace('gradients', types, body, { donations });

@@ -92,6 +92,8 @@ const schema = z.strictObject({
   eos_token_id: z.union([tokenId, z.array(wholeNumber(0, 2 ** 24)).max(1024)]).default(null),
   /** Of the weights beside it. */
   dtype: z.enum(['float32', 'bfloat16', 'float16']).exactOptional(),
+  /** How they are packed: who reads them knows. */
+  quantization_config: z.unknown().optional(),
 });
 
 export type LiquidConfig = z.infer<typeof schema>;
@@ -105,7 +107,11 @@ type StoredLayer = z.input<typeof layerSchema>;
  * Errors: `bad-config`, naming the key or the operator; `unknown-operator`; what an operator says of sizes.
  */
 export function liquid(json: unknown, operators: readonly OperatorConstructor[] = []): Model {
-  const { dtype: _, ...config } = parseConfig(schema, withLayers(plainJson(json, 'config.json', 'bad-config')));
+  const {
+    dtype: _,
+    quantization_config: __,
+    ...config
+  } = parseConfig(schema, withLayers(plainJson(json, 'config.json', 'bad-config')));
   const definitions = new Map(Object.entries(config.layers));
   const placed = config.layer_types.map((name, depth) => {
     const found = definitions.get(name);

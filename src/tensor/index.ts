@@ -35,6 +35,8 @@ export { rotary, rotaryTables, rotaryTablesOf } from './composites/rotary.ts';
 export { selectiveScan } from './composites/selective-scan.ts';
 export type { SelectiveScanOptions } from './composites/selective-scan.ts';
 export { silu } from './composites/silu.ts';
+export { softmaxKl } from './composites/softmax-kl.ts';
+export type { SoftmaxKl, SoftmaxKlAttributes } from './composites/softmax-kl.ts';
 export { softplus } from './composites/softplus.ts';
 export { unitLowerInverse } from './composites/unit-lower-inverse.ts';
 export { expanded, withoutIdleHistory } from './passes.ts';

@@ -5,17 +5,24 @@ import { BlockCutter } from '../data/blocks.ts';
 import type { Corpus } from '../data/corpus.node.ts';
 import { openCorpus } from '../data/corpus.node.ts';
 import type { DocumentPolicy } from '../data/documents.ts';
+import { prepareChats } from '../data/prepare-chats.node.ts';
 import { prepareCorpus } from '../data/prepare.node.ts';
 import { readText, splitterFor } from '../data/text-files.node.ts';
 import { writeFileAtomic } from '../files/atomic.node.ts';
 import { readTextIfPresent } from '../files/json.node.ts';
 import { hashing } from '../files/manifest.node.ts';
+import type { ChatTemplate } from '../generate/chat.ts';
+import { chatTurns } from '../generate/chat-turns.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
 import { learnVocabulary, makeVocabulary } from './vocabulary.node.ts';
 
 export interface TextSource {
   readonly name: string;
+  /** Default: text. */
+  readonly kind?: 'text' | 'chat';
+  /** Of chats: which turns count. */
+  readonly turns?: 'assistant' | 'all';
   readonly paths: readonly string[];
 }
 
@@ -51,7 +58,8 @@ export async function scanSources(
   { signal, onProgress }: PrepareContext,
 ): Promise<ScannedSource[]> {
   const scanned: ScannedSource[] = [];
-  for (const { name, paths } of sources) {
+  for (const { paths, ...source } of sources) {
+    const { name } = source;
     const content = hashing();
     let bytes = 0;
     for (const path of paths) {
@@ -66,7 +74,7 @@ export async function scanSources(
       const kind = /\.jsonl(?:\.br|\.gz)?$/.test(path) ? 'jsonl' : 'txt';
       content.update(`${kind} ${file.digest('hex')}\n`);
     }
-    scanned.push({ name, paths, bytes, contentHash: content.digest('hex') });
+    scanned.push({ ...source, paths, bytes, contentHash: content.digest('hex') });
   }
   return scanned;
 }
@@ -92,12 +100,21 @@ export interface LearnFrom extends PrepareContext {
   readonly documents: DocumentPolicy;
 }
 
-/** The vocabulary learned from all sources together, held-out text included, or the one kept from an earlier run. */
+/**
+ * The vocabulary learned from all sources of text together, held-out text included, or the one kept from an earlier run.
+ * Errors: `no-text` where there are chats alone.
+ */
 export async function learnedVocabulary(
   { vocabSize, endOfText }: { vocabSize: number; endOfText: string },
   from: LearnFrom,
 ): Promise<Vocabulary> {
-  const { cache, sources, documents, signal, onProgress } = from;
+  const { cache, documents, signal, onProgress } = from;
+  const sources = from.sources.filter(({ kind }) => kind !== 'chat');
+  if (sources.length === 0)
+    throw new LfmError(
+      'no-text',
+      'tokenizer.train: a vocabulary is learned from text, and all sources are chats: add one of text.',
+    );
   const key = keyOf({
     version: 1,
     vocabSize,
@@ -129,7 +146,20 @@ export async function learnedVocabulary(
   return makeVocabulary(json, endOfText, path);
 }
 
+/** How chats become rows of tokens. */
+export interface ChatRows {
+  readonly template: ChatTemplate | undefined;
+  /** The template's text, by which what was prepared is known again. */
+  readonly templateText: string;
+  /** Tokens a row. */
+  readonly length: number;
+  readonly long: 'refuse' | 'leave-out';
+  readonly onLeftOut: (source: string, count: number) => void;
+}
+
 export interface CorpusOptions extends LearnFrom {
+  /** Needed where there are sources of chats. */
+  readonly chats?: ChatRows;
   readonly vocabulary: Vocabulary;
   readonly heldOutShare: number;
   readonly seed: number;
@@ -141,7 +171,12 @@ export async function openCorpora(options: CorpusOptions): Promise<Corpus[]> {
   const { tokenizer, endOfText, hash } = vocabulary;
   const corpora: Corpus[] = [];
   try {
-    for (const { name, paths, bytes, contentHash } of sources) {
+    for (const source of sources) {
+      const { name, paths, bytes, contentHash } = source;
+      if (source.kind === 'chat') {
+        corpora.push(await openChats(source, options));
+        continue;
+      }
       const key = keyOf({ version: 1, contentHash, tokenizer: hash, endOfText, documents, heldOutShare, seed });
       const folder = join(cache, `${name}-${key}`);
       const kept = await openKept(folder, hash);
@@ -170,6 +205,54 @@ export async function openCorpora(options: CorpusOptions): Promise<Corpus[]> {
     await Promise.all(corpora.map((corpus) => corpus.close()));
     throw error;
   }
+}
+
+/** Errors: `no-chat-template`, those of prepareChats. */
+async function openChats(source: ScannedSource, options: CorpusOptions): Promise<Corpus> {
+  const { cache, vocabulary, heldOutShare, seed, signal, onProgress, chats } = options;
+  const { name, paths, bytes, contentHash, turns = 'assistant' } = source;
+  const { tokenizer, endOfText, hash } = vocabulary;
+  const { template } = chats ?? {};
+  if (!chats || !template)
+    throw new LfmError(
+      'no-chat-template',
+      `The source "${name}" holds chats, but the model has no chat template: begin from a chat model, or name a Jinja file as tokenizer.chatTemplate.`,
+    );
+  const { templateText, length, long } = chats;
+  const how = {
+    version: 1,
+    contentHash,
+    tokenizer: hash,
+    endOfText,
+    heldOutShare,
+    seed,
+    templateText,
+    length,
+    long,
+    turns,
+  };
+  const folder = join(cache, `${name}-${keyOf(how)}`);
+  const kept = await openKept(folder, hash);
+  if (kept) return kept;
+  await mkdir(cache, { recursive: true });
+  const { leftOut } = await prepareChats({
+    inputs: paths,
+    output: folder,
+    tokenizer: { vocabSize: tokenizer.vocabSize, endOfText },
+    tokenizerHash: hash,
+    encodeChat: (messages) => {
+      const found = chatTurns(template, tokenizer, messages);
+      return turns === 'all' ? { ...found, counts: found.ids.map(() => 1) } : found;
+    },
+    length,
+    long,
+    heldOutShare,
+    seed,
+    ...(signal && { signal }),
+    onProgress: (done) => onProgress({ stage: 'prepare corpus', what: name, unit: 'bytes', done, total: bytes }),
+  });
+  if (leftOut > 0) chats.onLeftOut(name, leftOut);
+  return openCorpus(folder, hash);
 }
 
 /** A corpus that is there and whole; a damaged one is prepared anew in its place. */

@@ -1,7 +1,9 @@
 // Examples held in memory: rows of named arrays, and batches of them. For sets that are small beside a corpus.
 import { hashIntegers, permutation } from '../data/permutation.ts';
+import { COUNTS, segmentsOf } from '../data/marks.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Batch } from './trainer.ts';
+import { splitRows } from './trainer.ts';
 
 export interface Examples {
   readonly count: number;
@@ -10,6 +12,22 @@ export interface Examples {
    * [count, ...].
    */
   readonly arrays: Readonly<Record<string, Float32Array | Int32Array>>;
+}
+
+/**
+ * Marked rows of `length` + 1 tokens as a batch: labels count where they are marked, all alike, and with `segments` documents
+ * are told apart. Where none counts, all weights are 0.
+ */
+export function markedBatch(tokens: Int32Array, marks: Int32Array, length: number, segments: boolean): Batch {
+  const { inputs, labels } = splitRows(tokens, length);
+  const { inputs: own, labels: ahead } = splitRows(marks, length);
+  const counting = ahead.reduce((sum, mark) => sum + (mark & COUNTS), 0);
+  return {
+    tokens: inputs,
+    labels,
+    weights: Float32Array.from(ahead, (mark) => (mark & COUNTS) / Math.max(counting, 1)),
+    ...(segments && { segments: segmentsOf(own, length) }),
+  };
 }
 
 /** Rows of them, in this order, as a batch; the weights add up to 1. Errors: `bad-input` for arrays that are no whole rows. */

@@ -6,8 +6,8 @@ import { inline } from '../tensor/tracer.ts';
 type Tensors = Readonly<Record<string, Tensor>>;
 
 /**
- * Of a gradient program and an update program (updateProgram). Inputs: those of both but the gradients. Outputs: `loss`, and
- * those of the update, with its donations.
+ * Of a gradient program and an update program (updateProgram). Inputs: those of both but the gradients. Outputs: `loss` and
+ * what the gradient program tells besides, and those of the update, with its donations.
  */
 export function fusedStepProgram(gradients: Program, update: Program): Program {
   const types: Record<string, ArrayType> = {};
@@ -17,9 +17,9 @@ export function fusedStepProgram(gradients: Program, update: Program): Program {
     'train-step',
     types,
     (inputs) => {
-      const { loss, ...found } = call(gradients, inputs);
-      if (!loss) throw new LfmError('no-result', `${gradients.name} gives no loss.`);
-      return { loss, ...call(update, { ...inputs, ...found }) };
+      const found = call(gradients, inputs);
+      const told = Object.entries(found).filter(([name]) => !name.startsWith('gradient.'));
+      return { ...Object.fromEntries(told), ...call(update, { ...inputs, ...found }) };
     },
     { donations: update.donations },
   );

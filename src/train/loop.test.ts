@@ -6,7 +6,7 @@ import { runSteps } from './loop.ts';
 import type { StepResult, Trainer } from './trainer.ts';
 
 /** A trainer whose steps end when `finish` is called: an engine that answers before it is done. */
-function lateTrainer(resultOf: (step: number) => StepResult = (step) => ({ loss: step, norm: 1 })) {
+function lateTrainer(resultOf: (step: number) => StepResult = (step) => ({ loss: step, norm: 1, metrics: {} })) {
   const waiting: { step: number; resolve: (result: StepResult) => void }[] = [];
   const issued: number[] = [];
   const trainer: Trainer = {
@@ -84,10 +84,10 @@ describe('runSteps', () => {
   });
 
   it.each([
-    [{ loss: Number.NaN, norm: 1 }, 'Step 3: the loss is NaN'],
-    [{ loss: 1, norm: Infinity }, 'Step 3: the gradient norm is Infinity'],
+    [{ loss: Number.NaN, norm: 1, metrics: {} }, 'Step 3: the loss is NaN'],
+    [{ loss: 1, norm: Infinity, metrics: {} }, 'Step 3: the gradient norm is Infinity'],
   ])('stops at a result that is no number, and names the step', async (bad, message) => {
-    const late = lateTrainer((step) => (step === 3 ? bad : { loss: 1, norm: 1 }));
+    const late = lateTrainer((step) => (step === 3 ? bad : { loss: 1, norm: 1, metrics: {} }));
     const given = options(late.trainer);
     const run = runSteps(given);
     run.catch(() => {});
@@ -95,6 +95,15 @@ describe('runSteps', () => {
     await expect(run).rejects.toMatchObject({ code: 'not-finite', message: expect.stringContaining(message) });
     expect(given.reports.map(({ step }) => step)).toEqual([1, 2]);
     expect(given.pauses).toEqual([]);
+  });
+
+  it('stops where the loss has come to more than twice what it began with', async () => {
+    const late = lateTrainer((step) => ({ loss: step <= 30 ? 2 : 8, norm: 1, metrics: {} }));
+    const given = options(late.trainer, { steps: 60 });
+    const run = runSteps(given);
+    run.catch(() => {});
+    for (let i = 0; i < 60; i++) await late.finish();
+    await expect(run).rejects.toMatchObject({ code: 'diverged', message: expect.stringContaining('Step 38') });
   });
 
   it('stops after the present step when asked to, with a pause', async () => {

@@ -1,7 +1,8 @@
 // The training loop: batches in, reports out, and pauses at which everything issued is done. Knows no files.
 import type { Loader, LoaderCursor } from '../data/loader.ts';
 import { LfmError } from '../tensor/error.ts';
-import type { StepResult, Trainer } from './trainer.ts';
+import { markedBatch } from './examples.ts';
+import type { Batch, StepResult, Trainer } from './trainer.ts';
 
 export interface StepReport extends StepResult {
   readonly step: number;
@@ -21,6 +22,8 @@ export interface LoopOptions {
   readonly trainer: Trainer;
   /** Gives accumulate * B rows of T + 1 tokens a batch. */
   readonly loader: Loader;
+  /** Of a marked batch: whether documents of a row are told apart. */
+  readonly segments?: boolean;
   /** Labels of a step. */
   readonly tokensPerStep: number;
   readonly firstStep: number;
@@ -39,24 +42,29 @@ export interface LoopOptions {
 const IN_FLIGHT = 2;
 /** Reports that the speed is averaged over. */
 const RECENT = 20;
+/** Steps whose mean loss is watched: it may be so many times that of the first of them, and some nats more. */
+const WATCHED = 20;
+const MOST_GROWTH = 2;
+const MOST_NATS = 0.1;
 /** How long other work may wait for an engine that never lets go, in milliseconds. */
 const TURN_MS = 100;
 
 /**
- * Runs steps `firstStep` to `steps`. Errors: `not-finite` names the step whose loss or gradient norm is not a number; those
+ * Runs steps `firstStep` to `steps`. Errors: `not-finite` names the step whose loss or gradient norm is not a number,
+ * `diverged` the step at which the mean loss of twenty steps came to more than twice that of the first twenty; those
  * of the engine, the loader and `onPause`. After an error nothing is under way any more.
  */
 export async function runSteps(options: LoopOptions): Promise<{ readonly stopped: boolean }> {
-  const { trainer, loader, firstStep, steps, signal } = options;
+  const { trainer, firstStep, steps, signal } = options;
   const clock = new Clock(options);
   const pending: Promise<void>[] = [];
   let reported: Promise<void> = Promise.resolve();
-  let batch = read(loader);
+  let batch = read(options);
   let turn = performance.now();
   try {
     for (let step = firstStep; step <= steps; step++) {
       const { tokens, cursor } = await batch;
-      if (step < steps) batch = read(loader); // while the engine works
+      if (step < steps) batch = read(options); // while the engine works
       const learningRate = options.learningRate(step);
       const { result } = await trainer.step(tokens, step, learningRate);
       reported = settle(
@@ -84,12 +92,18 @@ export async function runSteps(options: LoopOptions): Promise<{ readonly stopped
 }
 
 interface Read {
-  readonly tokens: Int32Array;
+  readonly tokens: Int32Array | Batch;
   readonly cursor: LoaderCursor;
 }
 
-function read(loader: Loader): Promise<Read> {
-  return settle(loader.next().then(({ tokens_BT }) => ({ tokens: tokens_BT, cursor: loader.cursor() })));
+function read({ loader, segments = false }: LoopOptions): Promise<Read> {
+  const taken = async (): Promise<Read> => {
+    const { tokens_BT, marks_BT, sources_B } = await loader.next();
+    const length = tokens_BT.length / sources_B.length - 1;
+    const tokens = marks_BT ? markedBatch(tokens_BT, marks_BT, length, segments) : tokens_BT;
+    return { tokens, cursor: loader.cursor() };
+  };
+  return settle(taken());
 }
 
 /** A promise whose failure is told where it is awaited, and nowhere else. */
@@ -103,6 +117,8 @@ class Clock {
   readonly #options: LoopOptions;
   readonly #start = performance.now();
   readonly #recent: number[] = [];
+  readonly #losses: number[] = [];
+  #firstLoss = Number.NaN;
   #last = performance.now();
 
   constructor(options: LoopOptions) {
@@ -114,7 +130,7 @@ class Clock {
     this.#last = performance.now();
   }
 
-  report(step: number, { loss, norm }: StepResult, learningRate: number): StepReport {
+  report(step: number, { loss, norm, metrics }: StepResult, learningRate: number): StepReport {
     const { tokensPerStep: tokens, firstStep, steps } = this.#options;
     for (const [what, value] of [
       ['loss', loss],
@@ -123,6 +139,7 @@ class Clock {
       if (!Number.isFinite(value))
         throw new LfmError('not-finite', `Step ${step}: the ${what} is ${value}, so the run stopped there.`);
     }
+    this.#watch(step, loss);
     const now = performance.now();
     const seconds = (now - this.#last) / 1000;
     this.#last = now;
@@ -130,6 +147,31 @@ class Clock {
     if (this.#recent.length > RECENT) this.#recent.shift();
     const mean = this.#recent.reduce((sum, time) => sum + time, 0) / this.#recent.length;
     const etaSeconds = ((now - this.#start) / 1000 / (step - firstStep + 1)) * (steps - step);
-    return { step, steps, loss, norm, learningRate, tokens, seconds, tokensPerSecond: tokens / mean, etaSeconds };
+    return {
+      step,
+      steps,
+      loss,
+      norm,
+      metrics,
+      learningRate,
+      tokens,
+      seconds,
+      tokensPerSecond: tokens / mean,
+      etaSeconds,
+    };
+  }
+
+  /** A run that is worse than where it began goes on to nothing. */
+  #watch(step: number, loss: number): void {
+    this.#losses.push(loss);
+    if (this.#losses.length > WATCHED) this.#losses.shift();
+    if (this.#losses.length < WATCHED) return;
+    const mean = this.#losses.reduce((sum, one) => sum + one, 0) / WATCHED;
+    if (Number.isNaN(this.#firstLoss)) this.#firstLoss = mean;
+    if (mean <= MOST_GROWTH * this.#firstLoss + MOST_NATS) return;
+    throw new LfmError(
+      'diverged',
+      `Step ${step}: the mean loss of ${WATCHED} steps is ${mean.toPrecision(3)}, and was ${this.#firstLoss.toPrecision(3)} in the first ${WATCHED}, so the run stopped there.`,
+    );
   }
 }

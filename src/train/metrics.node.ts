@@ -13,13 +13,16 @@ export interface StepLine {
   readonly norm: number;
   readonly seconds: number;
   readonly tokens: number;
+  /** What the objective tells besides; absent where that is nothing. */
+  readonly metrics?: Readonly<Record<string, number>>;
 }
 
 export type HeldOutLine = { readonly kind: 'heldOut' } & HeldOutReport;
 export type MetricsLine = StepLine | HeldOutLine;
 
-export function stepLine({ step, loss, learningRate, norm, seconds, tokens }: StepReport): StepLine {
-  return { kind: 'step', step, loss, learningRate, norm, seconds: Number(seconds.toPrecision(6)), tokens };
+export function stepLine({ step, loss, learningRate, norm, seconds, tokens, metrics }: StepReport): StepLine {
+  const rest = Object.keys(metrics).length > 0 ? { metrics } : {};
+  return { kind: 'step', step, loss, learningRate, norm, seconds: Number(seconds.toPrecision(6)), tokens, ...rest };
 }
 
 /** Writes at once, so that a killed run leaves all its lines. */

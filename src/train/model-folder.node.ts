@@ -2,6 +2,8 @@
 import type { BufferPart } from '../engines/engine.ts';
 import type { FolderWriter } from '../files/atomic.node.ts';
 import { float32ToBfloat16 } from '../files/floats.ts';
+import type { JsonObject } from '../files/json.ts';
+import { isJsonObject } from '../files/json.ts';
 import type { TensorInParts } from '../files/parts.node.ts';
 import { writeParts } from '../files/parts.node.ts';
 import { writeSafetensors } from '../files/safetensors-write.ts';
@@ -14,9 +16,18 @@ import type { HostArray } from '../tensor/dtype.ts';
 import { configOf } from './model-config.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
 
+/** What a model that training began from came with, and keeps. */
+export interface Companions {
+  readonly generationConfig?: unknown;
+  readonly tokenizerConfig?: unknown;
+  /** The text of chat_template.jinja. */
+  readonly chatTemplate?: string | undefined;
+}
+
 export interface TrainedParts {
   readonly model: Model;
   readonly vocabulary: Vocabulary;
+  readonly companions?: Companions | undefined;
   /** A tensor's values by key. */
   readonly read: (key: string) => Promise<Float32Array>;
 }
@@ -50,7 +61,7 @@ export async function addModelFiles(
     mostBytes = MOST_FILE_BYTES,
   }: { readonly division?: Division | undefined; readonly mostBytes?: number } = {},
 ): Promise<void> {
-  const { model, vocabulary } = parts;
+  const { model, vocabulary, companions = {} } = parts;
   const { tokenizer, endOfText, pad } = vocabulary;
   const config = configOf(model, { pad, endOfText });
   await folder.file('config.json', json({ ...config, dtype }));
@@ -64,20 +75,27 @@ export async function addModelFiles(
     'tokenizer_config.json',
     json({
       tokenizer_class: 'PreTrainedTokenizerFast',
-      model_max_length: model.contextLength,
       bos_token: spelt(prefix),
       eos_token: spelt(endOfText),
       pad_token: spelt(pad),
+      ...objectOf(companions.tokenizerConfig),
+      model_max_length: model.contextLength,
     }),
   );
+  if (companions.chatTemplate !== undefined) await folder.file('chat_template.jinja', companions.chatTemplate);
   const generation = {
     bos_token_id: prefix,
     eos_token_id: config.eos_token_id ?? endOfText,
     pad_token_id: pad,
     do_sample: true,
     temperature: 0.8,
+    ...objectOf(companions.generationConfig),
   };
   await folder.file('generation_config.json', json(generation));
+}
+
+function objectOf(value: unknown): JsonObject {
+  return isJsonObject(value) ? value : {};
 }
 
 const moments = ['first.', 'second.'];

@@ -3,20 +3,24 @@ import type { Model } from '../liquid/index.ts';
 import type { PlannedDevice, PlanReport } from './plan-report.ts';
 import { reportPlan, requestOf } from './plan-report.ts';
 import type { Recipe } from './recipe.ts';
-import { isFolderModel, modelOf } from './recipe-model.ts';
+import { isStoredModel, modelOf } from './recipe-model.ts';
 import { openStart } from './start.node.ts';
+import { openObjective } from './stored.node.ts';
 
-/** Errors: those of openStart and of planTraining. */
+/** Errors: those of openStart, openObjective and planTraining. */
 export async function planRecipe(recipe: Recipe, device: PlannedDevice): Promise<PlanReport> {
-  return reportPlan(requestOf(recipe, await modelToPlan(recipe), recipe.engine.mesh), recipe.steps, device);
+  await using start = await openStart(recipe);
+  const { vocabulary } = start;
+  const model = vocabulary ? start.model(vocabulary) : unnamedModel(recipe);
+  await using taught = vocabulary && (await openObjective(recipe, model, vocabulary));
+  const { objective, teacher } = taught ?? {};
+  const request = requestOf(recipe, model, recipe.engine.mesh, { objective, teacher: teacher?.model });
+  return reportPlan(request, recipe.steps, device);
 }
 
-async function modelToPlan(recipe: Recipe): Promise<Model> {
-  await using start = await openStart(recipe);
-  const { model: spec, tokenizer, batch } = recipe;
-  if (start.vocabulary) return start.model(start.vocabulary);
-  if (isFolderModel(spec)) throw new Error('a folder has its vocabulary');
-  // Ids stand in for what only the tokenizer will know: they change no size.
+/** Ids stand in for what only the tokenizer will know: they change no size. */
+function unnamedModel({ model: spec, tokenizer, batch }: Recipe): Model {
+  if (isStoredModel(spec)) throw new Error('a stored model has its vocabulary');
   const ids = { pad: null, endOfText: 0 };
   return modelOf(spec, { vocabSize: tokenizer.train?.vocabSize ?? 1, ids, length: batch.length });
 }

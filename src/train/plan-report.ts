@@ -24,8 +24,13 @@ export interface PlanReport extends TrainingPlan {
   readonly instead?: { readonly change: string; readonly bytes: number } | null;
 }
 
-export function requestOf({ batch, engine: { dtype, recompute } }: Recipe, model: Model, mesh?: Mesh): PlanRequest {
-  return { model, batch, dtype, recompute, mesh };
+export function requestOf(
+  { batch, engine: { dtype, recompute } }: Recipe,
+  model: Model,
+  mesh?: Mesh,
+  taught: Pick<PlanRequest, 'objective' | 'teacher'> = {},
+): PlanRequest {
+  return { model, batch, dtype, recompute, mesh, ...taught };
 }
 
 /** Errors: those of planTraining. */

@@ -2,7 +2,7 @@
 // Estimates from the traced programs; a compiled step's own figures are exact (lfm benchmark train).
 import type { Mesh } from '../engines/xla/mesh.ts';
 import { deviceCountOf, partsOf } from '../engines/xla/mesh.ts';
-import type { Model } from '../liquid/index.ts';
+import type { Model, TrainingObjective } from '../liquid/index.ts';
 import { gradientProgram, peakBytes } from '../liquid/index.ts';
 import type { Program, Value } from '../tensor/index.ts';
 import { byteLength, countOf, LfmError } from '../tensor/index.ts';
@@ -18,6 +18,10 @@ export interface PlanRequest {
   readonly recompute: boolean;
   /** Absent: one device. */
   readonly mesh?: Mesh | undefined;
+  /** Absent: the head's own loss. */
+  readonly objective?: TrainingObjective | undefined;
+  /** Of the objective, run forward beside the model. */
+  readonly teacher?: Model | undefined;
 }
 
 export interface TrainingPlan {
@@ -50,7 +54,7 @@ export const LINK_BYTES_PER_SECOND = 450e9;
 
 /** Errors: `bad-batch` where the devices cannot share the batch; those of planSharding and of the model's programs. */
 export function planTraining(request: PlanRequest): TrainingPlan {
-  const { model, batch, dtype, recompute, mesh = {} } = request;
+  const { model, batch, dtype, recompute, mesh = {}, objective } = request;
   const shardings = shardingsFor({ mesh }, model, batch);
   const sizeOn = (axes: readonly string[]) => partsOf(mesh, axes);
   const parts = (name: string) => sizeOn((shardings[name]?.axes ?? []).flat());
@@ -60,10 +64,15 @@ export function planTraining(request: PlanRequest): TrainingPlan {
     dtype,
     checkpoint: recompute,
     accumulate: batch.accumulate > 1,
+    ...(objective && { objective }),
   });
   const counts = Object.entries(model.parameters).map(([name, { shape }]) => ({ name, count: countOf(shape) }));
   const parameters = counts.reduce((sum, { count }) => sum + count, 0);
-  const state = counts.reduce((sum, { name, count }) => sum + (3 * 4 * count) / parts(name), 0);
+  const frozen = Object.values(objective?.inputs ?? {}).reduce(
+    (sum, { dtype: type, shape }) => sum + byteLength(type, countOf(shape.map(Number))),
+    0,
+  );
+  const state = frozen + counts.reduce((sum, { name, count }) => sum + (3 * 4 * count) / parts(name), 0);
   const tensor = sizeOn(['tensor']);
   const width = byteLength(dtype, 1);
   const sizes = sizesOnDevice(program, model, parts, tensor);
@@ -77,8 +86,9 @@ export function planTraining(request: PlanRequest): TrainingPlan {
         kind,
         operands: [hidden],
       } = operation;
-      return kind === 'softmax_cross_entropy' && hidden
-        ? (2 * width * Number(hidden.shape[0]) * model.head.classes) / tensor
+      const arrays = kind === 'softmax_cross_entropy' ? 2 : kind === 'softmax_kl' ? 3 : 0;
+      return arrays > 0 && hidden
+        ? (arrays * width * Number(hidden.shape[0]) * model.head.classes) / tensor
         : bytesOfMixture(operation, mesh);
     },
   });
@@ -89,12 +99,22 @@ export function planTraining(request: PlanRequest): TrainingPlan {
     parameters,
     memory: { state, pass, total: state + pass },
     tokensPerStep,
-    flopsPerStep: tokensPerStep * trainingFlopsPerToken(model, batch.length),
+    flopsPerStep: tokensPerStep * flopsPerToken(request),
     collectives: {
       ...collectivesOf(request, counts, parts),
       ...((mesh['expert'] ?? 1) > 1 && { "summing experts' outputs (expert)": sums }),
     },
   };
+}
+
+/** Of a teacher the forward pass: a third of training. Where only some operators are trained, they alone count besides. */
+function flopsPerToken({ model, batch, objective, teacher }: PlanRequest): number {
+  const trained = Object.entries(model.parameters).filter(([name]) => objective?.trains(name) ?? true);
+  const all = trained.length === Object.keys(model.parameters).length;
+  const own = all
+    ? trainingFlopsPerToken(model, batch.length)
+    : 6 * trained.reduce((sum, [, { shape }]) => sum + countOf(shape), 0);
+  return own + (teacher ? trainingFlopsPerToken(teacher, batch.length) / 3 : 0);
 }
 
 /**

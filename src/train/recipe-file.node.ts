@@ -22,7 +22,7 @@ export async function readRecipe(nameOrPath: string): Promise<Recipe> {
 
 async function findRecipe(nameOrPath: string): Promise<string> {
   if (await isFile(nameOrPath)) return nameOrPath;
-  if (/^[a-z0-9][a-z0-9._-]*$/i.test(nameOrPath)) {
+  if (/^[a-z0-9][a-z0-9._-]*(\/[a-z0-9][a-z0-9._-]*)?$/i.test(nameOrPath)) {
     const path = join(await recipesFolder(), `${nameOrPath}.json`);
     if (await isFile(path)) return path;
   }
@@ -35,12 +35,12 @@ async function findRecipe(nameOrPath: string): Promise<string> {
   );
 }
 
-/** Names of the recipes that ship with the package. */
+/** Names of the recipes that ship with the package; of one of several stages FOLDER/STAGE. */
 export async function shippedRecipes(): Promise<string[]> {
-  const files = await readdir(await recipesFolder()).catch(() => []);
+  const files = await readdir(await recipesFolder(), { recursive: true }).catch(() => []);
   return files
     .filter((file) => file.endsWith('.json'))
-    .map((file) => file.slice(0, -'.json'.length))
+    .map((file) => file.slice(0, -'.json'.length).replaceAll('\\', '/'))
     .sort();
 }
 

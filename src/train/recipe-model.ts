@@ -43,6 +43,20 @@ export const camelSchema = z.strictObject({
 
 const folderSchema = z.strictObject({ folder: z.string().min(1).max(4096) });
 
+/** Operators for some depths: their name and options, as a config.json of `liquid` has them. */
+const replacement = z.strictObject({
+  layers: z.array(z.number().int().min(0).max(1023)).min(1).max(1024),
+  operator: z.string().min(1).max(256),
+  options: z.record(z.string(), z.unknown()).default({}),
+});
+
+const fromSchema = z.strictObject({
+  /** A folder, a GGUF file, or a shipped name. */
+  from: z.string().min(1).max(4096),
+  /** What takes the place of the operators that mix tokens there; all other weights stay. */
+  replace: z.union([replacement.transform((one) => [one]), z.array(replacement).min(1).max(64)]).optional(),
+});
+
 export type CamelModel = z.output<typeof camelSchema>;
 export interface ConfigJson {
   readonly model_type: string;
@@ -51,26 +65,32 @@ export interface ConfigJson {
 export interface FolderModel {
   readonly folder: string;
 }
-export type ModelSpec = FolderModel | ConfigJson | CamelModel;
+export type FromModel = z.output<typeof fromSchema>;
+export type Replacement = z.output<typeof replacement>;
+/** A model whose weights and vocabulary are there. */
+export type StoredModel = FolderModel | FromModel;
+export type ModelSpec = StoredModel | ConfigJson | CamelModel;
 
-/** Whether a run starts from a folder's weights. */
-export function isFolderModel(spec: ModelSpec): spec is FolderModel {
-  return !('model_type' in spec) && 'folder' in spec;
+/** Whether a run starts from weights that are there. */
+export function isStoredModel(spec: ModelSpec): spec is StoredModel {
+  return !('model_type' in spec) && ('folder' in spec || 'from' in spec);
 }
 
 /**
  * `model_type` marks a config.json, whose other keys are its architecture's affair (with `liquid`, what the tokenizer knows
- * may be left out); `folder` a model to start from; anything else is a configuration in camelCase, where an unknown key is an
+ * may be left out); `folder` a model folder to start from, `from` any model by name, with operators of it replaced where it
+ * says so; anything else is a configuration in camelCase, where an unknown key is an
  * error.
  */
 export const modelSchema = z
-  .custom<ModelSpec>(
+  .custom<z.input<typeof fromSchema> | FolderModel | ConfigJson | CamelModel>(
     (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
     'expected an object',
   )
   .transform((value, context): ModelSpec => {
     if ('model_type' in value) return value;
-    const result = 'folder' in value ? folderSchema.safeParse(value) : camelSchema.safeParse(value);
+    const schema = 'from' in value ? fromSchema : 'folder' in value ? folderSchema : camelSchema;
+    const result: z.ZodSafeParseResult<ModelSpec> = schema.safeParse(value);
     if (result.success) return result.data;
     const input: Record<string, unknown> = { ...value };
     for (const { path, message, ...issue } of result.error.issues) {
@@ -108,9 +128,9 @@ export interface ModelContext {
 }
 
 /**
- * The model of a specification that is not a folder. Errors: `bad-recipe`, with what models/ says of the configuration.
+ * The model of a specification without weights. Errors: `bad-recipe`, with what models/ says of the configuration.
  */
-export function modelOf(spec: Exclude<ModelSpec, FolderModel>, { vocabSize, ids, length }: ModelContext): Model {
+export function modelOf(spec: Exclude<ModelSpec, StoredModel>, { vocabSize, ids, length }: ModelContext): Model {
   const filled = {
     vocabSize,
     maxPositionEmbeddings: length,

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { LfmError } from '../tensor/error.ts';
 import { adamWDefaults } from './adamw.ts';
 import { nearest } from './nearest.ts';
-import { camelSchema, isFolderModel, modelOf, modelSchema } from './recipe-model.ts';
+import { camelSchema, isStoredModel, modelOf, modelSchema } from './recipe-model.ts';
 
 export const RECIPE_FORMAT = 1;
 
@@ -19,6 +19,10 @@ const steps = whole(1, 1e9);
 const source = z.strictObject({
   /** How the source is called in reports and in `--data NAME=FILE`. */
   name,
+  /** `chat`: .jsonl of {"messages": [{"role", "content"}, …]}, in the model's template, trained on the assistant's turns. */
+  kind: z.enum(['text', 'chat']).default('text'),
+  /** Which turns of chats count: the assistant's, or all, as a teacher can be followed through all. */
+  turns: z.enum(['assistant', 'all']).default('assistant'),
   /** Text files (.txt, .jsonl, plain or .br or .gz); none where the user names them. */
   paths: z.array(path).max(1000).default([]),
   /** Share of the rows, relative to the other sources. */
@@ -35,12 +39,39 @@ const schedule = z.discriminatedUnion('kind', [
   }),
 ]);
 
+const teacher = {
+  /** Whose parameters stay as they are: a folder, a GGUF file, or a shipped name. Default: the model's `from`. */
+  teacher: path.optional(),
+  /** Element type that the teacher is held in. Default: that of the activations. */
+  teacherDtype: z.enum(['float32', 'bfloat16']).optional(),
+};
+
+const objective = z.discriminatedUnion('name', [
+  z.strictObject({ name: z.literal('next-token') }),
+  z.strictObject({
+    /** The teacher's distribution over the vocabulary, by KL(teacher || student). */
+    name: z.literal('distill'),
+    ...teacher,
+    temperature: z.number().min(0.05).max(100).default(1),
+    /** The share of the next token's cross entropy in the loss. */
+    nextToken: share.default(0),
+    /** Only the teacher's so many likeliest tokens, by LFM2's decoupled objective. */
+    topK: whole(1, 2 ** 20).optional(),
+  }),
+  z.strictObject({
+    /** Each operator of model.replace on its own, to give what the teacher's at its depth gives. */
+    name: z.literal('align'),
+    ...teacher,
+  }),
+]);
+
 const decayRate = z.number().min(0).lt(1);
 
 export const recipeSchema = z.strictObject({
   format: z.literal(RECIPE_FORMAT),
   name,
   model: modelSchema,
+  objective: objective.default({ name: 'next-token' }),
   tokenizer: z
     .strictObject({
       /** Learn a vocabulary of this size from the run's own text. */
@@ -49,12 +80,21 @@ export const recipeSchema = z.strictObject({
       file: path.optional(),
       /** The token that closes every document, and begins every text. */
       endOfText: z.string().min(1).max(100).default('<|endoftext|>'),
+      /** A Jinja file for chats, in place of the template that the model comes with. */
+      chatTemplate: path.optional(),
     })
     .prefault({}),
   data: z.strictObject({
     sources: z.array(source).min(1).max(100),
     /** What ends a document in a .txt file. */
     documents: z.union([z.enum(['marker', 'file']), z.strictObject({ blankLines: whole(1, 1000) })]).default('marker'),
+    /**
+     * Rows are windows of one stream of tokens; chats stand whole in theirs. `documents`: no document of a row sees another;
+     * `stream`: they do. Default: `documents` where there are chats.
+     */
+    packing: z.enum(['stream', 'documents']).optional(),
+    /** What becomes of chats of more tokens than a row: an error that names the first, or they are left out. */
+    longChats: z.enum(['refuse', 'leave-out']).default('refuse'),
   }),
   batch: z.strictObject({
     /** Rows of one pass. */
@@ -166,14 +206,32 @@ function badRecipe(what: string, message: string, cause?: unknown): LfmError {
   return new LfmError('bad-recipe', `${what}: ${message}`, { cause });
 }
 
+/** Whether documents of one row do not see each other. */
+export function packsDocuments({ data: { packing, sources } }: Pick<Recipe, 'data'>): boolean {
+  return (packing ?? (sources.some(({ kind }) => kind === 'chat') ? 'documents' : 'stream')) === 'documents';
+}
+
+/** Who teaches, if anybody. */
+export function teacherOf({ model, objective: given }: Pick<Recipe, 'model' | 'objective'>): string | undefined {
+  if (given.name === 'next-token') return undefined;
+  return given.teacher ?? ('from' in model && typeof model.from === 'string' ? model.from : undefined);
+}
+
 /** What each key allows alone but not all together, or undefined. */
-function contradiction({ model, tokenizer, data, batch, schedule: plan, steps: count }: Recipe): string | undefined {
+function contradiction(recipe: Recipe): string | undefined {
+  const { model, objective: trained, tokenizer, data, batch, schedule: plan, steps: count } = recipe;
+  if (trained.name === 'align' && !('replace' in model && model.replace))
+    return 'objective align: expected a model with { from, replace }, whose new operators it trains.';
+  if (trained.name !== 'next-token' && teacherOf(recipe) === undefined)
+    return `objective ${trained.name}: expected teacher, the model to learn from.`;
+  if (trained.name !== 'next-token' && tokenizer.train)
+    return `tokenizer.train: objective ${trained.name} needs the teacher's tokenizer; name its tokenizer.json as tokenizer.file, or begin from the teacher with model.from.`;
   const learned = tokenizer.train?.vocabSize;
   if (tokenizer.train && tokenizer.file !== undefined) return 'tokenizer: expected one of train and file; found both.';
-  if (!tokenizer.train && tokenizer.file === undefined && !isFolderModel(model)) {
+  if (!tokenizer.train && tokenizer.file === undefined && !isStoredModel(model)) {
     return 'tokenizer: expected train, to learn a vocabulary, or file, the path of a tokenizer.json; only a model from a folder brings its own.';
   }
-  if (!isFolderModel(model)) {
+  if (!isStoredModel(model)) {
     const given = 'model_type' in model ? model.vocab_size : model.vocabSize;
     if (learned !== undefined && given !== undefined && given !== learned) {
       return `the model has a vocabulary of ${String(given)}, tokenizer.train asks for ${learned}: make them equal.`;
@@ -188,7 +246,7 @@ function contradiction({ model, tokenizer, data, batch, schedule: plan, steps: c
   const names = data.sources.map((entry) => entry.name);
   const twice = names.find((entry, index) => names.indexOf(entry) < index);
   if (twice !== undefined) return `data.sources: two are named "${twice}": give each a name of its own.`;
-  if (isFolderModel(model)) return undefined;
+  if (isStoredModel(model)) return undefined;
   // Ids and a size stand in for what only the tokenizer knows.
   const { contextLength } = modelOf(model, {
     vocabSize: learned ?? 1,

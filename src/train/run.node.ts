@@ -3,15 +3,17 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openEngine } from '#engine';
 import type { Corpus } from '../data/corpus.node.ts';
-import type { Engine } from '../engines/engine.ts';
+import type { Buffers, Engine } from '../engines/engine.ts';
 import { writeFolderAtomic } from '../files/atomic.node.ts';
+import { chatTemplateTexts, readChatTemplate } from '../generate/chat.ts';
 import { load } from '../generate/load.ts';
+import { disposeBuffers } from '../generate/state.ts';
 import type { Model } from '../liquid/index.ts';
 import { countOf } from '../tensor/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Checkpoint } from './checkpoint.node.ts';
 import { checkpointSteps, newestCheckpoint, writeCheckpoint } from './checkpoint.node.ts';
-import type { PrepareContext, Progress, ScannedSource } from './corpora.node.ts';
+import type { ChatRows, PrepareContext, Progress, ScannedSource } from './corpora.node.ts';
 import { learnedVocabulary, openCorpora, scanSources } from './corpora.node.ts';
 import { lockFolder } from './lock.node.ts';
 import type { StepReport } from './loop.ts';
@@ -23,11 +25,14 @@ import type { PlanReport, PlannedDevice } from './plan-report.ts';
 import { reportPlan, requestOf } from './plan-report.ts';
 import { writePlot } from './plot.node.ts';
 import type { Recipe } from './recipe.ts';
+import { packsDocuments } from './recipe.ts';
 import { assignFiles, withoutEmptySources } from './recipe-data.ts';
-import type { HeldOutReport, Session } from './session.ts';
+import type { HeldOutReport, Session, SessionSource } from './session.ts';
 import { createSession } from './session.ts';
 import type { StartingPoint } from './start.node.ts';
 import { changedKeys, openStart } from './start.node.ts';
+import type { Taught } from './stored.node.ts';
+import { openObjective, teacherBuffers, uploadTeacher } from './stored.node.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
 import { makeVocabulary } from './vocabulary.node.ts';
 
@@ -46,7 +51,7 @@ export type RunEvent =
       readonly steps: number;
     }
   | ({ readonly kind: 'step' } & StepReport)
-  | ({ readonly kind: 'heldOut' } & HeldOutReport)
+  | ({ readonly kind: 'heldOut' | 'teacher' } & HeldOutReport)
   | { readonly kind: 'checkpoint'; readonly step: number; readonly path: string }
   | { readonly kind: 'sample'; readonly prompt: string; readonly text: string };
 
@@ -82,6 +87,8 @@ export interface RunResult {
   readonly final?: string;
   /** Over all held-out text, of the finished model. */
   readonly heldOut?: HeldOutReport;
+  /** The same of the teacher, where there is one. */
+  readonly teacher?: HeldOutReport;
 }
 
 /**
@@ -90,7 +97,7 @@ export interface RunResult {
  *
  * Killed at any moment and resumed, the losses are those of an uninterrupted run to the last bit, on the same machine with
  * the same engine and threads; a mesh's checkpoints go on on any other mesh and without one. Whatever ends a run on the way
- * says which checkpoint is left and how to go on from it; an error that is no LfmError becomes `run-failed`. Errors: `run-exists`, `run-locked`, `no-data`, `vocabulary-mismatch`, `not-finite` (naming the
+ * says which checkpoint is left and how to go on from it; an error that is no LfmError becomes `run-failed`. Errors: `run-exists`, `run-locked`, `no-data`, `vocabulary-mismatch`, `not-finite` and `diverged` (naming the
  * step; earlier checkpoints stay), `disk-full`, and those of what it reads. Mistakes in the input are found before the folder
  * is made.
  */
@@ -114,6 +121,8 @@ export async function runRecipe(given: Recipe, options: RunRecipeOptions = {}): 
     const context: PrepareContext = { signal, onProgress: (progress) => tell({ kind: 'progress', ...progress }) };
     const sources = await scanSources(recipe.data.sources, context);
     await using start = await openStart(recipe);
+    const { vocabulary } = start;
+    await using taught = vocabulary && (await openObjective(recipe, start.model(vocabulary), vocabulary));
     const engine = options.engine ?? (await openEngine(engineOf(recipe)));
     try {
       await mkdir(folder, { recursive: true }).catch((cause: Error) => {
@@ -123,7 +132,19 @@ export async function runRecipe(given: Recipe, options: RunRecipeOptions = {}): 
       try {
         if (!resume) await refuseExisting(folder);
         const { resumeCommand = (mesh) => callOf(folder, mesh) } = options;
-        const parts = { folder, recipe, sources, start, checkpoint, engine, context, signal, tell, resumeCommand };
+        const parts = {
+          folder,
+          recipe,
+          sources,
+          start,
+          taught,
+          checkpoint,
+          engine,
+          context,
+          signal,
+          tell,
+          resumeCommand,
+        };
         return await new Run(parts).go();
       } finally {
         await lock.release();
@@ -159,6 +180,10 @@ function inheritFiles(recipe: Recipe, checkpoint: Checkpoint | undefined): Recip
   return { ...recipe, data: { ...recipe.data, sources } };
 }
 
+function planned(taught: Taught | undefined): Parameters<typeof requestOf>[3] {
+  return taught && { objective: taught.objective, teacher: taught.teacher.model };
+}
+
 /** FLOP/s are known of GPUs in bfloat16. */
 function deviceOf({ device }: Engine, { engine: { dtype } }: Recipe): PlannedDevice {
   const flops = device && dtype === 'bfloat16' ? peakFlops(device.kind) : undefined;
@@ -187,6 +212,7 @@ interface RunParts {
   readonly recipe: Recipe;
   readonly sources: readonly ScannedSource[];
   readonly start: StartingPoint;
+  readonly taught: Taught | undefined;
   readonly checkpoint: Checkpoint | undefined;
   readonly context: PrepareContext;
   readonly engine: Engine;
@@ -216,12 +242,35 @@ class Run {
     checkpoint?.check(model);
     for (const key of checkpoint ? changedKeys(checkpoint.recipe, recipe) : [])
       tell({ kind: 'notice', text: `changed since the checkpoint: ${key}` });
-    const corpora = await openCorpora({ ...from, vocabulary, heldOutShare: recipe.heldOut.share, seed: recipe.seed });
+    const corpora = await openCorpora({
+      ...from,
+      vocabulary,
+      heldOutShare: recipe.heldOut.share,
+      seed: recipe.seed,
+      chats: this.#chats(vocabulary),
+    });
     try {
       return await this.#train(model, vocabulary, corpora);
     } finally {
       await Promise.all(corpora.map((corpus) => corpus.close()));
     }
+  }
+
+  #chats({ tokenizer }: Vocabulary): ChatRows {
+    const { recipe, start, tell } = this.#parts;
+    const { tokenizerConfig, chatTemplate } = start.companions ?? {};
+    const onLeftOut = (source: string, count: number): void =>
+      tell({
+        kind: 'notice',
+        text: `${source}: ${count} chats longer than ${recipe.batch.length} tokens were left out`,
+      });
+    return {
+      template: readChatTemplate(tokenizer, tokenizerConfig ?? {}, chatTemplate),
+      templateText: JSON.stringify(chatTemplateTexts(tokenizerConfig ?? {}, chatTemplate)),
+      length: recipe.batch.length,
+      long: recipe.data.longChats,
+      onLeftOut,
+    };
   }
 
   /** A resumed run keeps its vocabulary, whatever became of the cache. */
@@ -235,15 +284,36 @@ class Run {
   }
 
   async #train(model: Model, vocabulary: Vocabulary, corpora: readonly Corpus[]): Promise<RunResult> {
-    const { folder, recipe, start, checkpoint, engine, tell } = this.#parts;
-    const sources = corpora.map(({ info, fingerprint, train, heldOut }, index) => {
+    const { recipe, taught, engine, tell } = this.#parts;
+    const sources = corpora.map(({ info, fingerprint, train, heldOut, marks }, index) => {
       const { name = '', weight = 1 } = recipe.data.sources[index] ?? {};
-      return { name, weight, fingerprint, train, heldOut, textBytes: info.train.textBytes + info.heldOut.textBytes };
+      return {
+        name,
+        weight,
+        fingerprint,
+        train,
+        heldOut,
+        marks,
+        textBytes: info.train.textBytes + info.heldOut.textBytes,
+      };
     });
-    tell({
-      kind: 'plan',
-      ...reportPlan(requestOf(recipe, model, engine.mesh), recipe.steps, deviceOf(engine, recipe)),
-    });
+    const request = requestOf(recipe, model, engine.mesh, planned(taught));
+    tell({ kind: 'plan', ...reportPlan(request, recipe.steps, deviceOf(engine, recipe)) });
+    const frozen = taught ? await uploadTeacher(engine, taught) : {};
+    try {
+      return await this.#taught(model, vocabulary, sources, frozen);
+    } finally {
+      disposeBuffers(frozen);
+    }
+  }
+
+  async #taught(
+    model: Model,
+    vocabulary: Vocabulary,
+    sources: readonly (SessionSource & { readonly textBytes: number })[],
+    frozen: Buffers,
+  ): Promise<RunResult> {
+    const { folder, recipe, start, taught, checkpoint, engine, tell } = this.#parts;
     const session = await createSession({
       engine,
       model,
@@ -251,6 +321,7 @@ class Run {
       sources,
       endOfText: vocabulary.endOfText,
       bytesOf: vocabulary.bytesOf,
+      segments: packsDocuments(recipe),
       start: (key, sharding) => {
         const read = (checkpoint ?? start).reader(key);
         const { shape } = model.parameters[key.replace(/^(first|second)\./, '')] ?? {};
@@ -259,6 +330,7 @@ class Run {
           ? engine.uploadParts('float32', shape, sharding, read)
           : read?.();
       },
+      ...(taught && { objective: { training: taught.objective, frozen } }),
       ...(checkpoint && { from: checkpoint.state }),
     });
     const log = new MetricsLog(join(folder, 'metrics.jsonl'), checkpoint?.state.metricsBytes ?? 0);
@@ -277,7 +349,9 @@ class Run {
         step: session.step,
         steps: recipe.steps,
       });
-      result = await this.#steps(session, { model, vocabulary, read: (key) => session.trainer.read(key) }, log);
+      const { companions } = start;
+      const parts = { model, vocabulary, companions, read: (key: string) => session.trainer.read(key) };
+      result = await this.#steps(session, parts, log, frozen);
     } catch (error) {
       try {
         session.dispose();
@@ -292,7 +366,7 @@ class Run {
     return result;
   }
 
-  async #steps(session: Session, parts: TrainedParts, log: MetricsLog): Promise<RunResult> {
+  async #steps(session: Session, parts: TrainedParts, log: MetricsLog, frozen: Buffers): Promise<RunResult> {
     const { folder, recipe, engine, signal, tell } = this.#parts;
     const divided = engine.mesh && engine.parts && { parts: (key: string) => session.trainer.parts(key) };
     const { stopped } = await session.run({
@@ -312,14 +386,16 @@ class Run {
       },
     });
     if (stopped) return { folder, step: session.step, stopped };
-    return this.#finish(session, parts, log);
+    return this.#finish(session, parts, log, frozen);
   }
 
   /** The whole held-out text measured, the model written, and read back to say something. */
-  async #finish(session: Session, parts: TrainedParts, log: MetricsLog): Promise<RunResult> {
-    const { folder, recipe, engine, signal, tell } = this.#parts;
+  async #finish(session: Session, parts: TrainedParts, log: MetricsLog, frozen: Buffers): Promise<RunResult> {
+    const { folder, recipe, engine, signal, tell, taught } = this.#parts;
     const heldOut = await session.measure();
     if (heldOut) this.#heldOut(heldOut, log);
+    const teacher = taught && (await session.measureOther(taught.teacher.model, teacherBuffers(frozen), taught.stored));
+    if (teacher) tell({ kind: 'teacher', ...teacher });
     log.flush();
     await this.#plot();
     const final = join(folder, 'final');
@@ -332,7 +408,14 @@ class Run {
     const reply = model.generate(prompt, { maxTokens, temperature, seed: recipe.seed, signal });
     const { text } = await reply;
     tell({ kind: 'sample', prompt, text });
-    return { folder, step: session.step, stopped: false, final, ...(heldOut && { heldOut }) };
+    return {
+      folder,
+      step: session.step,
+      stopped: false,
+      final,
+      ...(heldOut && { heldOut }),
+      ...(teacher && { teacher }),
+    };
   }
 
   #heldOut(report: HeldOutReport, log: MetricsLog): void {
@@ -362,7 +445,7 @@ class Run {
     const code = error instanceof LfmError ? error.code : 'run-failed';
     const message = error instanceof Error ? error.message : String(error);
     const kept = this.#lastGood;
-    if (code === 'not-finite') {
+    if (code === 'not-finite' || code === 'diverged') {
       const left = kept === undefined ? 'There is no checkpoint from before.' : `The last good checkpoint is ${kept}.`;
       return new LfmError(code, `${message} ${left} Try a lower learning rate or a longer warm-up.`, { cause: error });
     }

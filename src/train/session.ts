@@ -2,10 +2,10 @@
 import type { LoaderCursor } from '../data/loader.ts';
 import { createLoader } from '../data/loader.ts';
 import type { TokenReader } from '../data/packed.ts';
-import type { Engine, Sharding } from '../engines/engine.ts';
-import type { Model } from '../liquid/index.ts';
+import type { Buffers, Engine, Sharding } from '../engines/engine.ts';
+import type { Model, TrainingObjective } from '../liquid/index.ts';
 import { initialise } from '../liquid/index.ts';
-import type { HeldOutResult } from './held-out.ts';
+import type { HeldOutMeasure, HeldOutResult } from './held-out.ts';
 import { combineHeldOut, createHeldOutMeasure } from './held-out.ts';
 import type { StepReport } from './loop.ts';
 import { runSteps } from './loop.ts';
@@ -28,6 +28,8 @@ export interface SessionSource {
   readonly train: TokenReader;
   /** May be empty. */
   readonly heldOut: TokenReader;
+  /** Of chats, whose tokens stand in rows. */
+  readonly marks?: { readonly train: TokenReader; readonly heldOut: TokenReader } | undefined;
 }
 
 export interface SessionOptions {
@@ -38,8 +40,12 @@ export interface SessionOptions {
   readonly endOfText: number;
   /** Bytes of text that each token id stands for; 0 for special tokens. */
   readonly bytesOf: ArrayLike<number>;
+  /** Documents of one row do not see each other. */
+  readonly segments?: boolean;
   /** Parameters by name, and moments as `first.NAME` and `second.NAME`; what it has not got starts fresh. */
   readonly start?: (key: string, sharding: Sharding | undefined) => Promise<Start> | undefined;
+  /** What is trained on, with its inputs, which stay the caller's. Default: the head's own loss. */
+  readonly objective?: { readonly training: TrainingObjective; readonly frozen: Buffers } | undefined;
   /** Steps that were done before, and where the loader stood after them. */
   readonly from?: { readonly step: number; readonly cursor: LoaderCursor };
 }
@@ -66,16 +72,26 @@ export interface Session {
   run(options: RunOptions): Promise<{ readonly stopped: boolean }>;
   /** Undefined where nothing is held out. */
   measure(maxTokens?: number): Promise<HeldOutReport | undefined>;
+  /** The same of another model, over all that is held out. */
+  measureOther(model: Model, parameters: Buffers, stored: 'float32' | 'bfloat16'): Promise<HeldOutReport | undefined>;
   dispose(): void;
 }
 
 /** Errors: those of createLoader, of the engine, and of the model's programs. */
 export async function createSession(options: SessionOptions): Promise<Session> {
-  const { engine, model, settings, sources, from, start, endOfText, bytesOf } = options;
+  const { engine, model, settings, sources, from, start, endOfText, bytesOf, segments = false } = options;
   const { batch, seed, steps, heldOut } = settings;
   const { size, length, accumulate } = batch;
+  const marked = segments || sources.some(({ marks }) => marks);
   const loader = createLoader({
-    sources: sources.map(({ name, weight, fingerprint, train }) => ({ name, weight, fingerprint, reader: train })),
+    sources: sources.map(({ name, weight, fingerprint, train, marks }) => ({
+      name,
+      weight,
+      fingerprint,
+      reader: train,
+      ...(marks && { marks: marks.train, inRows: true }),
+    })),
+    ...(marked && { endOfText }),
     batchSize: size * accumulate,
     length,
     seed,
@@ -88,23 +104,27 @@ export async function createSession(options: SessionOptions): Promise<Session> {
     optimizer: settings.optimizer,
     dtype: settings.engine.dtype,
     recompute: settings.engine.recompute,
+    objective: options.objective?.training,
+    frozen: options.objective?.frozen,
+    segments,
     start: (key, sharding) => {
       const parameter = model.parameters[key];
       return start?.(key, sharding) ?? (parameter && initialise({ parameters: { [key]: parameter } }, seed)[key]);
     },
   });
   const measured = sources.filter((source) => source.heldOut.length > 0);
-  const measure =
-    measured.length > 0 ? await createHeldOutMeasure({ engine, model, batch, endOfText, bytesOf }) : undefined;
+  const openMeasure = (of: Model, stored: 'float32' | 'bfloat16' = 'float32') =>
+    createHeldOutMeasure({ engine, model: of, batch, endOfText, bytesOf, stored, segments });
+  const measure = measured.length > 0 ? await openMeasure(model) : undefined;
   let done = from?.step ?? 0;
 
-  async function measureAll(maxTokens?: number): Promise<HeldOutReport | undefined> {
-    if (!measure) return undefined;
+  async function measureWith(by: HeldOutMeasure, parameters: Buffers, maxTokens?: number): Promise<HeldOutReport> {
     const results: Record<string, HeldOutResult> = {};
-    for (const { name, heldOut: reader } of measured)
-      results[name] = await measure.measure(trainer.parameters, reader, maxTokens);
+    for (const { name, heldOut: reader, marks } of measured)
+      results[name] = await by.measure(parameters, reader, maxTokens, marks?.heldOut);
     return { step: done, ...combineHeldOut(Object.values(results)), sources: results };
   }
+  const measureAll = async (maxTokens?: number) => measure && measureWith(measure, trainer.parameters, maxTokens);
 
   return {
     trainer,
@@ -115,6 +135,7 @@ export async function createSession(options: SessionOptions): Promise<Session> {
       runSteps({
         trainer,
         loader,
+        segments,
         tokensPerStep: size * accumulate * length,
         firstStep: done + 1,
         steps,
@@ -134,6 +155,15 @@ export async function createSession(options: SessionOptions): Promise<Session> {
         },
       }),
     measure: measureAll,
+    async measureOther(other, parameters, stored) {
+      if (measured.length === 0) return undefined;
+      const by = await openMeasure(other, stored);
+      try {
+        return await measureWith(by, parameters);
+      } finally {
+        by.dispose();
+      }
+    },
     dispose() {
       trainer.dispose();
       measure?.dispose();

@@ -1,7 +1,8 @@
-// Where a run starts: a fresh model of the recipe's sizes, or the weights and vocabulary of a folder, under its own names.
+// Where a run starts: a fresh model of the recipe's sizes, or the weights and vocabulary of a model that is there, under its
+// own names, with operators of it replaced where the recipe says so.
 import { join } from 'node:path';
-import { openModelFolder } from '../files/folder.node.ts';
 import type { ModelFolder } from '../files/folder.node.ts';
+import { openModelFolder } from '../files/folder.node.ts';
 import { readTextIfPresent } from '../files/json.node.ts';
 import type { Model } from '../liquid/index.ts';
 import type { ParameterReader } from '../models/index.ts';
@@ -9,25 +10,43 @@ import { modelFromConfig, parametersOf } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Part } from '../tensor/part.ts';
 import { cutPart } from '../tensor/part.ts';
+import type { Companions } from './model-folder.node.ts';
 import type { Recipe } from './recipe.ts';
-import { isFolderModel, modelOf } from './recipe-model.ts';
+import { isStoredModel, modelOf } from './recipe-model.ts';
+import { hybridOf, openStored, readerOf } from './stored.node.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
-import { readVocabulary } from './vocabulary.node.ts';
+import { readVocabulary, requireVocabulary } from './vocabulary.node.ts';
 
 export interface StartingPoint extends AsyncDisposable {
   /** The vocabulary that is there already; undefined where it is to be learned. */
   readonly vocabulary: Vocabulary | undefined;
+  /** What the model came with besides and keeps: its chat template, and how it generates. */
+  readonly companions?: Companions;
   /** Errors: `vocabulary-mismatch`, `bad-recipe`. */
   model(vocabulary: Vocabulary): Model;
   /** Reads a parameter's first values, or a block of them; undefined where it starts fresh, as moments always do. */
   reader(key: string): ((part?: Part) => Promise<Float32Array>) | undefined;
 }
 
-/** Errors: those of openModelFolder and of a damaged tokenizer, `vocabulary-mismatch`, `weights-mismatch`, `frozen-weight`, `bad-recipe`. */
+/** With the recipe's own chat template, where it names one. Errors: `file-missing`; as openOwnStart. */
 export async function openStart(recipe: Recipe): Promise<StartingPoint> {
+  const start = await openOwnStart(recipe);
+  const { chatTemplate: path } = recipe.tokenizer;
+  if (path === undefined) return start;
+  const chatTemplate = await readTextIfPresent(path);
+  if (chatTemplate !== undefined) return { ...start, companions: { ...start.companions, chatTemplate } };
+  await start[Symbol.asyncDispose]();
+  throw new LfmError('file-missing', `There is no chat template at ${path}: expected a file of Jinja.`);
+}
+
+/**
+ * Errors: those of openModelFolder and openSource and of a damaged tokenizer, `vocabulary-mismatch`, `weights-mismatch`,
+ * `frozen-weight`, `bad-layers`, `unknown-operator`, `bad-recipe`.
+ */
+async function openOwnStart(recipe: Recipe): Promise<StartingPoint> {
   const { model: spec, tokenizer, batch } = recipe;
   const { file, endOfText } = tokenizer;
-  if (!isFolderModel(spec)) {
+  if (!isStoredModel(spec)) {
     const vocabulary = file === undefined ? undefined : await readVocabulary(file, endOfText);
     const model = (known: Vocabulary): Model => {
       const made = modelOf(spec, {
@@ -39,6 +58,22 @@ export async function openStart(recipe: Recipe): Promise<StartingPoint> {
     };
     if (vocabulary) model(vocabulary); // a mismatch is found before anything is written
     return { vocabulary, model, reader: () => undefined, [Symbol.asyncDispose]: async () => {} };
+  }
+  if ('from' in spec) {
+    const stored = await openStored(spec.from, endOfText);
+    try {
+      const model = spec.replace ? hybridOf(stored.model, spec.replace) : stored.model;
+      return {
+        vocabulary: stored.vocabulary,
+        companions: stored.companions,
+        model: () => model,
+        reader: (key) => readerOf(stored, model, key),
+        [Symbol.asyncDispose]: () => stored.close(),
+      };
+    } catch (error) {
+      await stored.close();
+      throw error;
+    }
   }
   const folder = await openModelFolder(spec.folder);
   try {
@@ -63,6 +98,7 @@ export async function openStart(recipe: Recipe): Promise<StartingPoint> {
     };
     return {
       vocabulary,
+      companions: folder,
       model: () => model,
       reader(key) {
         const parameter = model.parameters[key];
@@ -94,14 +130,6 @@ function readModel(
     Object.fromEntries([...weights.tensors].map(([name, { shape }]) => [name, shape])),
   );
   return { model, parameters: parametersOf(model, config, weights, shown) };
-}
-
-function requireVocabulary(model: Model, { tokenizer }: Vocabulary): Model {
-  if (tokenizer.vocabSize <= model.head.classes) return model;
-  throw new LfmError(
-    'vocabulary-mismatch',
-    `The tokenizer has ${tokenizer.vocabSize} tokens, the model ${model.head.classes}: give the model a vocabSize of at least ${tokenizer.vocabSize}.`,
-  );
 }
 
 /** `key: before -> now` for each key of two recipes that differs. */

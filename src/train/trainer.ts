@@ -1,10 +1,11 @@
 // Training steps of one model on one engine: parameters and moments stay in the engine's memory. Knows no files.
 // Shapes: B rows of a pass, T tokens a row.
 import type { Buffer, BufferPart, Buffers, Engine, Executable, Sharding } from '../engines/engine.ts';
-import type { Model } from '../liquid/index.ts';
+import type { Model, TrainingObjective } from '../liquid/index.ts';
 import { gradientProgram, parameterTypes } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { HostArray, Program } from '../tensor/index.ts';
+import { countOf } from '../tensor/index.ts';
 import type { AdamWOptions } from './adamw.ts';
 import { adamWDefaults, updatedTypes, updateProgram, updateScalars } from './adamw.ts';
 import { fusedStepProgram } from './fused-step.ts';
@@ -19,6 +20,12 @@ export interface TrainerOptions {
   readonly optimizer?: AdamWOptions;
   readonly dtype?: 'float32' | 'bfloat16';
   readonly recompute?: boolean;
+  /** What is trained on. Default: the head's own loss. */
+  readonly objective?: TrainingObjective | undefined;
+  /** The objective's inputs, which stay as they are and the caller's. */
+  readonly frozen?: Buffers | undefined;
+  /** Batches hold `segments`: documents of one row do not see each other. */
+  readonly segments?: boolean;
   /**
    * Where each tensor starts, row-major float32: a parameter under its name, moments under `first.NAME`, `second.NAME`, a packed
    * parameter's parts (buffers only) under theirs. Frozen parameters have no moments.
@@ -34,6 +41,8 @@ export interface StepResult {
   readonly loss: number;
   /** Norm of all gradients before clipping. */
   readonly norm: number;
+  /** What the objective tells besides, means over the step's tokens. */
+  readonly metrics: Readonly<Record<string, number>>;
 }
 
 /**
@@ -69,7 +78,8 @@ export interface Trainer {
  */
 export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   const { engine, model, batch, dtype = 'float32', recompute = false } = options;
-  const request = { model, batch: { accumulate: 1, ...batch }, dtype, recompute, mesh: engine.mesh };
+  const { objective } = options;
+  const request = { model, batch: { accumulate: 1, ...batch }, dtype, recompute, mesh: engine.mesh, objective };
   const explained = <T>(work: Promise<T>): Promise<T> =>
     work.catch((error: unknown) => {
       throw explainMemory(error, request, engine.device?.memoryBytes);
@@ -90,9 +100,11 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
 async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   const { engine, model, batch, optimizer = adamWDefaults, dtype = 'float32', recompute = false, start } = options;
   const { size, length, accumulate = 1 } = batch;
-  const lossOptions = { batch: size, length, dtype, checkpoint: recompute };
+  const { objective, frozen, segments = false } = options;
+  const lossOptions = { batch: size, length, dtype, checkpoint: recompute, segments, ...(objective && { objective }) };
   const names = Object.keys(parameterTypes(model));
-  const updated = updatedTypes(model.parameters);
+  const types = updatedTypes(model.parameters);
+  const updated = Object.fromEntries(Object.entries(types).filter(([name]) => objective?.trains(name) ?? true));
 
   const shardings = shardingsFor(engine, model, batch);
   const compile = (program: Program) => engine.compile(program, { shardings });
@@ -105,12 +117,15 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
     accumulate > 1 ? await compile(gradientProgram(model, { ...lossOptions, accumulate: true })) : undefined;
   const update = fused ? undefined : await compile(optimizerProgram);
   const state: Record<string, Buffer> = {};
-  const moments = Object.keys(updated).flatMap((name) => [`first.${name}`, `second.${name}`]);
+  // What the objective does not train has moments only where a mesh writes them; they read as zeros.
+  const moments = Object.keys(engine.mesh ? types : updated).flatMap((name) => [`first.${name}`, `second.${name}`]);
   for (const [name, { dtype: type, shape }] of Object.entries(parameterTypes(model))) {
     const sizes = shape.map(Number);
-    for (const key of updated[name] ? [name, `first.${name}`, `second.${name}`] : [name]) {
+    for (const key of [name, `first.${name}`, `second.${name}`].filter(
+      (one) => one === name || moments.includes(one),
+    )) {
       const values = await start(key, shardings[key]);
-      if (!values && !updated[name])
+      if (!values && !types[name])
         throw new LfmError('missing-parameter', `${name} is frozen and has no values to start from: give them.`);
       if (values instanceof Float32Array) state[key] = await engine.upload(type, sizes, values, shardings[key]);
       else state[key] = values ?? (await engine.zeros(type, sizes, shardings[key]));
@@ -121,7 +136,13 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
 
   const parametersNow = (): Record<string, Buffer> => pick(state, names);
 
-  const perPass = passProgram.inputs.filter(({ name }) => !state[name]);
+  const perPass = passProgram.inputs.filter(({ name }) => !state[name] && !objective?.inputs[name]);
+  // What nothing trains stays where it is.
+  const trained = (): Record<string, Buffer> =>
+    pick(
+      state,
+      Object.keys(updated).flatMap((name) => [name, `first.${name}`, `second.${name}`]),
+    );
 
   /** `given`: what the program takes besides the pass's rows. */
   async function pass(executable: Executable, rows: Batch, given: Buffers): Promise<Record<string, Buffer>> {
@@ -136,7 +157,7 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
             `The batch has no "${name}": the model takes ${value.dtype} [${value.shape}].`,
           );
       }
-      return await executable.run({ ...given, weights, ...uploaded });
+      return await executable.run({ ...given, ...frozen, weights, ...uploaded });
     } finally {
       for (const buffer of Object.values(uploaded)) buffer.dispose();
     }
@@ -171,32 +192,33 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
 
   /** Gradients in one program or several, then the update. */
   async function separately(batch: Int32Array | Batch, scalars: Buffers): Promise<Stepped> {
-    const losses: Buffer[] = [];
+    const told: Told[] = [];
     let gradients: Record<string, Buffer> = {};
     for (let part = 0; part < accumulate; part++) {
       const totals = Object.fromEntries(
         Object.entries(gradients).map(([key, buffer]) => [key.replace('gradient.', 'total.'), buffer]),
       );
-      const { loss, ...next } = await pass(part === 0 || !later ? first : later, rowsOf(batch, part), {
+      const results = await pass(part === 0 || !later ? first : later, rowsOf(batch, part), {
         ...parametersNow(),
         ...totals,
       });
-      if (loss) losses.push(loss);
-      gradients = next;
+      const { rest, ...found } = toldIn(results);
+      told.push(found);
+      gradients = rest;
     }
     if (!update) throw new LfmError('no-result', 'The step is one program.');
-    const { norm, ...after } = await update.run({
-      ...pick(state, [...Object.keys(updated), ...moments]),
-      ...gradients,
-      ...scalars,
-    });
+    const { norm, ...after } = await update.run({ ...trained(), ...gradients, ...scalars });
     for (const buffer of Object.values(gradients)) buffer.dispose();
-    return { losses, norm, after };
+    return { told, norm, after };
   }
 
   async function together(executable: Executable, batch: Int32Array | Batch, scalars: Buffers): Promise<Stepped> {
-    const { loss, norm, ...after } = await pass(executable, rowsOf(batch, 0), { ...state, ...scalars });
-    return { losses: loss ? [loss] : [], norm, after };
+    const results = await pass(executable, rowsOf(batch, 0), { ...parametersNow(), ...trained(), ...scalars });
+    const {
+      rest: { norm, ...after },
+      ...found
+    } = toldIn(results);
+    return { told: [found], norm, after };
   }
 
   return {
@@ -214,12 +236,20 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
       } finally {
         for (const buffer of Object.values(scalars)) buffer.dispose();
       }
-      const { losses, norm, after } = stepped;
+      const { told, norm, after } = stepped;
       Object.assign(state, after);
       if (!norm) throw new LfmError('no-result', 'The update gave no norm.');
       const collect = async (): Promise<StepResult> => {
-        const [found, ...parts] = await Promise.all([norm, ...losses].map(download));
-        return { loss: parts.reduce((sum, part) => sum + part, 0), norm: found ?? Number.NaN };
+        const total = async (buffers: readonly Buffer[]): Promise<number> =>
+          (await Promise.all(buffers.map(download))).reduce((sum, part) => sum + part, 0);
+        const metrics = Object.keys(told[0]?.metrics ?? {}).map(
+          async (name) => [name, await total(told.flatMap((one) => one.metrics[name] ?? []))] as const,
+        );
+        return {
+          loss: await total(told.map(({ loss }) => loss)),
+          norm: await download(norm),
+          metrics: Object.fromEntries(await Promise.all(metrics)),
+        };
       };
       return { result: collect() };
     },
@@ -228,6 +258,8 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
       throw new LfmError('no-parts', `The engine ${engine.name} has no mesh: read "${key}" whole.`);
     },
     async read(key) {
+      const idle = /^(?:first|second)\.(.*)$/.exec(key)?.[1] ?? '';
+      if (!state[key] && types[idle]) return new Float32Array(countOf(types[idle].shape));
       const values = await engine.download(held(key));
       if (values instanceof Float32Array) return values;
       throw new LfmError('bad-input', `The engine gave "${key}" in another type than float32.`);
@@ -239,10 +271,28 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
   };
 }
 
+/** The numbers that a pass tells. */
+interface Told {
+  readonly loss: Buffer;
+  readonly metrics: Buffers;
+}
+
+/** A pass's results apart: what it tells, and the rest. */
+function toldIn({ loss, ...results }: Record<string, Buffer>): Told & { rest: Record<string, Buffer> } {
+  if (!loss) throw new LfmError('no-result', 'The pass gave no loss.');
+  const [metrics, rest]: [Record<string, Buffer>, Record<string, Buffer>] = [{}, {}];
+  for (const [name, buffer] of Object.entries(results)) {
+    const metric = /^metric\.(.*)$/.exec(name)?.[1];
+    if (metric === undefined) rest[name] = buffer;
+    else metrics[metric] = buffer;
+  }
+  return { loss, metrics, rest };
+}
+
 /** What the programs of a step give. */
 interface Stepped {
   /** Of each pass. */
-  readonly losses: readonly Buffer[];
+  readonly told: readonly Told[];
   readonly norm: Buffer | undefined;
   /** Parameters and moments. */
   readonly after: Buffers;

@@ -1,6 +1,7 @@
 // The vocabulary of a run: learned from its own text or read from a file, with what training must know of it.
 import { hashing } from '../files/manifest.node.ts';
 import { readTextIfPresent } from '../files/json.node.ts';
+import type { Model } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { BpeTrainProgress } from '../text/bpe-train.ts';
 import { trainBpe } from '../text/bpe-train.ts';
@@ -36,6 +37,15 @@ export function makeVocabulary(json: string, endOfText: string, what: string): V
   );
   const hash = hashing().update(json).digest('hex');
   return { tokenizer, json, hash, endOfText: end, pad: tokenizer.idOf('<|pad|>') ?? null, bytesOf };
+}
+
+/** The model, where each token of the vocabulary has a place in it. Errors: `vocabulary-mismatch`. */
+export function requireVocabulary(model: Model, { tokenizer }: Vocabulary): Model {
+  if (tokenizer.vocabSize <= model.head.classes) return model;
+  throw new LfmError(
+    'vocabulary-mismatch',
+    `The tokenizer has ${tokenizer.vocabSize} tokens, the model ${model.head.classes}: give the model a vocabSize of at least ${tokenizer.vocabSize}.`,
+  );
 }
 
 /** Errors: `file-missing`, and those of makeVocabulary. */

@@ -42,12 +42,16 @@ function fitsCudnn({ operands: [q, k], attributes }: Operation, bindings: Bindin
   return whole && width % 8 === 0 && width <= 128 && heads % groups === 0;
 }
 
+const lossKinds: ReadonlySet<string> = new Set(['softmax_cross_entropy', 'softmax_kl']);
+
 /** The fewest runs that divide the tokens and whose logits fit, never more than the program asks for. */
-function fewerChunks({ operands: [x, w], attributes }: Operation, bindings: Bindings, devices: number): number {
+function fewerChunks({ kind, operands: [x, w], attributes }: Operation, bindings: Bindings, devices: number): number {
   const asked = Number(attributes.chunks);
   if (!x || !w || asked === 1) return asked;
   const [tokens = 1] = evaluateShape(x.shape, bindings);
-  const [classes = 1] = evaluateShape(w.shape, bindings);
+  const [own = 1] = evaluateShape(w.shape, bindings);
+  // Of a teacher and its student both are held.
+  const classes = kind === 'softmax_kl' ? 2 * own : own;
   const bytes = x.dtype === 'bfloat16' || x.dtype === 'float16' ? 2 : 4;
   for (let chunks = 1; chunks < asked; chunks++) {
     if (tokens % chunks === 0 && (tokens / chunks) * classes * bytes <= LOGIT_BYTES * devices) return chunks;
@@ -58,7 +62,7 @@ function fewerChunks({ operands: [x, w], attributes }: Operation, bindings: Bind
 function withFewerChunks(program: Program, bindings: Bindings, devices: number): Program {
   const operations = program.operations.map((operation): Operation => {
     const regions = operation.regions.map((region) => withFewerChunks(region, bindings, devices));
-    if (operation.kind !== 'softmax_cross_entropy') return regions.length ? { ...operation, regions } : operation;
+    if (!lossKinds.has(operation.kind)) return regions.length ? { ...operation, regions } : operation;
     return { ...operation, attributes: { ...operation.attributes, chunks: fewerChunks(operation, bindings, devices) } };
   });
   return { ...program, operations };

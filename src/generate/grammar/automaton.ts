@@ -6,7 +6,7 @@ import type { Expression, Rules } from './expression.ts';
 import { ROOT } from './expression.ts';
 
 /** More states are no request's. */
-export const MOST_STATES = 50_000;
+export const MOST_STATES = 30_000;
 
 /** Makes the error of a grammar that cannot be used, from what is wrong with it. */
 export type Refuse = (what: string) => LfmError;

@@ -76,6 +76,31 @@ function chunkLoss(x: Tensor, w: Tensor, labels: Tensor, weights: Tensor, softCa
   };
 }
 
+/**
+ * The results of a composite from those of equal runs of tokens, each made by `part` of its rows of `perToken`: `joins` says
+ * of each result whether the runs' are summed or stand one after the other. Errors: `indivisible`.
+ */
+export function inRuns(
+  kind: string,
+  perToken: readonly Tensor[],
+  chunks: number,
+  part: (perToken: readonly Tensor[]) => readonly Tensor[],
+  joins: readonly ('sum' | 'rows')[],
+): Tensor[] {
+  if (chunks === 1) return [...part(perToken)];
+  const [tokens] = perToken.map((tensor) => tensor.dim(0));
+  if (typeof tokens !== 'number' || tokens % chunks !== 0)
+    throw new LfmError('indivisible', `${kind} cannot cut ${tokens} tokens into ${chunks} equal runs.`);
+  const size = tokens / chunks;
+  const parts = Array.from({ length: chunks }, (_, i) =>
+    part(perToken.map((tensor) => sliceAxis(tensor, 0, i * size, (i + 1) * size))),
+  );
+  return joins.map((join, index) => {
+    const found = parts.flatMap((results) => results[index] ?? []);
+    return join === 'rows' ? concatenate(found, 0) : found.reduce((a, b) => add(a, b));
+  });
+}
+
 /** The composite's results from those of equal runs of tokens, each made by `part`. */
 export function crossEntropyByParts(
   [x, w, labels, weights]: readonly Tensor[],
@@ -84,27 +109,11 @@ export function crossEntropyByParts(
 ): Tensor[] {
   if (!x || !w || !labels || !weights)
     throw new LfmError('shape-mismatch', 'softmax_cross_entropy expects x, w, labels and weights.');
-  const tokens = x.dim(0);
-  if (chunks === 1) {
-    const { loss, dx, dw } = part(x, w, labels, weights);
+  const each = ([rows = x, own = labels, counts = weights]: readonly Tensor[]): Tensor[] => {
+    const { loss, dx, dw } = part(rows, w, own, counts);
     return [loss, dx, dw];
-  }
-  if (typeof tokens !== 'number' || tokens % chunks !== 0) {
-    throw new LfmError('indivisible', `softmax_cross_entropy cannot cut ${tokens} tokens into ${chunks} equal runs.`);
-  }
-  const size = tokens / chunks;
-  const parts = Array.from({ length: chunks }, (_, i) => {
-    const cut = (tensor: Tensor) => sliceAxis(tensor, 0, i * size, (i + 1) * size);
-    return part(cut(x), w, cut(labels), cut(weights));
-  });
-  return [
-    parts.map(({ loss }) => loss).reduce((a, b) => add(a, b)),
-    concatenate(
-      parts.map(({ dx }) => dx),
-      0,
-    ),
-    parts.map(({ dw }) => dw).reduce((a, b) => add(a, b)),
-  ];
+  };
+  return inRuns('softmax_cross_entropy', [x, labels, weights], chunks, each, ['sum', 'rows', 'sum']);
 }
 
 /**

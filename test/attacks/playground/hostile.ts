@@ -27,7 +27,7 @@ export function hostileTests(opened: () => Playground): void {
   /** The page with the real server's files and policy, and a model of the attacker's. */
   async function openAttacked(): Promise<{ page: Page; asked: string[]; outside: string[] }> {
     const page = await opened().browser.newPage(desktop);
-    page.setDefaultTimeout(10_000);
+    page.setDefaultTimeout(30_000);
     const asked: string[] = [];
     const outside: string[] = [];
     // What the policy blocks never comes here.

@@ -45,9 +45,9 @@ const refused: [string, string, Asked, RegExp][] = [
   ['a list', 'bad-schema', { schema: [] }, /expected a schema/],
   ['huge', 'bad-schema', { schema: { enum: ['x'.repeat(2 ** 19)] } }, /characters/],
   ['wide', 'bad-schema', { schema: { anyOf: list(12_000, () => ({})) } }, /10000 schemas/],
-  ['many states', 'bad-schema', { schema: { enum: list(9000, (i) => `value ${i}`) } }, /50000 states/],
-  ['long strings', 'bad-schema', { schema: { type: 'string', minLength: 1e9 } }, /50000 states/],
-  ['long lists', 'bad-schema', { schema: { type: 'array', minItems: 2 ** 40 } }, /50000 states/],
+  ['many states', 'bad-schema', { schema: { enum: list(9000, (i) => `value ${i}`) } }, /30000 states/],
+  ['long strings', 'bad-schema', { schema: { type: 'string', minLength: 1e9 } }, /30000 states/],
+  ['long lists', 'bad-schema', { schema: { type: 'array', minItems: 2 ** 40 } }, /30000 states/],
   ['refers to itself', 'bad-schema', { schema: { $ref: '#' } }, /itself/],
   [
     'refers in a circle',

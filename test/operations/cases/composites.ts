@@ -275,6 +275,60 @@ const entropyCases: OperationCase[] = [
   }),
 ];
 
+/** Six tokens over seven words, of a student of width four and a teacher of width three. */
+const klInputs = {
+  x: f([6, 4]),
+  w: f([7, 4]),
+  labels: i32([6], { list: [0, 6, 3, 3, 1, 5] }),
+  weights: f([6], { list: [1, 0.5, 0, 2, 1, 1] }),
+  teacherX: f([6, 3]),
+  teacherW: f([7, 3], { distinct: [-2, 2] }),
+};
+const kl = (
+  name: string,
+  attributes: Partial<t.SoftmaxKlAttributes>,
+  more: Partial<OperationCase> = {},
+): OperationCase => ({
+  ...testCase({
+    kind: 'softmax_kl',
+    name,
+    inputs: klInputs,
+    body: ({ x, w, labels, weights, teacherX, teacherW }, float) => ({
+      ...t.softmaxKl({ x, w }, { x: teacherX, w: teacherW }, labels, t.cast(weights, wide(float)), {
+        chunks: 1,
+        temperature: 1,
+        nextToken: 0,
+        ...attributes,
+      }),
+    }),
+  }),
+  ...more,
+});
+/** The loss alone, whose gradients are the composite's own. */
+const klSlopes = (name: string, attributes: Partial<t.SoftmaxKlAttributes>): OperationCase => {
+  const { body, ...one } = kl(name, attributes, { differentiable: ['x', 'w'] });
+  return {
+    ...one,
+    body: (given, float) => {
+      const { loss } = body(given, float);
+      return loss ? { loss } : {};
+    },
+  };
+};
+
+const klCases: OperationCase[] = [
+  kl('softmax_kl', {}, { floats: allFloats }),
+  kl('softmax_kl in three chunks, warm and mixed', { chunks: 3, temperature: 2, nextToken: 0.25 }),
+  kl('softmax_kl of the three likeliest', { topK: 3, temperature: 1.5 }),
+  kl('softmax_kl with all results differentiated', { temperature: 1.5 }, { differentiable: ['x', 'w'] }),
+  klSlopes('softmax_kl, slopes', {}),
+  klSlopes('softmax_kl, slopes in two chunks, warm and mixed', { chunks: 2, temperature: 2, nextToken: 0.25 }),
+  klSlopes('softmax_kl, slopes of the three likeliest', { topK: 3 }),
+  klSlopes('softmax_kl, slopes of the three likeliest, warm and mixed', { topK: 3, temperature: 2, nextToken: 0.5 }),
+  klSlopes('softmax_kl, slopes of all as the likeliest', { topK: 7 }),
+  klSlopes('softmax_kl, slopes of capped logits', { softCap: 1.5, teacherSoftCap: 2 }),
+];
+
 const key = (list: readonly number[]): InputSpec => u32([2], { list });
 const randomCases: OperationCase[] = [
   testCase({
@@ -316,5 +370,6 @@ export const compositeCases: readonly OperationCase[] = [
   ...rotaryCases,
   ...convCases,
   ...entropyCases,
+  ...klCases,
   ...randomCases,
 ];

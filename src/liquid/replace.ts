@@ -1,0 +1,36 @@
+// Hybridisation: a model with other operators at some depths, all else as it is.
+import { LfmError } from '../tensor/error.ts';
+import type { Layer } from './layer.ts';
+import type { Model } from './model.ts';
+import { defineModel } from './model.ts';
+import { mixerAt } from './objectives.ts';
+import type { Operator } from './operator.ts';
+
+/**
+ * The model with the operator that mixes tokens at each depth given (the first of the layer) replaced. It has the norms, the
+ * ends and all other operators of `model`, under the same names; a configuration it has not.
+ * Errors: `bad-layers` for a depth that is not there, or whose operator shares parameters or features with others; what an
+ * operator says of sizes.
+ */
+export function withOperators(model: Model, replacements: ReadonlyMap<number, Operator>): Model {
+  for (const depth of replacements.keys()) {
+    const { name } = mixerAt(model, depth);
+    if (mixerAt(model, depth).sharing)
+      throw new LfmError(
+        'bad-layers',
+        `Layer ${depth}: its ${name} has parameters or features in common with other layers, so it cannot be replaced alone.`,
+      );
+  }
+  const layers = model.layers.map((layer, depth): Layer => {
+    const operator = replacements.get(depth);
+    return operator
+      ? {
+          blocks: layer.blocks.map((one, i) =>
+            i > 0 ? one : { ...one, operators: [operator, ...one.operators.slice(1)] },
+          ),
+        }
+      : layer;
+  });
+  const { encoder, head, hiddenSize, normEps, finalNorm, initializerRange, contextLength } = model;
+  return defineModel({ encoder, head, layers, hiddenSize, normEps, finalNorm, initializerRange, contextLength });
+}

@@ -1,0 +1,151 @@
+// Any model that the code can load, as training takes it: its floats by parameter, its vocabulary and what else it came with;
+// and as a teacher, held by an engine.
+import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
+import { float32ToBfloat16 } from '../files/floats.ts';
+import { isJsonObject } from '../files/json.ts';
+import { openSource } from '../generate/source.node.ts';
+import { disposeBuffers } from '../generate/state.ts';
+import { definedModel } from '../generate/weights.ts';
+import type { Model, TrainingObjective } from '../liquid/index.ts';
+import { alignment, distillation, findOperator, teacherPrefix, withOperators } from '../liquid/index.ts';
+import type { ParameterReader } from '../models/index.ts';
+import { LfmError } from '../tensor/error.ts';
+import { cutPart } from '../tensor/part.ts';
+import type { Part } from '../tensor/part.ts';
+import type { Companions } from './model-folder.node.ts';
+import type { Recipe } from './recipe.ts';
+import { teacherOf } from './recipe.ts';
+import type { Replacement } from './recipe-model.ts';
+import { isStoredModel } from './recipe-model.ts';
+import { requireSameVocabulary } from './same-vocabulary.ts';
+import type { Vocabulary } from './vocabulary.node.ts';
+import { makeVocabulary, requireVocabulary } from './vocabulary.node.ts';
+
+export interface Stored {
+  readonly name: string;
+  readonly model: Model;
+  readonly parameters: ParameterReader;
+  readonly vocabulary: Vocabulary;
+  readonly companions: Companions;
+  close(): Promise<void>;
+}
+
+/** A model by name; what it holds packed reads as floats. Errors: those of openSource, `tokenizer-missing`, `no-end-of-text`, `weights-mismatch`. */
+export async function openStored(name: string, endOfText: string): Promise<Stored> {
+  const source = await openSource(name);
+  try {
+    // The floats of packed weights: what is written from them is packed no more.
+    const { quantization_config: _, ...config } = isJsonObject(source.config) ? source.config : {};
+    const { model, parameters } = definedModel({ ...source, config });
+    if (!source.tokenizer) throw new LfmError('tokenizer-missing', `${name} has no tokenizer.`);
+    const vocabulary = makeVocabulary(JSON.stringify(source.tokenizer), endOfText, name);
+    requireVocabulary(model, vocabulary);
+    const companions = {
+      generationConfig: source.generationConfig,
+      tokenizerConfig: source.tokenizerConfig,
+      chatTemplate: source.chatTemplate,
+    };
+    return { name: source.name, model, parameters, vocabulary, companions, close: () => source.weights.close() };
+  } catch (error) {
+    await source.weights.close();
+    throw error;
+  }
+}
+
+/** Reads a parameter of `model` from the stored one, where that has it in the same shape. */
+export function readerOf(
+  { model: from, parameters }: Stored,
+  model: Model,
+  key: string,
+): ((part?: Part) => Promise<Float32Array>) | undefined {
+  const { shape } = model.parameters[key] ?? {};
+  if (!shape || shape.join() !== from.parameters[key]?.shape.join()) return undefined;
+  return async (part) => {
+    const values = await parameters.readFloat32(key);
+    if (!part) return values;
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    return new Float32Array(cutPart(bytes, shape, part, values.BYTES_PER_ELEMENT).buffer);
+  };
+}
+
+/** Errors: `bad-layers` for a layer that is not there or stands twice, `bad-recipe` with what an operator says of its options. */
+export function hybridOf(model: Model, replace: readonly Replacement[]): Model {
+  const entries = replace.flatMap(({ layers, operator, options }) => {
+    const made = fitting(operator, () => findOperator(operator)(options));
+    return layers.map((depth) => [depth, made] as const);
+  });
+  const depths = entries.map(([depth]) => depth);
+  const twice = depths.find((depth, index) => depths.indexOf(depth) < index);
+  if (twice !== undefined) throw new LfmError('bad-layers', `model.replace names layer ${twice} twice.`);
+  return fitting('model.replace', () => withOperators(model, new Map(entries)));
+}
+
+/** Options are any operator's own: whatever it makes of wrong ones is an error of the recipe. */
+function fitting<T>(what: string, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof LfmError && ['bad-layers', 'unknown-operator'].includes(error.code)) throw error;
+    const message = error instanceof Error ? error.message : String(error);
+    throw new LfmError('bad-recipe', `model.replace: ${what}: ${message}`, { cause: error });
+  }
+}
+
+/** A recipe's objective over an open teacher. */
+export interface Taught extends AsyncDisposable {
+  readonly objective: TrainingObjective;
+  readonly teacher: Stored;
+  readonly stored: 'float32' | 'bfloat16';
+}
+
+/**
+ * The objective that a recipe names, for its student; undefined for the next token. Errors: those of
+ * openStored, `tokenizer-mismatch`, `bad-teacher`, `bad-layers`.
+ */
+export async function openObjective(
+  recipe: Recipe,
+  student: Model,
+  vocabulary: Vocabulary,
+): Promise<Taught | undefined> {
+  const { model: spec, objective: given, tokenizer, engine } = recipe;
+  const name = teacherOf(recipe);
+  if (given.name === 'next-token' || name === undefined) return undefined;
+  const teacher = await openStored(name, tokenizer.endOfText);
+  try {
+    requireSameVocabulary(vocabulary.tokenizer, teacher.vocabulary.tokenizer, name);
+    const stored = given.teacherDtype ?? engine.dtype;
+    const frozen = { model: teacher.model, stored };
+    const replaced = isStoredModel(spec) && 'from' in spec ? (spec.replace ?? []) : [];
+    const depths = replaced.flatMap(({ layers }) => layers);
+    const objective =
+      given.name === 'distill' ? distillation(student, frozen, given) : alignment(student, frozen, depths);
+    return { objective, teacher, stored, [Symbol.asyncDispose]: () => teacher.close() };
+  } catch (error) {
+    await teacher.close();
+    throw error;
+  }
+}
+
+/** The teacher's parameters on an engine, as its objective's inputs. */
+export async function uploadTeacher(
+  engine: Engine,
+  { teacher: { model, parameters }, stored }: Pick<Taught, 'teacher' | 'stored'>,
+): Promise<Buffers> {
+  const buffers: Record<string, Buffer> = {};
+  try {
+    for (const [name, { shape }] of Object.entries(model.parameters)) {
+      const values = await parameters.readFloat32(name);
+      const data = stored === 'bfloat16' ? float32ToBfloat16(values) : values;
+      buffers[`${teacherPrefix}${name}`] = await engine.upload(stored, shape, data);
+    }
+    return buffers;
+  } catch (error) {
+    disposeBuffers(buffers);
+    throw error;
+  }
+}
+
+/** An objective's inputs by the names of the teacher's parameters. */
+export function teacherBuffers(frozen: Buffers): Buffers {
+  return Object.fromEntries(Object.entries(frozen).map(([name, buffer]) => [name.slice(teacherPrefix.length), buffer]));
+}
