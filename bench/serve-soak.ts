@@ -19,7 +19,7 @@ interface Sample {
 const CLIENTS = 12;
 const SAMPLE_MS = 2000;
 /** Once what is kept of earlier texts is full, before what is held is compared. */
-const WARM_UP_MS = 30_000;
+const WARM_UP_MS = 60_000;
 const FULL = 0.95;
 const MOST_WARM_UP_MS = 300_000;
 const MOST_GROWTH = 1.05;
