@@ -27,7 +27,7 @@ export async function chat(c: Context<Env>, service: Service): Promise<Response>
   const wanted = callsWanted(request);
   const work = await begin(c, service, request.model, n);
   try {
-    const { model, signal } = work;
+    const { model, adapter, signal } = work;
     requireShort(model, lengthOf([messages, tools, request.chat_template_kwargs]));
     const form = formOf(model, service.pool.toolCallStyle(work.record.model), tools);
     const rendered = model.chatTemplate.renderMarked(messages, {
@@ -46,6 +46,7 @@ export async function chat(c: Context<Env>, service: Service): Promise<Response>
       };
     const options = textOptions(request, {
       calls,
+      adapter,
       signal,
       tenant: c.var.tenant,
       maxTokens: request.max_completion_tokens ?? request.max_tokens ?? model.contextLength,
