@@ -46,6 +46,8 @@ export async function soak(served: Served, minutes: number) {
     whole: async (prompt) => (await post('/v1/completions', { prompt, max_tokens: 8 })) === 200,
     score: async (prompt) =>
       (await post('/v1/completions', { prompt, max_tokens: 1, echo: true, logprobs: 1 })) === 200,
+    form: async (prompt) =>
+      (await post('/v1/completions', { prompt, max_tokens: 12, regex: `[a-z ]{${prompt.length % 24},30}` })) === 200,
     embed: async (input) => (await post('/v1/embeddings', { input })) === 200,
     'bad JSON': async () => (await post('/v1/completions', '{"prompt":')) === 400,
     'bad value': async (prompt) => (await post('/v1/completions', { prompt, temperature: 'hot' })) === 400,
