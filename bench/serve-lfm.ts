@@ -2,6 +2,7 @@
 // address, then answers a command a line of JSON.
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
+import { MOST_SCORED_TOKENS } from '../src/generate/scored-prompts.ts';
 import { load } from '../src/generate/load.ts';
 import { numericsNames } from '../src/generate/weights.ts';
 import { serve } from '../src/serve/index.ts';
@@ -33,10 +34,13 @@ console.log(JSON.stringify({ url: server.url, version: model.engine, end }));
 
 async function answer(command: z.infer<typeof commandSchema>): Promise<unknown> {
   if (command.name === 'memory') {
-    const { rss, heapUsed } = process.memoryUsage();
+    globalThis.gc?.();
+    const { rss, heapUsed, external } = process.memoryUsage();
     const { running, waiting } = model.scheduler.load;
     const { buffers } = model.generator.engine.live();
-    return { rss, heapUsed, running, waiting, buffers, cacheBytes: model.cache.bytes, failures: failures.splice(0) };
+    const { bytes, budget } = model.cache;
+    const full = Math.min(bytes / budget, model.scheduler.scoredTokens / MOST_SCORED_TOKENS);
+    return { rss, heapUsed, external, running, waiting, buffers, full, failures: failures.splice(0) };
   }
   const started = performance.now();
   const times: number[] = [];

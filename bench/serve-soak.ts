@@ -1,13 +1,16 @@
-// npm run bench -- serve --soak MINUTES: streams, clients that leave, bad requests, scores and embeddings at once; afterwards
-// memory must be what it was after the warm-up, and nothing may be left running.
+// npm run bench -- serve --soak MINUTES: streams, clients that leave, bad requests, scores and embeddings at once. What the server
+// keeps of earlier texts, whose growth has a bound, is filled first; from then on memory must stay what it is, read after a
+// collection of garbage, and at the end nothing may be left running.
 import type { Served } from './serve-client.ts';
 import { freshPrompt, quantile, stream } from './serve-client.ts';
 
 interface Sample {
   readonly rss: number;
   readonly heapUsed: number;
+  readonly external: number;
   readonly buffers: number;
-  readonly cacheBytes: number;
+  /** Of what the server keeps of earlier texts, as a share of its bounds: the least. */
+  readonly full: number;
   readonly running: number;
   readonly waiting: number;
   readonly failures: readonly string[];
@@ -15,12 +18,16 @@ interface Sample {
 
 const CLIENTS = 12;
 const SAMPLE_MS = 2000;
-/** Of the time, before what is held is compared. */
-const WARM_UP = 1 / 3;
+/** Once what is kept of earlier texts is full, before what is held is compared. */
+const WARM_UP_MS = 60_000;
+const FULL = 0.95;
+const MOST_WARM_UP_MS = 300_000;
 const MOST_GROWTH = 1.05;
 
 export async function soak(served: Served, minutes: number) {
-  const end = performance.now() + minutes * 60_000;
+  await fill(served);
+  const begin = performance.now() + WARM_UP_MS;
+  const end = begin + minutes * 60_000;
   const counts: Record<string, number> = {};
   const wrong: string[] = [];
   let asked = 0;
@@ -39,6 +46,8 @@ export async function soak(served: Served, minutes: number) {
     whole: async (prompt) => (await post('/v1/completions', { prompt, max_tokens: 8 })) === 200,
     score: async (prompt) =>
       (await post('/v1/completions', { prompt, max_tokens: 1, echo: true, logprobs: 1 })) === 200,
+    form: async (prompt) =>
+      (await post('/v1/completions', { prompt, max_tokens: 12, regex: `[a-z ]{${prompt.length % 24},30}` })) === 200,
     embed: async (input) => (await post('/v1/embeddings', { input })) === 200,
     'bad JSON': async () => (await post('/v1/completions', '{"prompt":')) === 400,
     'bad value': async (prompt) => (await post('/v1/completions', { prompt, temperature: 'hot' })) === 400,
@@ -62,7 +71,8 @@ export async function soak(served: Served, minutes: number) {
   const samples: Sample[] = [];
   const sampling = (async () => {
     while (performance.now() < end) {
-      samples.push(await served.ask<Sample>({ name: 'memory' }));
+      const sample = await served.ask<Sample>({ name: 'memory' });
+      if (performance.now() > begin) samples.push(sample);
       await new Promise((resolve) => setTimeout(resolve, SAMPLE_MS));
     }
   })();
@@ -70,9 +80,9 @@ export async function soak(served: Served, minutes: number) {
   await new Promise((resolve) => setTimeout(resolve, 1000));
   const after = await served.ask<Sample>({ name: 'memory' });
   const failures = [...samples, after].flatMap((sample) => sample.failures);
-  const warm = samples.slice(Math.floor(samples.length * WARM_UP));
-  const [early, late] = [warm.slice(0, warm.length / 2), warm.slice(warm.length / 2)];
-  const growth = (key: 'rss' | 'heapUsed' | 'buffers') => {
+  const third = Math.ceil(samples.length / 3);
+  const [early, late] = [samples.slice(0, third), samples.slice(-third)];
+  const growth = (key: 'rss' | 'heapUsed' | 'external' | 'buffers') => {
     const middle = (part: readonly Sample[]) =>
       quantile(
         part.map((sample) => sample[key]),
@@ -80,8 +90,29 @@ export async function soak(served: Served, minutes: number) {
       );
     return { early: middle(early), late: middle(late), ratio: Number((middle(late) / middle(early)).toFixed(3)) };
   };
-  const memory = { rss: growth('rss'), heapUsed: growth('heapUsed'), buffers: growth('buffers') };
+  const memory = {
+    rss: growth('rss'),
+    heapUsed: growth('heapUsed'),
+    external: growth('external'),
+    buffers: growth('buffers'),
+  };
   const stuck = after.running + after.waiting;
-  const holds = wrong.length === 0 && failures.length === 0 && stuck === 0 && memory.rss.ratio <= MOST_GROWTH;
+  const isFlat = Object.values(memory).every(({ ratio }) => ratio <= MOST_GROWTH);
+  const holds = wrong.length === 0 && failures.length === 0 && stuck === 0 && isFlat;
   return { minutes, counts, wrong: wrong.slice(0, 20), failures: failures.slice(0, 20), memory, stuck, holds };
+}
+
+/** Asks for scores of new prompts until what is kept of them has reached its bounds. */
+async function fill(served: Served): Promise<void> {
+  const most = performance.now() + MOST_WARM_UP_MS;
+  for (let asked = 0; performance.now() < most;) {
+    const bodies = Array.from({ length: CLIENTS }, () => ({
+      prompt: freshPrompt(1_000_000 + asked++, 100),
+      max_tokens: 1,
+      echo: true,
+      logprobs: 1,
+    }));
+    await Promise.all(bodies.map((body) => stream(served.url, body)));
+    if ((await served.ask<Sample>({ name: 'memory' })).full > FULL) return;
+  }
 }

@@ -42,6 +42,8 @@ export async function benchServe(argv: readonly string[]): Promise<void> {
   const settings = { threads, contextLength: CONTEXT, numerics: values.numerics, maxBatch };
   const start = (cacheBytes: number) =>
     Served.start([
+      // What is garbage is not held: memory is read without it.
+      '--expose-gc',
       '--import',
       'tsx',
       '--conditions=lfm-source',

@@ -44,7 +44,7 @@ export async function benchStructured(argv: readonly string[]): Promise<void> {
     const begin = performance.now();
     return [work(), performance.now() - begin];
   };
-  const [vocabulary, vocabularyMs] = timed(() => new Vocabulary(tokenizer));
+  const [vocabulary, vocabularyMs] = timed(() => new Vocabulary(tokenizer, []));
   const [grammar, compileMs] = timed(
     () => new Grammar(new Automaton(readSchema(schema, refuse), refuse), vocabulary, refuse),
   );

@@ -1,9 +1,9 @@
 // lfm generate, lfm chat and lfm start: text from a model.
+import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { ChatMessage } from '../generate/chat.ts';
 import type { LanguageModel, TextOptions } from '../generate/model.ts';
 import type { Reply } from '../generate/reply.ts';
-import { LfmError } from '../tensor/error.ts';
 import type { Io } from './io.node.ts';
 import { dim, isTerminal, readAll } from './io.node.ts';
 import { withModel } from './open.node.ts';
@@ -74,9 +74,15 @@ export function registerStart(program: Command, io: Io): void {
     .action(async (name: string, flags: TextFlags & { prompt?: string; port?: number; open: boolean }) => {
       const { prompt, port = 0, open, adapter } = flags;
       const isPage = prompt === undefined && isTerminal(io);
-      if (isPage && adapter !== undefined)
-        throw new LfmError('bad-option', 'The playground has no adapters yet: use --prompt, lfm generate or lfm chat.');
-      if (isPage) return serveModels(io, [name], { ...flags, port, open: open && hasDisplay(), isQuiet: true });
+      const given = adapter === undefined ? undefined : [`${basename(resolve(adapter))}=${adapter}`];
+      if (isPage)
+        return serveModels(io, [name], {
+          ...flags,
+          adapter: given,
+          port,
+          open: open && hasDisplay(),
+          isQuiet: true,
+        });
       const use = async (model: LanguageModel, signal: AbortSignal) =>
         answerOnce(io, model, prompt ?? FIRST_PROMPT, flags, await textOptions(flags, signal));
       await withModel(io, name, flags, use, companions(flags));

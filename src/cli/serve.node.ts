@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { InvalidArgumentError, Option } from 'commander';
 import { findPackage } from '../host/package.node.ts';
+import { LfmError } from '../tensor/error.ts';
 import { load } from '../generate/load.ts';
 import type { ResolvedModel } from '../generate/source.node.ts';
 import { missingFromHub, resolveModel } from '../generate/source.node.ts';
@@ -22,6 +23,7 @@ export type ServeFlags = LoadFlags & {
   readonly allowHost?: readonly string[];
   readonly allowOrigin?: readonly string[];
   readonly toolCalls?: ToolCallStyle;
+  readonly adapter?: readonly string[] | undefined;
   readonly open?: boolean;
   readonly jsonLogs?: boolean;
   readonly json?: boolean;
@@ -35,6 +37,7 @@ Keys are also read from the environment variable LFM_API_KEY, which other users 
 Examples:
   lfm serve --open                                   the playground, with the model that ships with lfm
   lfm serve model.Q4_0.gguf my-folder --port 8000
+  lfm serve my-folder --adapter poet=./poet          requests ask for the model poet
   LFM_API_KEY=… lfm serve --host 0.0.0.0             other machines may ask, with the key
   curl http://127.0.0.1:8080/v1/completions -H 'content-type: application/json' -d '{"prompt": "Once"}'`;
 
@@ -57,6 +60,10 @@ export function registerServe(program: Command, io: Io): void {
         Object.keys(callMarkers),
       ),
     )
+    .option(
+      '--adapter <name=folder...>',
+      'LoRA adapters of the first model, as peft saves them; each is a model of its name',
+    )
     .option('--open', 'open the playground in a browser')
     .option('--json-logs', 'log each request as a line of JSON')
     .addHelpText('after', helpText)
@@ -76,6 +83,7 @@ export async function serveModels(io: Io, names: readonly string[], flags: Serve
     models: names.map((name, index) => ({
       name: basename(name),
       toolCallStyle: flags.toolCalls,
+      adapters: index === 0 ? adaptersOf(flags.adapter) : undefined,
       path: pathOf(resolved[index]),
       load: (signal) => load(name, { engine: engineChoice(flags), numerics: flags.numerics, signal }),
     })),
@@ -105,6 +113,18 @@ export async function serveModels(io: Io, names: readonly string[], flags: Serve
   const ending = 'ending; answers under way are finished first, Ctrl-C again ends at once';
   io.stderr.write(flags.jsonLogs ? eventLine('ending') : `${ending}\n`);
   await server.close();
+}
+
+/** Errors: `bad-option`. */
+function adaptersOf(given: readonly string[] = []): Readonly<Record<string, string>> {
+  const pairs = given.map((text) => {
+    const [, name, folder] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+    if (name !== undefined && folder !== undefined) return [name, folder] as const;
+    throw new LfmError('bad-option', `--adapter: expected NAME=FOLDER, as poet=./poet; found ${JSON.stringify(text)}.`);
+  });
+  const twice = pairs.find(([name], i) => pairs.findIndex(([other]) => other === name) < i);
+  if (twice) throw new LfmError('bad-option', `--adapter: ${JSON.stringify(twice[0])} is named twice.`);
+  return Object.fromEntries(pairs);
 }
 
 /** A line of the log that is of no request alone. */

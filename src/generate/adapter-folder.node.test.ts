@@ -4,41 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openEngine } from '#engine';
-import { factorNames, withLowRank } from '../liquid/index.ts';
-import { Random, streamOf } from '../tensor/index.ts';
-import { saveAdapter } from './adapter-folder.node.ts';
 import type { LoadOptions } from './load.ts';
 import { load } from './load.ts';
 import { quantizeModel } from './quantize.node.ts';
 import { openSource } from './source.node.ts';
 import { writeModelFolder } from './testing.node.ts';
-import { definedModel } from './weights.ts';
+import { writeAdapterFolder } from './testing-adapter.node.ts';
 
 let root: string;
 const at = (name: string) => join(root, name);
-const targets = ['conv.in_proj', 'self_attn.q_proj', 'self_attn.out_proj', 'feed_forward.w1', 'feed_forward.w2'];
-
-/** Writes an adapter of random numbers for the model. */
-async function writeAdapter(name: string, seed: number, shape = { rank: 3, scale: 2 }) {
-  const source = await openSource(at('plain'));
-  const { model, parameters } = definedModel(source);
-  const matrices = Object.keys(model.parameters).filter((key) => targets.some((one) => key.endsWith(`${one}.weight`)));
-  const adapted = withLowRank(model, Object.fromEntries(matrices.map((key) => [key, shape])));
-  const values = new Map(
-    matrices.flatMap((key) =>
-      Object.values(factorNames(key)).map((factor) => {
-        const [rows = 0, columns = 0] = adapted.parameters[factor]?.shape ?? [];
-        const array = new Float32Array(rows * columns);
-        new Random(seed, streamOf(factor)).fillNormal(array, 0.2);
-        return [factor, array];
-      }),
-    ),
-  );
-  const read = async (key: string) => values.get(key) ?? new Float32Array();
-  await saveAdapter(at(name), { model: adapted, parameters, read });
-  await source.weights.close();
-}
-
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'lfm-adapters-'));
   await mkdir(at('plain'));
@@ -46,8 +20,8 @@ beforeAll(async () => {
   const source = await openSource(at('plain'));
   await quantizeModel(source, at('int4'), { bits: 4, block: 32 });
   await source.weights.close();
-  await writeAdapter('one', 1);
-  await writeAdapter('two', 2);
+  await writeAdapterFolder(at('one'), at('plain'), 1);
+  await writeAdapterFolder(at('two'), at('plain'), 2);
 });
 afterAll(() => rm(root, { recursive: true }));
 

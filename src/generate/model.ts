@@ -10,6 +10,7 @@ import type { ChatMessage, ChatOptions, ChatTemplate } from './chat.ts';
 import type { ConversationOptions } from './conversation.ts';
 import { Conversation } from './conversation.ts';
 import type { Generator } from './generator.ts';
+import type { AskedCalls } from './grammar/calls.ts';
 import type { ObjectOf, ObjectSchema } from './object.ts';
 import { objectReader } from './object.ts';
 import type { TextStream } from './reply.ts';
@@ -36,6 +37,8 @@ export interface TextOptions<S extends ObjectSchema | undefined = ObjectSchema |
   readonly regex?: string | undefined;
   /** The text is the rule `root` of this grammar: `root ::= "yes" | "no"`. Of schema, regex and grammar only one. */
   readonly grammar?: string | undefined;
+  /** The text is calls of tools, or has such where it calls at all; with `keepSpecialTokens`, in place of the three above. */
+  readonly calls?: AskedCalls | undefined;
   /** The text ends before any of these, even where one lies across tokens. */
   readonly stop?: string | readonly string[] | undefined;
   /** Control tokens that the model writes, all or these, stand in the text, as `parseToolCalls` needs them. Default false. */
@@ -155,8 +158,8 @@ export class LanguageModel implements AsyncDisposable {
 
   /**
    * Continues a text. Calls under way at the same time share the model's steps. Errors, once the reply is read: `context-full`,
-   * `empty-prompt`, `bad-limit`, `bad-sampling`, `queue-full`, `model-closed`, the signal's reason; `bad-schema`, `bad-regex` or
-   * `bad-grammar` for what cannot be followed or is too large.
+   * `empty-prompt`, `bad-limit`, `bad-sampling`, `queue-full`, `model-closed`, the signal's reason; `bad-schema`, `bad-regex`,
+   * `bad-grammar` or `bad-tools` for what cannot be followed or is too large.
    */
   generate<S extends ObjectSchema | undefined = undefined>(
     text: string,
@@ -257,16 +260,19 @@ export class LanguageModel implements AsyncDisposable {
     );
   }
 
-  async #settings({ schema, regex, grammar, ...options }: TextOptions, goesOn: boolean): Promise<GenerateOptions> {
+  async #settings(
+    { schema, regex, grammar, calls, ...options }: TextOptions,
+    goesOn: boolean,
+  ): Promise<GenerateOptions> {
     const { sampling = {}, stopIds } = this.#parts;
     const { draft: model = this.#parts.draft?.model, draftTokens = this.#parts.draft?.tokens ?? 4, ...rest } = options;
     const given = Object.entries(rest).filter(([, value]) => value !== undefined);
     const draft =
       model && draftTokens !== 0 ? { generator: this.#requireDraft(model), tokens: draftTokens } : undefined;
     const settings = { ...sampling, ...Object.fromEntries(given), stopIds, draft };
-    if (schema === undefined && regex === undefined && grammar === undefined) return settings;
+    if ([schema, regex, grammar, calls].every((asked) => asked === undefined)) return settings;
     const { constraintOf } = await import('./grammar/index.ts');
-    return { ...settings, constraint: constraintOf({ schema, regex, grammar }, this.tokenizer, goesOn) };
+    return { ...settings, constraint: constraintOf({ schema, regex, grammar, calls }, this.tokenizer, goesOn) };
   }
 
   /** Errors: `draft-mismatch`: a draft's guesses are token ids, which must mean the same in both models. */

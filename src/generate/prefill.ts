@@ -21,11 +21,15 @@ export interface PrefillOptions {
 
 /** Prompts of fewer new tokens are not cut for the sake of a snapshot before the last: they are soon computed again. */
 const WORTH_CUTTING = 64;
+/** Tokens that another prompt must share for this one to wait for it. */
+const WORTH_WAITING = 16;
 
 export class Prefill {
   readonly tokens: readonly number[];
   /** Tokens that the cache had. */
   cachedTokens = 0;
+  /** Tokens that were taken in. */
+  computedTokens = 0;
   /** Of the chunk that ran last. */
   result: Float32Array | undefined;
   readonly #generator: Generator;
@@ -55,6 +59,20 @@ export class Prefill {
     return this.#state;
   }
 
+  /**
+   * Whether this one, not begun yet, had better begin once another that is under way has ended: by then the cache has what they
+   * share, which is more than what the other still computes.
+   */
+  gainsFrom(other: Prefill): boolean {
+    const [mine, theirs] = [this.#options, other.#options];
+    if (!this.#cache.isEnabled || mine.step?.output === 'hidden' || mine.key !== theirs.key) return false;
+    const rest = other.tokens.length - other.position;
+    const least = Math.max(rest, WORTH_WAITING);
+    if (rest === 0 || this.tokens.length < least || other.tokens.length < least) return false;
+    for (let i = 0; i < least; i++) if (this.tokens[i] !== other.tokens[i]) return false;
+    return true;
+  }
+
   /** Takes in the next tokens, at most `most`; the last of them are kept for other prompts. */
   async step(most: number): Promise<void> {
     const { key, adapter, room, step, reusable, aligned } = this.#options;
@@ -75,6 +93,7 @@ export class Prefill {
       end = Math.max(length - 1, start + 1);
     const [result] = await this.#generator.step(state, [this.tokens.slice(start, end)], step);
     this.result = result;
+    this.computedTokens += end - start;
     const since = end - (this.#snapshots.at(-1)?.position ?? this.cachedTokens);
     const wanted = aligned ? end % most === 0 : end === length - 1 || since >= this.#cache.spacing(state);
     if (needsSnapshots && wanted) this.#snapshots.push(await this.#cache.snapshot(state, 0));

@@ -68,7 +68,8 @@ describe.each(engines)('a scheduler [%s]', (name, open) => {
     await Promise.all([follow('a', first), follow('b', long), follow('c', short)]);
     // Ten chunks of eight tokens, with a token of the running text after each.
     expect(order.slice(0, order.indexOf('b')).filter((name) => name === 'a').length).toBeGreaterThanOrEqual(9);
-    expect(order.indexOf('c')).toBeGreaterThan(order.indexOf('b'));
+    // The short prompt has its turn after the long one's first chunk, not after its last.
+    expect(order.slice(0, order.indexOf('c')).filter((name) => name === 'a').length).toBeLessThanOrEqual(4);
     expect(order.at(-1)).toBe('a');
   });
 
@@ -243,6 +244,55 @@ describe('requests [reference]', () => {
     await running.return();
     await Promise.all(asked);
     expect(order).toEqual([5, 1, 0]);
+  });
+
+  it('take turns by chunks, and short ones share a turn', async () => {
+    await using scheduler = await schedulerOf(
+      referenceEngine(),
+      plain,
+      { ...none, maxBatch: 8, chunk: 64 },
+      { capacities: [256] },
+    );
+    const running = scheduler.generate([1, 2], { maxTokens: 24 });
+    await running.next();
+    let step = 1;
+    const ended = new Map<string, number>();
+    const first = async (name: string, length: number) => {
+      const stream = scheduler.generate(tokensOf(length, length), { maxTokens: 2 });
+      await stream.next();
+      ended.set(name, step);
+      await stream.return();
+    };
+    const asked = [
+      ...['a', 'b'].map((name, i) => first(name, 160 + i)),
+      ...['c', 'd', 'e', 'f'].map((name, i) => first(name, 20 + i)),
+    ];
+    for await (const _ of running) step++;
+    await Promise.all(asked);
+    const at = (name: string) => ended.get(name) ?? Infinity;
+    // One chunk of each long prompt, then two short ones a turn; the long ones' other chunks come by turns.
+    expect(Math.max(at('c'), at('d'), at('e'), at('f'))).toBeLessThanOrEqual(7);
+    expect(Math.min(at('a'), at('b'))).toBeGreaterThan(at('f'));
+    expect(at('b') - at('a')).toBeLessThanOrEqual(2);
+    expect(at('b')).toBeLessThanOrEqual(12);
+  });
+
+  it('begin after one that they share more with than it has still to compute', async () => {
+    await using scheduler = await schedulerOf(referenceEngine(), attentionOnly, { chunk: 16 }, { capacities: [80] });
+    const shared = tokensOf(3, 60);
+    const ask = (...more: number[]) => scheduler.generate([...shared, ...more], { maxTokens: 2, temperature: 0 });
+    const streams = [ask(1, 2), ask(3), ask(4, 5, 6)];
+    const taken = await Promise.all(streams.map(take));
+    expect(streams.map(({ cachedTokens }) => cachedTokens)).toEqual([0, 60, 60]);
+    for (const [i, more] of [[1, 2], [3], [4, 5, 6]].entries()) {
+      const solo = await alone(
+        referenceEngine(),
+        [...shared, ...more],
+        { maxTokens: 2, temperature: 0 },
+        attentionOnly,
+      );
+      expect(distance(taken[i] ?? solo, solo)).toBeLessThan(1e-4);
+    }
   });
 
   it('are refused alone where they cannot be met', async () => {

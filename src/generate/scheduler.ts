@@ -61,6 +61,8 @@ export interface GenerateOptions extends SamplingOptions, RequestOptions {
 }
 
 const CACHE_BYTES = 256 * 2 ** 20;
+/** A run over fewer tokens takes about as long: it reads the weights all the same. */
+const LEAST_COST = 32;
 
 interface Waiting {
   readonly job: Job;
@@ -78,7 +80,7 @@ export class Scheduler implements AsyncDisposable {
   readonly #maxQueue: number;
   readonly #chunk: number;
   readonly #deterministic: boolean;
-  /** By priority, and by arrival where that is equal. */
+  /** By priority, and where that is equal by arrival, or by when a chunk of it was last taken in. */
   #waiting: readonly Waiting[] = [];
   /** Work that must not meet a step. */
   #errands: (() => Promise<void>)[] = [];
@@ -108,6 +110,11 @@ export class Scheduler implements AsyncDisposable {
   /** What the cache holds, and what it has spared. */
   get cache(): CacheStatistics {
     return this.#cache.statistics;
+  }
+
+  /** Tokens of prompts whose log-probabilities are kept, at most `MOST_SCORED_TOKENS`. */
+  get scoredTokens(): number {
+    return this.#scored.tokens;
   }
 
   /** Requests that wait for a place, and texts being continued. */
@@ -291,9 +298,13 @@ export class Scheduler implements AsyncDisposable {
     if (this.load.waiting >= this.#maxQueue) {
       throw new LfmError('queue-full', `${this.#maxQueue} requests wait already: ask again later, or raise maxQueue.`);
     }
-    const at = this.#waiting.findIndex((other) => other.priority < priority);
-    this.#waiting = this.#waiting.toSpliced(at < 0 ? this.#waiting.length : at, 0, { job, priority });
+    this.#queue({ job, priority });
     this.#start();
+  }
+
+  #queue(one: Waiting): void {
+    const at = this.#waiting.findIndex((other) => other.priority < one.priority);
+    this.#waiting = this.#waiting.toSpliced(at < 0 ? this.#waiting.length : at, 0, one);
   }
 
   /** Answers once a turn has begun and ended from now on: what is no longer wanted is free then. */
@@ -323,31 +334,55 @@ export class Scheduler implements AsyncDisposable {
     }
   }
 
-  /** One turn: what is unwanted goes, a piece of the first job is done, every text being continued gets a token. */
+  /** One turn: what is unwanted goes, a chunk of the prompts that wait is taken in, every text being continued gets a token. */
   async #turn(): Promise<void> {
     for (const { job } of this.#waiting) if (job.isCancelled) this.#drop(job);
     for (const slots of [this.#slots, ...this.#beside]) await slots.sweep();
     for (const errand of this.#errands.splice(0)) await errand();
-    const job = this.#nextJob();
-    if (job) await this.#advance(job);
+    if (this.#nextJob()) await this.#takeIn();
     else for (const slots of [this.#slots, ...this.#beside]) await slots.settle();
     for (const slots of [this.#slots, ...this.#beside]) await slots.step();
     this.#beside = this.#beside.filter(({ count }) => count > 0);
   }
 
-  /** The first that is under way, or that there is a place for. */
+  /** The first whose turn it is and that is under way, or that there is a place for. */
   #nextJob(): Job | undefined {
-    const started = this.#waiting.filter(({ job }) => job.prefill.state).length;
-    const hasPlace = this.#running + started < this.#maxBatch;
-    const canGo = ({ prefill: { state, isDone } }: Job) =>
-      state ? !isDone || this.#running < this.#maxBatch : hasPlace;
+    const started = this.#waiting.flatMap(({ job: { prefill } }) => (prefill.state ? prefill : []));
+    const hasPlace = this.#running + started.length < this.#maxBatch;
+    const canGo = ({ prefill }: Job) =>
+      prefill.state
+        ? !prefill.isDone || this.#running < this.#maxBatch
+        : hasPlace && !started.some((other) => prefill.gainsFrom(other));
     return this.#waiting.find(({ job }) => canGo(job))?.job;
   }
 
-  async #advance(job: Job): Promise<void> {
-    // Chunks end where snapshots are taken: short ones make hits better, and cost a prefill next to nothing.
+  /**
+   * A chunk's worth of prompts. Those of one priority take turns by chunks, so that a short one need not wait for a long one's
+   * end; short ones go several in a turn. Where a prompt is cut does not depend on the others: its sums are the same.
+   */
+  async #takeIn(): Promise<void> {
+    let spent = 0;
+    for (let job = this.#nextJob(); job; job = this.#nextJob()) {
+      const most = this.#most;
+      const { prefill } = job;
+      const fits = () => spent + Math.min(most, Math.max(1, prefill.tokens.length - prefill.position)) <= most;
+      if (spent > 0 && !fits()) return;
+      const before = prefill.computedTokens;
+      await this.#advance(job, most);
+      const computed = prefill.computedTokens - before;
+      // What is no prompt, a choice to be scored, has a turn of its own.
+      spent += computed === 0 ? most : Math.max(computed, LEAST_COST);
+      if (!fits()) this.#moveBack(job);
+    }
+  }
+
+  /** Tokens of one run. Chunks end where snapshots are taken: short ones make hits better, and cost a prefill next to nothing. */
+  get #most(): number {
     const isShort = this.#running > 0 || this.#deterministic || this.#cache.needsSnapshots;
-    const most = isShort ? this.#chunk : this.generator.chunk;
+    return isShort ? this.#chunk : this.generator.chunk;
+  }
+
+  async #advance(job: Job, most: number): Promise<void> {
     try {
       if (job instanceof GenerateJob) {
         if (job.prefill.isDone || (await job.step(most))) await this.#join(job);
@@ -356,6 +391,14 @@ export class Scheduler implements AsyncDisposable {
       job.fail(error);
       this.#drop(job);
     }
+  }
+
+  /** Behind the others of its priority, where it still waits. */
+  #moveBack(job: Job): void {
+    const found = this.#waiting.find((one) => one.job === job);
+    if (!found) return;
+    this.#waiting = this.#waiting.filter((one) => one !== found);
+    this.#queue(found);
   }
 
   /** Gives texts slots, as many as there are; the job is over once all have one. */

@@ -10,11 +10,16 @@ interface Scored {
 }
 
 /** Tokens over all prompts: a few megabytes. */
-const MOST_TOKENS = 1 << 14;
+export const MOST_SCORED_TOKENS = 1 << 14;
 
 export class ScoredPrompts {
   #entries: readonly Scored[] = [];
   #tokens = 0;
+
+  /** Over all prompts that are kept. */
+  get tokens(): number {
+    return this.#tokens;
+  }
 
   /** Choices of the tokens from the second on, as far as a prompt kept under the same key begins like this one. */
   find(key: string, tokens: readonly number[]): readonly Choice[] {
@@ -35,7 +40,7 @@ export class ScoredPrompts {
     this.#entries = [...this.#entries, { key, tokens, choices }];
     this.#tokens += tokens.length;
     const past = this.#entries.findIndex(({ tokens: { length } }) => {
-      if (this.#tokens <= MOST_TOKENS) return true;
+      if (this.#tokens <= MOST_SCORED_TOKENS) return true;
       this.#tokens -= length;
       return false;
     });

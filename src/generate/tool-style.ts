@@ -1,8 +1,9 @@
 // In which style a model calls tools, told from its chat template and its tokens; which control tokens a text keeps.
+import { LfmError } from '../tensor/error.ts';
 import type { DecodeOptions, Tokenizer } from '../text/tokenizer.ts';
 import type { ChatTemplate } from './chat.ts';
 import { THINKING } from './reply-parts.ts';
-import { callMarkers, type ToolCallStyle } from './tool-calls.ts';
+import { callMarkers, type CallMarkers, type ToolCallStyle } from './tool-calls.ts';
 
 /** Whether a template has a place for tools at all; others leave them out without a word. */
 export function takesTools(template: ChatTemplate): boolean {
@@ -19,6 +20,14 @@ export function toolCallStyleOf(template: ChatTemplate, tokenizer: Tokenizer): T
   if (text.includes('<tool_call>')) return 'json';
   const [{ open } = { open: '' }] = callMarkers.pythonic;
   return tokenizer.idOf(open) === undefined ? 'json' : 'pythonic';
+}
+
+/** What a model writes around its calls: of JSON, the pair that stands in its template. */
+export function markersOf(template: ChatTemplate, style: ToolCallStyle): CallMarkers {
+  const text = Object.values(template.sources).join('\n');
+  const [usual, other] = callMarkers[style];
+  if (!usual) throw new LfmError('bad-tools', `There are no markers for calls in the style ${style}.`);
+  return other && text.includes(other.open) ? other : usual;
 }
 
 /** How tokens are decoded where control tokens stay in the text: all, none, or these. */

@@ -99,7 +99,7 @@ export function createApp({ service, guard, onRequest, assets, tab }: AppOptions
         lfm_texts_pending: [[{}, gate.pending]],
         lfm_texts_running: [...pool.loaded].map(([model, { scheduler }]) => [{ model }, scheduler.load.running]),
         lfm_texts_waiting: [...pool.loaded].map(([model, { scheduler }]) => [{ model }, scheduler.load.waiting]),
-        lfm_model_loaded: pool.names.map((model) => [{ model }, pool.loaded.has(model) ? 1 : 0]),
+        lfm_model_loaded: pool.names.map((model) => [{ model }, pool.loadedAs(model) ? 1 : 0]),
         process_resident_memory_bytes: [[{}, process.memoryUsage.rss()]],
       }),
       200,
@@ -108,9 +108,18 @@ export function createApp({ service, guard, onRequest, assets, tab }: AppOptions
   );
 
   const describe = (id: string) => {
-    const loaded = pool.loaded.get(id);
+    const loaded = pool.loadedAs(id);
+    const parent = pool.isAdapter(id) ? pool.baseOf(id) : null;
     const facts = loaded && { context_length: loaded.contextLength, chats: loaded.chats, engine: loaded.engine };
-    return { id, object: 'model', created: pool.created, owned_by: 'lfm', loaded: loaded !== undefined, ...facts };
+    return {
+      id,
+      object: 'model',
+      created: pool.created,
+      owned_by: 'lfm',
+      parent,
+      loaded: loaded !== undefined,
+      ...facts,
+    };
   };
   app.get('/v1/models', (c) => c.json({ object: 'list', data: pool.names.map(describe) }));
   app.post('/v1/models/load', (c) => loadModel(c, service, guard));

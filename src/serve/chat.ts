@@ -2,11 +2,11 @@
 import type { Context } from 'hono';
 import type { LanguageModel } from '../generate/model.ts';
 import type { Tool, ToolCallStyle } from '../generate/tool-calls.ts';
-import { markerTokens, takesTools, toolCallStyleOf } from '../generate/tool-style.ts';
+import { markersOf, markerTokens, takesTools, toolCallStyleOf } from '../generate/tool-style.ts';
 import { answer } from './answer.ts';
 import { ChatVoice, type ChatForm } from './chat-voice.ts';
 import { RequestError } from './errors.ts';
-import { lengthOf, messagesOf, toolsOf } from './messages.ts';
+import { callsWanted, lengthOf, messagesOf, toolsOf } from './messages.ts';
 import { textOptions } from './options.ts';
 import { requireShort } from './prompts.ts';
 import { chatRequest, readRequest } from './requests.ts';
@@ -24,16 +24,29 @@ export async function chat(c: Context<Env>, service: Service): Promise<Response>
   }
   const messages = messagesOf(request);
   const tools = toolsOf(request);
+  const wanted = callsWanted(request);
   const work = await begin(c, service, request.model, n);
   try {
-    const { model, signal } = work;
+    const { model, adapter, signal } = work;
     requireShort(model, lengthOf([messages, tools, request.chat_template_kwargs]));
     const form = formOf(model, service.pool.toolCallStyle(work.record.model), tools);
     const rendered = model.chatTemplate.renderMarked(messages, {
       ...(tools.length > 0 && { tools }),
       variables: request.chat_template_kwargs,
     });
+    const startsThinking = /<think>\s*$/.test(rendered.text);
+    const mayThink = form.kept.some((id) => id === model.tokenizer.idOf('<think>'));
+    const calls = wanted &&
+      form.style && {
+        ...wanted,
+        style: form.style,
+        markers: markersOf(model.chatTemplate, form.style),
+        thinks: startsThinking ? ('begun' as const) : mayThink ? ('maybe' as const) : ('never' as const),
+        kept: form.kept,
+      };
     const options = textOptions(request, {
+      calls,
+      adapter,
       signal,
       tenant: c.var.tenant,
       maxTokens: request.max_completion_tokens ?? request.max_tokens ?? model.contextLength,
@@ -41,7 +54,7 @@ export async function chat(c: Context<Env>, service: Service): Promise<Response>
       keepSpecialTokens: form.kept,
     });
     const replies = model.samples(model.chatTemplate.tokensOf(rendered), { ...options, n }, false);
-    const voice = new ChatVoice(model, request, { ...form, startsThinking: /<think>\s*$/.test(rendered.text) });
+    const voice = new ChatVoice(model, request, { ...form, startsThinking });
     const { stream = false, stream_options: { include_usage: includeUsage = false } = {} } = request;
     return await answer(c, service, work, replies, voice, { stream, includeUsage, perPrompt: n });
   } catch (error) {

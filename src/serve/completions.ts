@@ -29,10 +29,11 @@ export async function completions(c: Context<Env>, service: Service): Promise<Re
   const given = promptsOf(request.prompt);
   const work = await begin(c, service, request.model, given.length * n);
   try {
-    const { model, signal } = work;
+    const { model, adapter, signal } = work;
     const prompts = given.map((prompt) => encodePrompt(model, prompt));
     const options = textOptions(request, {
       signal,
+      adapter,
       tenant: c.var.tenant,
       // Where only the prompt is asked for, a token is generated and left out.
       maxTokens: Math.max(1, maxTokens),

@@ -38,6 +38,7 @@ const statuses: Readonly<Record<string, number>> = {
   'bad-sampling': 400,
   'bad-schema': 400,
   'bad-token': 400,
+  'bad-tools': 400,
   'chat-template-failed': 400,
   'context-full': 400,
   'empty-prompt': 400,

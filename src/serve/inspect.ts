@@ -18,7 +18,7 @@ const reports = new WeakMap<LanguageModel, ModelReport>();
 
 /** Loads the model where it is not in memory yet. Errors: `model-not-found`, those of loading it. */
 export async function inspectModel(c: Context<Env>, { pool }: Service): Promise<Response> {
-  const model = await pool.get(c.req.param('id'));
+  const model = await pool.get(pool.baseOf(c.req.param('id')));
   const report = reports.get(model) ?? reportOf(model);
   reports.set(model, report);
   return c.json(report);

@@ -6,6 +6,8 @@ import { RequestError } from './errors.ts';
 import type { ChatRequest, RequestMessage } from './requests.ts';
 
 const MAX_DEPTH = 64;
+/** Of one answer that is kept to calls. */
+const MOST_CALLS = 16;
 
 /** `developer` is OpenAI's newer word for `system`. Errors: `invalid-request`, naming the message. */
 export function messagesOf({ messages }: ChatRequest): ChatMessage[] {
@@ -41,6 +43,25 @@ export function messagesOf({ messages }: ChatRequest): ChatMessage[] {
 /** Those that the model is told of: none where it may call none. */
 export function toolsOf({ tools = [], tool_choice: choice }: ChatRequest): readonly Tool[] {
   return choice === 'none' ? [] : tools;
+}
+
+/** What the answer's calls are kept to; undefined: nothing. Errors: `invalid-request` where a call must come of no tool. */
+export function callsWanted({ tools = [], tool_choice: choice, parallel_tool_calls: parallel }: ChatRequest) {
+  const named = typeof choice === 'object' ? choice.function.name : undefined;
+  const isRequired = choice === 'required' || named !== undefined;
+  const isStrict =
+    choice !== 'none' && tools.some((tool) => isJsonObject(tool['function']) && tool['function']['strict'] === true);
+  if (!isRequired && !isStrict) return undefined;
+  const allowed = tools.filter((tool) => {
+    const definition = tool['function'];
+    return named === undefined || (isJsonObject(definition) && definition['name'] === named);
+  });
+  if (allowed.length === 0)
+    throw invalid(
+      'tool_choice',
+      named === undefined ? 'expected tools with it' : `there is no tool ${JSON.stringify(named)}`,
+    );
+  return { tools: allowed, isRequired, most: named !== undefined || parallel === false ? 1 : MOST_CALLS };
 }
 
 /** Characters of all the texts in something, and of their keys. Errors: `invalid-request` where it is nested too deep. */

@@ -111,13 +111,17 @@ const tool = asGiven<Tool>(
     function: z.looseObject({
       name: toolName,
       parameters: maybe(z.record(z.string(), z.unknown())),
-      strict: maybe(z.literal(false, { error: 'arguments cannot be held to a schema yet; leave it out or false' })),
+      strict: maybe(z.boolean()),
     }),
   }),
 );
-const toolChoice = z.enum(['none', 'auto'], {
-  error: 'a model cannot be made to call a tool yet; expected "auto" or "none"',
-});
+const toolChoice = z.union(
+  [
+    z.enum(['none', 'auto', 'required']),
+    z.strictObject({ type: z.literal('function'), function: z.strictObject({ name: toolName }) }),
+  ],
+  { error: 'expected "none", "auto", "required" or {"type": "function", "function": {"name": …}}' },
+);
 
 export const chatRequest = z.strictObject({
   ...shared,

@@ -36,7 +36,7 @@ export interface ServeOptions extends Omit<GuardOptions, 'host'> {
 
 export interface RunningServer extends AsyncDisposable {
   readonly url: string;
-  /** The first model is in memory. Errors: those of loading it. */
+  /** The first model is in memory, and its adapters. Errors: those of loading it. */
   readonly ready: Promise<void>;
   /** Takes no new requests (503), lets those under way end for so long, and frees the models. Default 30 s. */
   close(graceSeconds?: number): Promise<void>;
@@ -72,7 +72,9 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
     server.listen(port, host, resolve);
   });
-  const ready = pool.get(undefined).then(() => undefined);
+  // Those of the first model too: whoever starts the server hears of what is wrong with one.
+  const adapters = Object.keys(options.models[0]?.adapters ?? {});
+  const ready = Promise.all([undefined, ...adapters].map((name) => pool.get(name))).then(() => undefined);
   // Whoever waits for it hears of it; so does each request.
   ready.catch(() => undefined);
 

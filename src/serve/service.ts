@@ -32,6 +32,8 @@ export interface Env {
 /** A request that computes. `end` it, whatever happens: that cancels what still runs, and frees its place. */
 export interface Work {
   readonly model: LanguageModel;
+  /** Under which it runs, where the request asks for one. */
+  readonly adapter: string | undefined;
   readonly signal: AbortSignal;
   readonly record: RequestRecord;
   readonly end: () => void;
@@ -75,7 +77,8 @@ export async function begin(
   try {
     if (client.aborted) onLeave();
     if (serverSignal.aborted) onShutdown();
-    return { model: await pool.get(name), signal: controller.signal, record, end };
+    const adapter = pool.isAdapter(name) ? record.model : undefined;
+    return { model: await pool.get(name), adapter, signal: controller.signal, record, end };
   } catch (error) {
     end();
     throw error;

@@ -97,8 +97,8 @@ class Script extends Scheduler {
 
 const controls = ['<|tool_call_start|>', '<|tool_call_end|>', '<think>', '</think>'];
 
-/** A model of random weights that says what `say` is given; `template` is its chat template. */
-export async function scriptedModel(template: string) {
+/** A model of random weights that says what `say` is given, or what it likes; `template` is its chat template. */
+export async function scriptedModel(template: string, isScripted = true) {
   const trained = (await trainBpe([corpus], { vocabSize: 300 })).definition;
   const added = controls
     .filter((content) => !trained.addedTokens.some((token) => token.content === content))
@@ -111,14 +111,13 @@ export async function scriptedModel(template: string) {
     layers: [layer(shortConv({ kernel: 3 }), swiglu({ intermediateSize: 8 }))],
   });
   const engine = await openEngine({ name: 'reference' });
-  const scheduler = new Script(
-    new Generator(engine, definition, await upload(engine, definition, initialise(definition, 1))),
-  );
+  const generator = new Generator(engine, definition, await upload(engine, definition, initialise(definition, 1)));
+  const scheduler = new Script(generator);
   const chatTemplate = new ChatTemplate(tokenizer, { default: template }, { bos_token: '<|startoftext|>' });
   const parameters = { rowsIn: () => undefined };
   const model = new LanguageModel({
     name: 'scripted',
-    scheduler,
+    scheduler: isScripted ? scheduler : new Scheduler(generator),
     tokenizer,
     parameters,
     chatTemplate,

@@ -58,11 +58,11 @@ export async function detokenize(c: Context<Env>, service: Service): Promise<Res
 export async function embeddings(c: Context<Env>, service: Service): Promise<Response> {
   const request = readRequest(embeddingRequest, await readJson(c));
   const given = promptsOf(request.input);
-  const { model, signal, record, end } = await begin(c, service, request.model, given.length);
+  const { model, adapter, signal, record, end } = await begin(c, service, request.model, given.length);
   try {
     const inputs = given.map((input) => encodePrompt(model, input));
     const vectors = await Promise.all(
-      inputs.map((tokens) => model.scheduler.embed(tokens, 'mean', { tenant: c.var.tenant }, signal)),
+      inputs.map((tokens) => model.scheduler.embed(tokens, 'mean', { tenant: c.var.tenant, adapter }, signal)),
     );
     const promptTokens = inputs.reduce((sum, { length }) => sum + length, 0);
     record.sawUsage({ promptTokens, completionTokens: 0, cachedTokens: 0 });

@@ -41,11 +41,16 @@ describe('tools and thoughts', () => {
     // The fixture's template of LFM3 leaves tools to its caller's system prompt.
     xml = await scriptedModel(`{# tools #}${templates.lfm3}`);
     const bare = await scriptedModel(templates.rag);
-    const names = { pythonic: scripted, xml, bare };
+    const [free, freeXml] = [
+      await scriptedModel(templates['lfm2.5'], false),
+      await scriptedModel(`{# tools #}${templates.lfm3}`, false),
+    ];
+    const names = { pythonic: scripted, xml, bare, free, 'free-xml': freeXml };
     server = await startServer({
       models: [
         ...Object.entries(names).map(([name, { model }]) => ({ name, load: async () => model })),
         { name: 'json', load: async () => xml.model, toolCallStyle: 'json' },
+        { name: 'free-json', load: async () => free.model, toolCallStyle: 'json' },
       ],
     });
     client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 });
@@ -137,6 +142,35 @@ describe('tools and thoughts', () => {
     }
   });
 
+  it.each(['free', 'free-xml', 'free-json'])(
+    'keeps a model of no sense to calls that must come [%s]',
+    async (model) => {
+      const place = { type: 'string', enum: ['Paris', 'Rome'] };
+      const parameters = {
+        type: 'object',
+        properties: { place, days: { type: 'integer', minimum: 1, maximum: 9 } },
+        required: ['place', 'days'],
+      };
+      const both: ChatCompletionTool[] = [
+        { type: 'function', function: { name: 'sky', parameters, strict: true } },
+        { type: 'function', function: { name: 'sea', parameters } },
+      ];
+      for (const choice of ['required', { type: 'function', function: { name: 'sea' } }] as const) {
+        const more = { tools: both, tool_choice: choice, seed: 5, chat_template_kwargs: { enable_thinking: false } };
+        const spoken = await streamed(model, { ...more, logit_bias: {}, max_tokens: 2000 });
+        expect(spoken).toMatchObject({ content: '', finish: 'tool_calls' });
+        for (const { name, arguments: given } of spoken.calls) {
+          if (choice !== 'required') expect(name).toBe('sea');
+          expect(['sky', 'sea']).toContain(name);
+          expect(JSON.parse(given)).toEqual({
+            place: expect.stringMatching(/^(Paris|Rome)$/) as string,
+            days: expect.any(Number) as number,
+          });
+        }
+      }
+    },
+  );
+
   it('shows a broken call as text, and says that a call was cut', async () => {
     scripted.say('<|tool_call_start|>[weather(city=]<|tool_call_end|>', PYTHONIC);
     expect(await streamed('pythonic')).toMatchObject({ calls: [], finish: 'stop' });
@@ -165,9 +199,16 @@ describe('tools and thoughts', () => {
   });
 
   it.each([
-    ['a call that must come', { tools, tool_choice: 'required' }, 'tool_choice'],
-    ['a named call', { tools, tool_choice: { type: 'function', function: { name: 'weather' } } }, 'tool_choice'],
-    ['strict arguments', { tools: [{ type: 'function', function: { name: 'f', strict: true } }] }, 'strict'],
+    ['a call that must come of no tool', { tool_choice: 'required' }, 'tool_choice'],
+    ['a call of another tool', { tools, tool_choice: { type: 'function', function: { name: 'wind' } } }, 'wind'],
+    ['a choice that is none', { tools, tool_choice: 'always' }, 'tool_choice'],
+    ['a call beside a format', { tools, tool_choice: 'required', response_format: { type: 'json_object' } }, 'one of'],
+    ['strict arguments that cannot be kept', { tools: [strictTool({ not: {} })] }, 'cannot be followed'],
+    [
+      'a name that the model cannot write',
+      { tools: [strictTool({ type: 'object', properties: { 'a b': {} } })] },
+      'a b',
+    ],
     ['a tool without a name', { tools: [{ type: 'function', function: {} }] }, 'name'],
     ['an answer to no call', { messages: [{ role: 'tool', tool_call_id: 'x', content: '' }] }, 'tool_call_id'],
     ['arguments that are no JSON', { messages: [assistant('{')] }, 'arguments'],
@@ -198,6 +239,10 @@ describe('tools and thoughts', () => {
     expect((await ask(server.url, { model: 'pythonic', prompt: 'x', max_tokens: 1 })).status).toBe(200);
   });
 });
+
+function strictTool(parameters: object) {
+  return { type: 'function', function: { name: 'f', strict: true, parameters } };
+}
 
 function assistant(given: string) {
   return {

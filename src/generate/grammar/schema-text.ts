@@ -1,5 +1,5 @@
 // Strings of JSON: which characters they hold, how many, by which pattern.
-import type { JsonObject } from '../../files/json.ts';
+import { isJsonObject, type JsonObject } from '../../files/json.ts';
 import type { Refuse } from './automaton.ts';
 import type { Edge, Expression, Ranges } from './expression.ts';
 import {
@@ -15,6 +15,7 @@ import {
 } from './expression.ts';
 import { looksAround, readPattern } from './pattern.ts';
 
+const ANGLE = 0x3c;
 /** What may stand in a JSON string as it is. */
 export const PLAIN = complement([
   [0, 0x1f],
@@ -22,7 +23,7 @@ export const PLAIN = complement([
   [0x5c, 0x5c],
   [0xd800, 0xdfff],
 ]);
-const ESCAPED: readonly (readonly [number, string])[] = [
+const ESCAPED: Notation['escaped'] = [
   [0x22, '\\"'],
   [0x5c, '\\\\'],
   [0x08, '\\b'],
@@ -31,20 +32,73 @@ const ESCAPED: readonly (readonly [number, string])[] = [
   [0x0d, '\\r'],
   [0x09, '\\t'],
 ];
-export const quote = literal('"');
 
-/** One character of a set as JSON writes it; control characters without a short form are left out. */
-function jsonCharacter(set: Ranges): Expression {
-  const escaped = ESCAPED.filter(([code]) => set.some(([low, high]) => low <= code && code <= high));
-  return choice(characters(intersect(set, PLAIN)), ...escaped.map(([, text]) => literal(text)));
+/** How values are written: as JSON, or as calls of tools have them. */
+export interface Notation {
+  readonly quote: '"' | '';
+  /** Characters that stand in a string as they are, and others with what they are written as. */
+  readonly plain: Ranges;
+  readonly escaped: readonly (readonly [number, string])[];
+  readonly words: readonly [yes: string, no: string, nothing: string];
+}
+
+export const JSON_NOTATION: Notation = {
+  quote: '"',
+  plain: PLAIN,
+  escaped: ESCAPED,
+  words: ['true', 'false', 'null'],
+};
+
+/** Within calls: no marker can stand in what has no "<". */
+export const CALL_NOTATION: Notation = {
+  ...JSON_NOTATION,
+  plain: intersect(PLAIN, complement([[ANGLE, ANGLE]])),
+  escaped: [...ESCAPED, [ANGLE, '\\u003c']],
+};
+export const PYTHON_NOTATION: Notation = { ...CALL_NOTATION, words: ['True', 'False', 'None'] };
+/** Text between two tags, which has no way to write what it cannot hold. */
+export const RAW_NOTATION: Notation = {
+  ...JSON_NOTATION,
+  quote: '',
+  plain: complement([
+    [0, 8],
+    [0x0b, 0x1f],
+    [ANGLE, ANGLE],
+    [0xd800, 0xdfff],
+  ]),
+  escaped: [],
+};
+
+/** One character of a set; control characters without a short form are left out. */
+function character(set: Ranges, { plain, escaped: all }: Notation): Expression {
+  const escaped = all.filter(([code]) => set.some(([low, high]) => low <= code && code <= high));
+  return choice(characters(intersect(set, plain)), ...escaped.map(([, text]) => literal(text)));
 }
 
 /** Of any text; of what UTF-16 holds in one unit; of what it holds in two. */
-export const textRules = {
-  '#character': jsonCharacter([[0, LAST_CODE_POINT]]),
-  '#one': jsonCharacter([[0, 0xffff]]),
-  '#two': jsonCharacter([[0x10000, LAST_CODE_POINT]]),
-} as const;
+export function textRules(notation: Notation): Readonly<Record<string, Expression>> {
+  return {
+    '#character': character([[0, LAST_CODE_POINT]], notation),
+    '#one': character([[0, 0xffff]], notation),
+    '#two': character([[0x10000, LAST_CODE_POINT]], notation),
+  };
+}
+
+/** A value as the notation has it. */
+export function written(value: unknown, notation: Notation): string {
+  const [yes, no, nothing] = notation.words;
+  if (typeof value === 'boolean') return value ? yes : no;
+  if (value === null) return nothing;
+  if (Array.isArray(value)) return `[${value.map((each) => written(each, notation)).join(',')}]`;
+  if (isJsonObject(value)) {
+    const members = Object.entries(value).map(([key, each]) => `${written(key, notation)}:${written(each, notation)}`);
+    return `{${members.join(',')}}`;
+  }
+  if (typeof value === 'string' && notation.quote === '') return value;
+  const text = JSON.stringify(value);
+  const own = notation.escaped.find(([code]) => code === ANGLE);
+  return own ? text.replaceAll('<', own[1]) : text;
+}
 
 const DATE =
   '[12]\\d{3}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|02-(?:0[1-9]|1\\d|2[0-8]))';
@@ -67,7 +121,13 @@ const formats: Readonly<Record<string, string>> = {
  * A string by its schema's `minLength`, `maxLength`, `pattern` and `format`; other formats are notes to the reader. Lengths are
  * counted so that both ways of counting, by characters and by UTF-16 units, find them kept.
  */
-export function textOf(schema: JsonObject, least: number, most: number, refuse: Refuse): Expression {
+export function textOf(
+  schema: JsonObject,
+  [least, most]: readonly [number, number],
+  notation: Notation,
+  refuse: Refuse,
+): Expression {
+  const quote = literal(notation.quote);
   const { pattern, format } = schema;
   const known = typeof format === 'string' && Object.hasOwn(formats, format) ? formats[format] : undefined;
   const given = typeof pattern === 'string' && !(known !== undefined && looksAround(pattern)) ? pattern : undefined;
@@ -77,7 +137,11 @@ export function textOf(schema: JsonObject, least: number, most: number, refuse: 
         'a pattern or format beside minLength or maxLength: say the length in the pattern, as in ^[a-z]{2,8}$',
       );
     const isWithin = given !== undefined;
-    return sequence(quote, readPattern(given ?? known ?? '', refuse, { write: jsonCharacter, isWithin }), quote);
+    return sequence(
+      quote,
+      readPattern(given ?? known ?? '', refuse, { write: (set) => character(set, notation), isWithin }),
+      quote,
+    );
   }
   const [one, two, any] = [rule('#one'), rule('#two'), rule('#character')];
   if (least === 0 && most === Infinity) return sequence(quote, repeat(any, 0), quote);

@@ -7,8 +7,9 @@ import { choice, literal, repeat, ROOT, rule, sequence } from './expression.ts';
 import { areDisjoint, assertionsOf, isEmpty, merge } from './schema-merge.ts';
 import { integerBetween, numberBetween } from './schema-number.ts';
 import type { Others, Property } from './schema-object.ts';
-import { listOf, objectOf, otherNames, space, spaceRule } from './schema-object.ts';
-import { textOf, textRules } from './schema-text.ts';
+import { braces, listOf, objectOf, otherNames, space, spaceRule } from './schema-object.ts';
+import type { Notation } from './schema-text.ts';
+import { JSON_NOTATION, textOf, textRules, written } from './schema-text.ts';
 
 const MOST_DEPTH = 64;
 const MOST_SCHEMAS = 10_000;
@@ -39,8 +40,17 @@ const unknown = new Set(
 );
 
 /** Errors: what `refuse` makes, naming the place in the schema. */
-export function readSchema(schema: unknown, refuse: Refuse): Rules {
-  return new SchemaReader(schema, refuse).read();
+export function readSchema(schema: unknown, refuse: Refuse, notation: Notation = JSON_NOTATION): Rules {
+  return new SchemaReader(schema, refuse, notation).read();
+}
+
+/** The named properties of an object's schema, where they are not written as JSON's are. Errors: as `readSchema`. */
+export function readProperties(
+  schema: JsonObject,
+  refuse: Refuse,
+  notation: Notation,
+): { readonly properties: readonly Property[]; readonly rules: Rules } {
+  return new SchemaReader(schema, refuse, notation).readProperties(schema);
 }
 
 interface Place {
@@ -51,12 +61,25 @@ interface Place {
 class SchemaReader {
   readonly #root: unknown;
   readonly #refuse: Refuse;
-  readonly #rules = new Map<string, Expression>(Object.entries({ ...textRules, '#space': spaceRule }));
+  readonly #notation: Notation;
+  readonly #rules: Map<string, Expression>;
   #schemas = 0;
 
-  constructor(root: unknown, refuse: Refuse) {
+  constructor(root: unknown, refuse: Refuse, notation: Notation) {
     this.#root = root;
     this.#refuse = refuse;
+    this.#notation = notation;
+    this.#rules = new Map(Object.entries({ ...textRules(notation), '#space': spaceRule }));
+  }
+
+  readProperties(schema: JsonObject): { readonly properties: readonly Property[]; readonly rules: Rules } {
+    const place = { path: '#', depth: 0 };
+    const given = Object.keys(assertionsOf(schema));
+    const other = given.find((key) => !['type', 'properties', 'required', 'additionalProperties'].includes(key));
+    if (other !== undefined) throw this.#refuse(`${JSON.stringify(other)} of parameters cannot be followed`);
+    const { type = 'object' } = schema;
+    if (type !== 'object') throw this.#refuse('parameters: expected a schema of the type object');
+    return { properties: this.#listed(schema, [], place).listed, rules: this.#rules };
   }
 
   read(): Rules {
@@ -206,17 +229,17 @@ class SchemaReader {
     const isOnly = (value: unknown) =>
       !Object.hasOwn(schema, 'const') || JSON.stringify(value) === JSON.stringify(only);
     return choice(
-      ...listed.filter((value) => fits(value) && isOnly(value)).map((value) => literal(JSON.stringify(value))),
+      ...listed.filter((value) => fits(value) && isOnly(value)).map((value) => literal(written(value, this.#notation))),
     );
   }
 
   #typed(type: unknown, schema: JsonObject, place: Place): Expression {
     const refuse = this.#at(place);
-    if (type === 'null') return literal('null');
-    if (type === 'boolean') return choice(literal('true'), literal('false'));
+    const [yes, no, nothing] = this.#notation.words;
+    if (type === 'null') return literal(nothing);
+    if (type === 'boolean') return choice(literal(yes), literal(no));
     if (type === 'string') {
-      const [least, most] = this.#limits(schema, 'Length', place);
-      return textOf(schema, least, most, refuse);
+      return textOf(schema, this.#limits(schema, 'Length', place), this.#notation, refuse);
     }
     if (type === 'integer' || type === 'number') return this.#number(type, schema, place);
     if (type === 'array') return this.#array(schema, place);
@@ -302,27 +325,15 @@ class SchemaReader {
   #object(schema: JsonObject, place: Place): Expression {
     const refuse = this.#at(place);
     const [least, most] = this.#limits(schema, 'Properties', place);
-    const { properties = {}, required = [], propertyNames } = schema;
-    if (!isJsonObject(properties)) throw refuse('properties: expected an object of schemas');
-    if (!Array.isArray(required) || !required.every((name) => typeof name === 'string'))
-      throw refuse('required: expected a list of names');
-    const names = this.#followed(propertyNames, place);
+    const names = this.#followed(schema['propertyNames'], place);
     const allowed = isJsonObject(names) && Array.isArray(names['enum']) ? names['enum'].map(String) : undefined;
+    const { listed, required } = this.#listed(schema, allowed ?? [], place);
     // Where nothing is said of any property, any may stand there.
     const isFree = schema['properties'] === undefined && required.length === 0;
     const { unevaluatedProperties: unnamed, additionalProperties: others = unnamed === false ? false : isFree } =
       schema;
     if (unnamed !== undefined && typeof unnamed !== 'boolean')
       throw refuse('unevaluatedProperties: expected true or false');
-    const all = new Set([...Object.keys(properties), ...required, ...(allowed ?? [])]);
-    const listed: Property[] = [];
-    for (const name of all) {
-      const value = Object.hasOwn(properties, name) ? properties[name] : (schema['additionalProperties'] ?? true);
-      const isRequired = required.includes(name);
-      if (value === false && !isRequired) continue;
-      if (value === false) throw refuse(`the property ${JSON.stringify(name)} is required and not allowed`);
-      listed.push({ name, isRequired, value: this.#shared(value, deeper(place, `properties/${name}`)) });
-    }
     if (most < required.length) throw refuse(`maxProperties is ${most}, and ${required.length} are required`);
     const count = listed.length;
     if (
@@ -332,21 +343,47 @@ class SchemaReader {
       throw refuse('minProperties or maxProperties beside properties that may be left out: say which are required');
     if (others === false || allowed) {
       if (least > count) throw refuse(`minProperties is ${least}, and there may be only ${count}`);
-      return objectOf(listed, undefined);
+      return objectOf(listed, undefined, braces(this.#notation));
     }
     // Names that come twice count once; nothing keeps them from it.
     if (least > 1) throw refuse('minProperties above 1 cannot be followed: name the properties');
     const beside: Others = {
-      key: names === undefined ? otherNames([...all]) : this.#names(names, count, place),
+      key:
+        names === undefined
+          ? otherNames([...Object.keys(Object(schema['properties'])), ...required, ...(allowed ?? [])], this.#notation)
+          : this.#names(names, count, place),
       value: this.#shared(others, deeper(place, 'additionalProperties')),
       least,
       most,
     };
-    return objectOf(listed, beside);
+    return objectOf(listed, beside, braces(this.#notation));
+  }
+
+  /** Properties that the schema names, with those of `others`. */
+  #listed(
+    schema: JsonObject,
+    others: readonly string[],
+    place: Place,
+  ): { readonly listed: readonly Property[]; readonly required: readonly string[] } {
+    const refuse = this.#at(place);
+    const { properties = {}, required = [] } = schema;
+    if (!isJsonObject(properties)) throw refuse('properties: expected an object of schemas');
+    if (!Array.isArray(required) || !required.every((name) => typeof name === 'string'))
+      throw refuse('required: expected a list of names');
+    const listed: Property[] = [];
+    for (const name of new Set([...Object.keys(properties), ...required, ...others])) {
+      const value = Object.hasOwn(properties, name) ? properties[name] : (schema['additionalProperties'] ?? true);
+      const isRequired = required.includes(name);
+      if (value === false && !isRequired) continue;
+      if (value === false) throw refuse(`the property ${JSON.stringify(name)} is required and not allowed`);
+      listed.push({ name, isRequired, value: this.#shared(value, deeper(place, `properties/${name}`)) });
+    }
+    return { listed, required };
   }
 
   #names(names: unknown, count: number, place: Place): Expression {
-    if (!isJsonObject(names) || isEmpty(assertionsOf({ ...names, type: undefined }))) return otherNames([]);
+    if (!isJsonObject(names) || isEmpty(assertionsOf({ ...names, type: undefined })))
+      return otherNames([], this.#notation);
     const inner = deeper(place, 'propertyNames');
     if (count > 0 && names['pattern'] !== undefined)
       throw this.#at(inner)('a pattern of names beside named properties cannot be followed');
@@ -374,8 +411,12 @@ class SchemaReader {
         space,
         literal(']'),
       );
-      const map = objectOf([], { key: otherNames([]), value: any, least: 0, most: Infinity });
-      const simple = ['null', 'true', 'false'].map(literal);
+      const map = objectOf(
+        [],
+        { key: otherNames([], this.#notation), value: any, least: 0, most: Infinity },
+        braces(this.#notation),
+      );
+      const simple = this.#notation.words.map(literal);
       const number = numberBetween(bounds, this.#refuse);
       this.#rules.set(
         '#any',

@@ -14,12 +14,13 @@ export class Vocabulary {
   readonly longest: number;
   readonly #tokenizer: Tokenizer;
 
-  constructor(tokenizer: Tokenizer) {
+  /** `kept`: control tokens that may stand in a text. */
+  constructor(tokenizer: Tokenizer, kept: readonly number[]) {
     this.#tokenizer = tokenizer;
     this.size = tokenizer.vocabSize;
     const spelt: { readonly id: number; readonly bytes: Uint8Array }[] = [];
     for (let id = 0; id < this.size; id++) {
-      const bytes = tokenizer.isSpecial(id) ? undefined : tokenizer.tokenOf(id);
+      const bytes = tokenizer.isSpecial(id) && !kept.includes(id) ? undefined : tokenizer.tokenOf(id);
       // A depth is 16 bits; no vocabulary has such tokens.
       if (bytes && bytes.length < 2 ** 16) spelt.push({ id, bytes });
     }
@@ -76,11 +77,14 @@ function compare(a: Uint8Array, b: Uint8Array): number {
   return a.length - b.length;
 }
 
-const known = new WeakMap<Tokenizer, Vocabulary>();
+const known = new WeakMap<Tokenizer, Map<string, Vocabulary>>();
 
-/** Made once for each tokenizer. */
-export function vocabularyOf(tokenizer: Tokenizer): Vocabulary {
-  const found = known.get(tokenizer) ?? new Vocabulary(tokenizer);
-  known.set(tokenizer, found);
+/** Made once for each tokenizer and the control tokens of a style of calls. */
+export function vocabularyOf(tokenizer: Tokenizer, kept: readonly number[] = []): Vocabulary {
+  const all = known.get(tokenizer) ?? new Map<string, Vocabulary>();
+  known.set(tokenizer, all);
+  const key = kept.join();
+  const found = all.get(key) ?? new Vocabulary(tokenizer, kept);
+  all.set(key, found);
   return found;
 }
