@@ -22,7 +22,7 @@ const own = z.object({
   /** A loaded adapter, by its name. In this process only. */
   adapter: z.string().optional(),
   /** What else the model's chat template reads. */
-  templateVariables: z.record(z.string(), z.unknown()).optional(),
+  templateVariables: z.record(z.string(), z.json()).optional(),
 });
 
 /** `providerOptions: { lfm }` of a call. */

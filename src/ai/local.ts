@@ -1,5 +1,6 @@
 // Answers of a model in this process, or in a worker of this browser tab.
 import type { SharedV4Warning } from '@ai-sdk/provider';
+import type { JsonObject } from '../files/json.ts';
 import type { ChatMessage, ChatOptions } from '../generate/chat.ts';
 import type { TextOptions } from '../generate/model.ts';
 import { ReplyParts, type ReplyPart } from '../generate/reply-parts.ts';
@@ -10,7 +11,8 @@ import type { Call } from './call.ts';
 import { unsupported } from './call.ts';
 import type { AnswerEvent, TokenLogprob } from './parts.ts';
 
-type Options = Omit<TextOptions & ChatOptions, 'draft'>;
+/** Types that are the same in every package: a draft is a class of ours, a schema of zod one of some version of it. */
+type Options = Omit<TextOptions<JsonObject | undefined> & ChatOptions, 'draft'>;
 type Writing = AsyncIterable<string> & PromiseLike<Pick<Completion, 'finishReason' | 'usage' | 'tokens'>>;
 
 /** What is needed of a LanguageModel, or of a TabModel, which has neither tokenizer nor embeddings. */
