@@ -16,6 +16,7 @@ const entries = {
   'liquid/index': 'src/liquid/index.ts',
   'train/index': 'src/train/index.ts',
   'serve/index': 'src/serve/index.ts',
+  'ai/index': 'src/ai/index.ts',
   'engines/reference/index': 'src/engines/reference/index.ts',
   'engines/onnx/index': 'src/engines/onnx/index.ts',
   'engines/xla/index': 'src/engines/xla/index.ts',

@@ -5,7 +5,7 @@ import { parseSource, readSources, type Source } from './sources.ts';
 
 const ORDER = [
   ['tensor', 'host', 'engines', 'files', 'data', 'text', 'audio', 'image', 'series', 'liquid', 'models'],
-  ['generate', 'train', 'evaluate', 'search', 'serve', 'cli', 'web'],
+  ['generate', 'train', 'evaluate', 'search', 'serve', 'ai', 'cli', 'web'],
 ].flat();
 const MOST_LINES = 800;
 

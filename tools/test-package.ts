@@ -1,11 +1,12 @@
 // Packs the library, installs the tarball in an empty folder outside the repository, and uses it as a stranger would:
-// types under both module resolutions, a run on Node, the `lfm` command, and the linters of packages.
+// types under both module resolutions, a run on Node, the `lfm` command, the linters of packages, and the examples.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as z from 'zod';
+import { testExamples } from './test-examples.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const MOST_BYTES = 25_000_000;
@@ -83,40 +84,6 @@ function checkTypes(folder: string, resolution: 'nodenext' | 'bundler'): void {
   console.log(`types: clean under ${resolution}`);
 }
 
-/** Runs the example as the project of its own that it is, with the installed library, and its model with the command. */
-function runExample(folder: string): void {
-  const project = join(folder, 'own-operator');
-  cpSync(join(ROOT, 'examples/own-operator'), project, {
-    recursive: true,
-    filter: (path) => !/(node_modules|mine|package-lock\.json)$/.test(path),
-  });
-  const compilerOptions = {
-    target: 'es2023',
-    lib: ['es2023', 'esnext.disposable', 'dom'],
-    types: [],
-    module: 'nodenext',
-    strict: true,
-    allowJs: true,
-    checkJs: true,
-    noEmit: true,
-  };
-  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['main.js'] }));
-  runTool(project, 'tsc');
-  const said = run(project, process.execPath, 'main.js').trim();
-  const losses = [...said.matchAll(/loss ([\d.]+)/g)].map(([, loss]) => Number(loss));
-  const [first = 0, last = Infinity] = [losses[0], losses.at(-1)];
-  if (!(last < first - 2))
-    fail(`own-operator: the loss went from ${first} to ${last}; expected it to fall by more than 2`);
-  console.log(`own-operator: ${said}`);
-  const lfm = join(folder, 'node_modules/.bin/lfm');
-  const inspected = run(project, lfm, '--import', './ema.js', 'inspect', 'mine');
-  if (!/ema, swiglu/.test(inspected))
-    fail(`lfm --import ./ema.js inspect mine did not show the operator\n${inspected}`);
-  const written = run(project, lfm, '--import', './ema.js', 'generate', 'mine', 'Alice', '--max-tokens', '8');
-  if (written.trim() === '') fail('lfm --import ./ema.js generate mine wrote nothing');
-  console.log('lfm --import: inspects and generates');
-}
-
 const folder = mkdtempSync(join(tmpdir(), 'lfm-package-'));
 try {
   const tarball = pack(folder);
@@ -128,7 +95,7 @@ try {
   checkTypes(folder, 'bundler');
   checkTypes(folder, 'nodenext');
   console.log(`consumer: ${run(folder, process.execPath, 'consumer.js').trim()}`);
-  runExample(folder);
+  await testExamples(folder);
   console.log(`lfm --version: ${run(folder, join(folder, 'node_modules/.bin/lfm'), '--version').trim()}`);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);

@@ -28,7 +28,8 @@ export async function openUrl(url: string, options: DownloadOptions = {}): Promi
       throw new LfmError('file-unreadable', `Could not fetch ${url}: the request failed.`, { cause });
     },
   );
-  if (head?.status === 404) return undefined;
+  // Servers of pages answer what they do not have with the page.
+  if (head?.status === 404 || head?.headers.get('content-type')?.startsWith('text/html')) return undefined;
   if (head && !head.ok) throw unreadable(url, head);
   const version = head && versionOf(head);
   if (kept && (!version || kept.headers.get(VERSION) === version)) {

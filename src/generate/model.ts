@@ -15,6 +15,8 @@ import type { ObjectOf, ObjectSchema } from './object.ts';
 import { objectReader } from './object.ts';
 import type { TextStream } from './reply.ts';
 import { Reply } from './reply.ts';
+import type { ReplyForm } from './reply-form.ts';
+import { replyForm } from './reply-form.ts';
 import type { Choice, SamplingOptions } from './sampler.ts';
 import type { CacheStatistics } from './prefix-cache.ts';
 import type { GenerateOptions, RequestOptions, Scheduler } from './scheduler.ts';
@@ -174,6 +176,11 @@ export class LanguageModel implements AsyncDisposable {
     options: TextOptions<S> & ChatOptions = {},
   ): Reply<ObjectOf<S>> {
     return this.continue(this.chatTemplate.encode(messages, options), options, options.continueFinalMessage ?? false);
+  }
+
+  /** How `ReplyParts` is to read the answer to these messages. Errors: as `chat`. */
+  replyForm(messages: readonly ChatMessage[], options: ChatOptions = {}): ReplyForm {
+    return replyForm(this.chatTemplate, this.tokenizer, messages, options);
   }
 
   /** A chat that remembers what was said, and the state that goes with it. Errors: `no-chat-template`. */

@@ -17,7 +17,7 @@ export interface ReplyPartsOptions {
 }
 
 const THINK = '<think>';
-const END_OF_THINK = '</think>';
+export const END_OF_THINK = '</think>';
 export const THINKING: readonly string[] = [THINK, END_OF_THINK];
 /** Calls longer than this are shown as text. */
 const MOST_CALL_LENGTH = 1 << 20;

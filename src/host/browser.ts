@@ -18,6 +18,9 @@ export const host: Host = {
       const code = response.status === 404 ? 'file-not-found' : 'file-unreadable';
       throw new LfmError(code, `Could not fetch ${String(location)}: the server answered ${response.status}.`);
     }
+    // Servers of pages answer what they do not have with the page itself, so that a chat template would seem to be there.
+    if (response.headers.get('content-type')?.startsWith('text/html'))
+      throw new LfmError('file-not-found', `No file at ${String(location)}: the server answered with a page.`);
     return new Uint8Array(await response.arrayBuffer());
   },
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { host } from '#host';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { openUrl } from '../files/download.ts';
 import { host as browser } from './browser.ts';
 import { findPackage } from './package.node.ts';
 
@@ -60,5 +61,14 @@ describe('browser', () => {
   ])('turns status %i into %s', async (status, code) => {
     vi.stubGlobal('fetch', () => Promise.resolve(new Response(null, { status })));
     await expect(browser.readBytes('https://example.test/a')).rejects.toMatchObject({ code });
+  });
+
+  it('takes a page, as its server gives for what it does not have, for no file', async () => {
+    const headers = { 'content-type': 'text/html; charset=utf-8' };
+    vi.stubGlobal('fetch', () => Promise.resolve(new Response('<!doctype html>', { headers })));
+    await expect(browser.readBytes('https://example.test/chat_template.jinja')).rejects.toMatchObject({
+      code: 'file-not-found',
+    });
+    expect(await openUrl('https://example.test/model.safetensors')).toBeUndefined();
   });
 });

@@ -67,6 +67,10 @@ export function answerOn(line: Line, { files }: AnsweringOptions): void {
       }
       case 'chat':
         return write(id, (model, signal) => model.chat(question.messages, { ...question.options, signal }), say);
+      case 'form': {
+        const { model } = await present();
+        return say({ kind: 'form', form: model.replyForm(question.messages, question.options) });
+      }
       case 'generate':
         return write(id, (model, signal) => model.generate(question.text, { ...question.options, signal }), say);
       case 'cancel':

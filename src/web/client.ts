@@ -5,6 +5,7 @@ import type { Details, TextStream } from '../generate/reply.ts';
 import type { ObjectOf, ObjectSchema } from '../generate/object.ts';
 import { isTyped, objectReader } from '../generate/object.ts';
 import { Reply } from '../generate/reply.ts';
+import type { ReplyForm } from '../generate/reply-form.ts';
 import type { JsonObject } from '../files/json.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Answer, Line, Numbered, Question, SentOptions } from './messages.ts';
@@ -80,9 +81,26 @@ export class TabModel implements AsyncDisposable {
     this.#end = end;
   }
 
+  /** Tokens that prompt and answer may have together. */
+  get contextLength(): number {
+    return this.info.contextLength;
+  }
+
+  /** Whether it has a chat template. */
+  get chats(): boolean {
+    return this.info.chats;
+  }
+
   /** Answers the last message. Errors, once the reply is read: as LanguageModel's. */
   chat(messages: readonly ChatMessage[], options: TextOptions & ChatOptions = {}): Reply {
     return this.#write((sent) => ({ kind: 'chat', messages, options: sent }), options);
+  }
+
+  /** How `ReplyParts` is to read the answer to these messages. Errors: as `chat`. */
+  async replyForm(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<ReplyForm> {
+    for await (const answer of this.#talk.ask({ kind: 'form', messages, options }))
+      if (answer.kind === 'form') return answer.form;
+    throw closed();
   }
 
   /** Continues a text. Errors, once the reply is read: as LanguageModel's. */

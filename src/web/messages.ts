@@ -3,6 +3,7 @@ import type { ChatMessage, ChatOptions } from '../generate/chat.ts';
 import type { CacheStatistics } from '../generate/prefix-cache.ts';
 import type { TextOptions } from '../generate/model.ts';
 import type { Details } from '../generate/reply.ts';
+import type { ReplyForm } from '../generate/reply-form.ts';
 import type { FinishReason } from '../generate/stream.ts';
 import type { Numerics } from '../generate/weights.ts';
 
@@ -24,6 +25,7 @@ export type SentOptions = Omit<TextOptions & ChatOptions, 'signal'>;
 export type Question =
   | { readonly kind: 'load'; readonly url: string; readonly settings: TabLoadSettings }
   | { readonly kind: 'chat'; readonly messages: readonly ChatMessage[]; readonly options: SentOptions }
+  | { readonly kind: 'form'; readonly messages: readonly ChatMessage[]; readonly options: ChatOptions }
   | { readonly kind: 'generate'; readonly text: string; readonly options: SentOptions }
   | { readonly kind: 'status' }
   /** `id` is the text's that is to end. */
@@ -57,6 +59,7 @@ export interface TabStatus {
 export type Answer =
   | ({ readonly kind: 'progress' } & TabProgress)
   | { readonly kind: 'loaded'; readonly info: TabInfo }
+  | { readonly kind: 'form'; readonly form: ReplyForm }
   | { readonly kind: 'piece'; readonly text: string }
   | { readonly kind: 'end'; readonly finishReason: FinishReason; readonly details: Details }
   | { readonly kind: 'status'; readonly status: TabStatus }
