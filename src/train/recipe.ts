@@ -258,6 +258,8 @@ function contradiction(recipe: Recipe): string | undefined {
   } else if (learned !== undefined) {
     return 'tokenizer.train: a model from a folder keeps its own vocabulary; leave the key out.';
   }
+  if (recipe.quantize && recipe.final.dtype !== 'float32')
+    return `quantize: levels are chosen of float32; found final.dtype ${recipe.final.dtype}.`;
   const adapting = recipe.adapter && adapterContradiction(recipe);
   if (adapting !== undefined) return adapting;
   const falling = plan.kind === 'wsd' ? plan.decaySteps : 1;

@@ -6,6 +6,7 @@ import { openModelFolder } from '../files/folder.node.ts';
 import { readTextIfPresent } from '../files/json.node.ts';
 import { hashing } from '../files/manifest.node.ts';
 import type { Model } from '../liquid/index.ts';
+import { withRounding } from '../liquid/index.ts';
 import type { ParameterReader } from '../models/index.ts';
 import { modelFromConfig, parametersOf } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
@@ -42,13 +43,28 @@ export interface Base {
 
 /** With the recipe's own chat template, where it names one. Errors: `file-missing`; as openOwnStart. */
 export async function openStart(recipe: Recipe): Promise<StartingPoint> {
-  const start = await openOwnStart(recipe);
+  const start = await openRounded(recipe);
   const { chatTemplate: path } = recipe.tokenizer;
   if (path === undefined) return start;
   const chatTemplate = await readTextIfPresent(path);
   if (chatTemplate !== undefined) return { ...start, companions: { ...start.companions, chatTemplate } };
   await start[Symbol.asyncDispose]();
   throw new LfmError('file-missing', `There is no chat template at ${path}: expected a file of Jinja.`);
+}
+
+/** Errors: as openOwnStart, `nothing-to-quantize`. */
+async function openRounded(recipe: Recipe): Promise<StartingPoint> {
+  const start = await openOwnStart(recipe);
+  const { quantize } = recipe;
+  if (!quantize) return start;
+  const model = (vocabulary: Vocabulary): Model => withRounding(start.model(vocabulary), quantize);
+  try {
+    if (start.vocabulary) model(start.vocabulary); // found before anything is written
+    return { ...start, model };
+  } catch (error) {
+    await start[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 /**
