@@ -39,7 +39,7 @@ describe('a recipe with an adapter [onnx]', () => {
     const { folder, base, recipe } = await prepared();
     const events: RunEvent[] = [];
     const out = join(folder, 'run');
-    const result = await runRecipe(recipe(60), { out, onEvent: (event) => void events.push(event) });
+    const result = await runRecipe(recipe(30), { out, onEvent: (event) => void events.push(event) });
     const { before, heldOut, final = '' } = result;
     expect((before?.natsPerToken ?? 0) - (heldOut?.natsPerToken ?? 0)).toBeGreaterThan(2);
     expect(events.filter(({ kind }) => kind === 'sample').map((event) => 'of' in event && event.of)).toEqual([
@@ -51,7 +51,7 @@ describe('a recipe with an adapter [onnx]', () => {
     expect((await readdir(final)).sort()).toEqual(
       ['adapter_config.json', 'adapter_model.safetensors', 'manifest.json', 'recipe.json'].sort(),
     );
-    expect((await readdir(join(out, 'step-60'))).includes('model.safetensors')).toBe(false);
+    expect((await readdir(join(out, 'step-30'))).includes('model.safetensors')).toBe(false);
     await using model = await load(base, { engine: { name: 'onnx', threads: 1 }, adapters: { own: final } });
     const sentence = ' river followed the hills.';
     const [plain = 0] = await model.score('A', [sentence]);

@@ -26,6 +26,9 @@ const MOST_STEPS = 1e6;
 const STEP_TOKENS = 512;
 const ROW_TOKENS = { text: 256, chat: 512 };
 const LEARNING_RATE = 0.002;
+/** A text is cut into so many pieces, of which a tenth is held out, of sizes in bytes. */
+const PIECES = 40;
+const [SMALLEST_PIECE, LARGEST_PIECE] = [256, 16_384];
 /** Of the text, what a beginning is told by, in letters. */
 const PROMPT_LETTERS = 60;
 
@@ -41,6 +44,7 @@ export async function finetuneRecipe(model: string, file: string, options: Finet
   const length = options.length ?? Math.min(contextLength, ROW_TOKENS[beginning.kind]);
   if (length > contextLength)
     throw new LfmError('bad-flags', `--length ${length}: ${model} reads at most ${contextLength} tokens.`);
+  const blockBytes = Math.max(SMALLEST_PIECE, Math.min(LARGEST_PIECE, Math.floor(beginning.bytes / PIECES)));
   return parseRecipe(
     {
       format: 1,
@@ -54,7 +58,7 @@ export async function finetuneRecipe(model: string, file: string, options: Finet
       schedule: { kind: 'cosine', warmupSteps: MOST_STEPS / 20 },
       learningRate,
       steps: MOST_STEPS,
-      heldOut: { share: 0.1, everySteps: 100, maxTokens: 4096 },
+      heldOut: { share: 0.1, everySteps: 100, maxTokens: 4096, blockBytes },
       checkpoint: { everySteps: 25, keep: 1 },
       engine,
       sample: { prompt: options.prompt ?? beginning.prompt, maxTokens: 60, temperature: 0 },
@@ -91,6 +95,8 @@ async function aboutModel(name: string): Promise<{ endOfText: string; contextLen
 
 interface Beginning {
   readonly kind: 'text' | 'chat';
+  /** Of the file's text, or more than are needed here. */
+  readonly bytes: number;
   readonly prompt: string;
 }
 
@@ -98,26 +104,28 @@ interface Beginning {
 async function beginningOf(file: string): Promise<Beginning> {
   const isLines = /\.jsonl(?:\.br|\.gz)?$/.test(file);
   let text = '';
+  let bytes = 0;
   const decoder = new TextDecoder();
   for await (const chunk of readText(file)) {
+    bytes += chunk.length;
     text += decoder.decode(chunk, { stream: true });
-    if (text.length > 2 ** 16 || (isLines && /\S[^\n]*\n/.test(text))) break;
+    if (bytes > PIECES * LARGEST_PIECE) break;
   }
   if (text.trim() === '') throw new LfmError('no-data', `${file} is empty: expected text, or lines of chats.`);
-  if (!isLines) return { kind: 'text', prompt: opening(text) };
+  if (!isLines) return { kind: 'text', bytes, prompt: opening(text) };
   const [line = ''] = text.trim().split('\n');
   let first: unknown;
   try {
     first = JSON.parse(line);
   } catch {
-    return { kind: 'text', prompt: '' }; // what is wrong with the line, the reader of the whole file says better
+    return { kind: 'text', bytes, prompt: '' }; // what is wrong with the line, the reader of the whole file says better
   }
-  if (!isJsonObject(first)) return { kind: 'text', prompt: '' };
+  if (!isJsonObject(first)) return { kind: 'text', bytes, prompt: '' };
   const { messages, text: own } = first;
-  if (!Array.isArray(messages)) return { kind: 'text', prompt: typeof own === 'string' ? opening(own) : '' };
+  if (!Array.isArray(messages)) return { kind: 'text', bytes, prompt: typeof own === 'string' ? opening(own) : '' };
   const asked: unknown = messages.find((message) => isJsonObject(message) && message['role'] === 'user');
   const content = isJsonObject(asked) ? asked['content'] : '';
-  return { kind: 'chat', prompt: typeof content === 'string' ? content : '' };
+  return { kind: 'chat', bytes, prompt: typeof content === 'string' ? content : '' };
 }
 
 /** The first words of a text. */

@@ -142,6 +142,8 @@ export const recipeSchema = z.strictObject({
       /** Share of the text that is never trained on; 0 for none. */
       share: z.number().min(0).max(0.5).default(0.01),
       everySteps: steps.default(100),
+      /** Bytes of a piece of text that is held out or trained on as a whole. Default: 16384. */
+      blockBytes: whole(64, 2 ** 24).optional(),
       /** Most tokens to measure on the way, spread evenly; the end of a run measures all. */
       maxTokens: whole(1, 2 ** 40).default(2 ** 17),
     })

@@ -261,6 +261,7 @@ class Run {
       ...from,
       vocabulary,
       heldOutShare: recipe.heldOut.share,
+      blockBytes: recipe.heldOut.blockBytes,
       seed: recipe.seed,
       chats: this.#chats(vocabulary),
     });
