@@ -22,9 +22,8 @@ import type { StepReport } from './loop.ts';
 import { MetricsLog, stepLine } from './metrics.node.ts';
 import type { TrainedParts } from './model-folder.node.ts';
 import { addModelFiles } from './model-folder.node.ts';
-import { peakFlops } from './peak-flops.ts';
-import type { PlanReport, PlannedDevice } from './plan-report.ts';
-import { reportPlan, requestOf } from './plan-report.ts';
+import type { PlanReport } from './plan-report.ts';
+import { deviceOf, reportPlan, requestOf } from './plan-report.ts';
 import { writePlot } from './plot.node.ts';
 import type { Recipe } from './recipe.ts';
 import { packsDocuments, withSteps } from './recipe.ts';
@@ -187,16 +186,6 @@ function inheritFiles(recipe: Recipe, checkpoint: Checkpoint | undefined): Recip
 
 function planned(taught: Taught | undefined): Parameters<typeof requestOf>[3] {
   return taught && { objective: taught.objective, teacher: taught.teacher.model };
-}
-
-/** FLOP/s are known of GPUs in bfloat16. */
-function deviceOf({ device }: Engine, { engine: { dtype } }: Recipe): PlannedDevice {
-  const flops = device && dtype === 'bfloat16' ? peakFlops(device.kind) : undefined;
-  return {
-    name: device?.kind,
-    ...(flops !== undefined && { flops }),
-    ...(device?.memoryBytes !== undefined && { memory: device.memoryBytes }),
-  };
 }
 
 /** An engine's options as its opener takes them: what the recipe leaves open is not there. */
