@@ -16,16 +16,17 @@ const nothing: TokenReader = { length: 0, read: async () => {} };
 /** Of the time, what is for steps: measuring, checkpoints and samples take the rest. */
 const FOR_STEPS = 0.85;
 /** The first of them may still prepare something. */
-const TRIED_STEPS = 4;
+const TRIED_STEPS = 3;
 
 /**
  * The recipe with as many steps as the budget allows, at most its own. Where time counts, the first steps of another run of the
- * same tell how long one takes: the number is decided once, so that the run can be gone on with as it was.
+ * same tell how long one takes: the number is decided once, so that the run can be gone on with as it was. Errors: those of a session, the signal's reason.
  */
 export async function recipeWithin(
   recipe: Recipe,
   { minutes = Infinity, epochs = Infinity }: Budget,
   options: Omit<SessionOptions, 'settings'>,
+  signal?: AbortSignal,
 ): Promise<Recipe> {
   const { size, length, accumulate } = recipe.batch;
   const tokens = options.sources.reduce((sum, { train }) => sum + train.length, 0);
@@ -36,7 +37,8 @@ export async function recipeWithin(
     const session = await createSession({ ...options, settings, sources });
     const times: number[] = [];
     try {
-      await session.run({ onStep: ({ seconds }) => times.push(seconds) });
+      await session.run({ signal, onStep: ({ seconds }) => times.push(seconds) });
+      signal?.throwIfAborted();
     } finally {
       session.dispose();
     }

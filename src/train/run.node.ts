@@ -337,7 +337,12 @@ class Run {
       ...(taught && { objective: { training: taught.objective, frozen } }),
       ...(checkpoint && { from: checkpoint.state }),
     };
-    if (within) this.#parts = { ...this.#parts, recipe: await recipeWithin(this.#parts.recipe, within, options) };
+    if (within) {
+      if (within.minutes !== undefined)
+        tell({ kind: 'notice', text: `a few steps tell how many fit into ${within.minutes} minutes` });
+      const chosen = await recipeWithin(this.#parts.recipe, within, options, this.#parts.signal);
+      this.#parts = { ...this.#parts, recipe: chosen };
+    }
     const { recipe } = this.#parts;
     const session = await createSession({ ...options, settings: recipe });
     const log = new MetricsLog(join(folder, 'metrics.jsonl'), checkpoint?.state.metricsBytes ?? 0);
