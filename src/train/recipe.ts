@@ -284,8 +284,8 @@ function contradiction(recipe: Recipe): string | undefined {
 }
 
 function adapterContradiction({ model, objective: trained, quantize, engine, final }: Recipe): string | undefined {
-  if (!('from' in model) || 'replace' in model || 'model_type' in model)
-    return 'adapter: expected a model with { from }, and none of it replaced: that is what is adapted.';
+  if (!('from' in model) || 'replace' in model || 'drop' in model || 'model_type' in model)
+    return 'adapter: expected a model with { from }, and none of it replaced or left out: that is what is adapted.';
   if (trained.name !== 'next-token')
     return `adapter: it is trained on the next token; found the objective ${trained.name}.`;
   if (quantize) return 'quantize: it rounds what is trained, and the base of an adapter is not: leave one of them out.';

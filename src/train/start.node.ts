@@ -17,7 +17,7 @@ import type { Companions } from './model-folder.node.ts';
 import type { Recipe } from './recipe.ts';
 import { isStoredModel, modelOf } from './recipe-model.ts';
 import type { Stored } from './stored.node.ts';
-import { hybridOf, openStored, readerOf } from './stored.node.ts';
+import { hybridOf, openStored, readerOf, withoutStored } from './stored.node.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
 import { readVocabulary, requireVocabulary } from './vocabulary.node.ts';
 
@@ -88,8 +88,9 @@ async function openOwnStart(recipe: Recipe): Promise<StartingPoint> {
     return { vocabulary, model, reader: () => undefined, [Symbol.asyncDispose]: async () => {} };
   }
   if ('from' in spec) {
-    const stored = await openStored(spec.from, endOfText);
+    const whole = await openStored(spec.from, endOfText);
     try {
+      const stored = spec.drop ? withoutStored(whole, spec.drop) : whole;
       const { adapter } = recipe;
       const model = adapter
         ? adaptedModel(stored.model, stored.parameters, adapter, spec.from)
@@ -102,10 +103,10 @@ async function openOwnStart(recipe: Recipe): Promise<StartingPoint> {
         model: () => model,
         ...(adapter && { base: { parameters: stored.parameters, digest: () => digestOf(stored) } }),
         reader: (key) => readerOf(stored, model, key),
-        [Symbol.asyncDispose]: () => stored.close(),
+        [Symbol.asyncDispose]: () => whole.close(),
       };
     } catch (error) {
-      await stored.close();
+      await whole.close();
       throw error;
     }
   }
