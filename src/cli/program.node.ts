@@ -8,6 +8,7 @@ import { registerCompare } from './compare.node.ts';
 import { registerConvert } from './convert.node.ts';
 import { registerData } from './data.node.ts';
 import { registerEngines } from './engines.node.ts';
+import { registerFinetune } from './finetune.node.ts';
 import { registerChat, registerGenerate, registerStart } from './generate.node.ts';
 import { importOperators } from './import.node.ts';
 import { registerInspect } from './inspect.node.ts';
@@ -50,6 +51,7 @@ async function createProgram(io: Io): Promise<Command> {
   registerGenerate(program, io);
   registerChat(program, io);
   registerTrain(program, io);
+  registerFinetune(program, io);
   registerPlot(program, io);
   registerInspect(program, io);
   registerCatalog(program, io);

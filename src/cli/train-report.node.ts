@@ -53,19 +53,23 @@ export class JsonTeller implements Teller {
 
 export class TextTeller implements Teller {
   readonly #stream: Io['stdout'];
+  readonly #isBrief: boolean;
   #drawn = -Infinity;
   #lineShown = false;
   #stage = '';
   #stageStart = 0;
 
-  constructor(stream: Io['stdout']) {
+  /** `isBrief`: without the recipe and its plan. */
+  constructor(stream: Io['stdout'], isBrief = false) {
     this.#stream = stream;
+    this.#isBrief = isBrief;
   }
 
   tell(event: RunEvent): void {
     if (event.kind === 'progress') this.#progress(event);
     else if (event.kind === 'step') this.#step(event);
-    else this.#line(describe(event));
+    else if (this.#isBrief && event.kind === 'recipe') this.#line(`run folder: ${event.folder}`);
+    else if (!this.#isBrief || event.kind !== 'plan') this.#line(describe(event));
   }
 
   clear(): void {
@@ -73,7 +77,7 @@ export class TextTeller implements Teller {
     this.#lineShown = false;
   }
 
-  end({ step, stopped, heldOut, folder }: RunResult, next: string): void {
+  end({ step, stopped, heldOut, before, folder, final }: RunResult, next: string): void {
     if (stopped) return this.#line(`stopped after step ${step}; go on with:\n  ${next}`);
     if (heldOut) {
       const each = Object.entries(heldOut.sources).map(
@@ -81,9 +85,10 @@ export class TextTeller implements Teller {
       );
       const parts = each.length > 1 ? ` (${each.join(', ')})` : '';
       this.#line(
-        `held-out: ${heldOut.bitsPerByte.toFixed(3)} bits a byte${parts}, over ${formatCount(heldOut.bytes)} bytes`,
+        `held-out: ${heldOut.bitsPerByte.toFixed(3)} bits a byte${parts}, over ${formatCount(heldOut.bytes)} bytes${before ? `; ${before.bitsPerByte.toFixed(3)} before` : ''}`,
       );
     }
+    if (before && final !== undefined) this.#line(`adapter: ${final}`);
     return this.#line(`plot: ${folder}/plot.html\nnext: ${next}`);
   }
 
@@ -139,7 +144,7 @@ function describe(event: Exclude<RunEvent, { kind: 'progress' } | { kind: 'step'
       const from = event.step > 0 ? `, going on after step ${event.step}` : '';
       return [
         ...texts,
-        `${formatCount(event.parameters)} parameters on ${event.engine}; ${event.steps} steps${from}`,
+        `${formatCount(event.parameters)} parameters${event.trained < event.parameters ? `, ${formatCount(event.trained)} of them trained,` : ''} on ${event.engine}; ${event.steps} steps${from}`,
       ].join('\n');
     }
     case 'plan':
@@ -151,6 +156,6 @@ function describe(event: Exclude<RunEvent, { kind: 'progress' } | { kind: 'step'
     case 'checkpoint':
       return `step ${event.step}  saved ${event.path}`;
     case 'sample':
-      return `\n${event.prompt}${event.text}\n`;
+      return `\n${event.of ? `[${event.of === 'base' ? 'before' : 'after'}] ` : ''}${event.prompt}${event.isAnswer ? '\n-> ' : ''}${event.text}\n`;
   }
 }

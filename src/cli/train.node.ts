@@ -7,16 +7,15 @@ import { readRecipe } from '../train/recipe-file.node.ts';
 import type { Recipe } from '../train/recipe.ts';
 import { isStoredModel } from '../train/recipe-model.ts';
 import { parseRecipe, withSteps } from '../train/recipe.ts';
-import type { RunResult } from '../train/run.node.ts';
-import { runRecipe } from '../train/run.node.ts';
 import { LfmError } from '../tensor/error.ts';
 import { deviceOption } from './costs.node.ts';
 import type { Io } from './io.node.ts';
-import { Interrupted, interruptible, processIo } from './io.node.ts';
+import { processIo } from './io.node.ts';
 import type { EngineFlags } from './options.node.ts';
 import { addEngineOptions, engineChoice, meshOf } from './options.node.ts';
 import { describePlan } from './plan-report.node.ts';
-import { JsonTeller, TextTeller } from './train-report.node.ts';
+import { runShown } from './run-shown.node.ts';
+import { optionWords, program, quote } from './shell.node.ts';
 
 interface Flags extends EngineFlags {
   readonly data?: readonly string[];
@@ -117,50 +116,19 @@ async function tellPlan(io: Io, recipe: Recipe, { device, json }: Flags): Promis
 }
 
 async function run(io: Io, name: string, recipe: Recipe, flags: Flags): Promise<void> {
-  const { data, out, resume, json = false } = flags;
-  const teller = json ? new JsonTeller(io.stdout) : new TextTeller(io.stdout);
-  const result = await interruptible(io, async (signal) => {
-    signal.addEventListener('abort', () =>
-      teller.tell({ kind: 'notice', text: 'stopping after this step, with a checkpoint; Ctrl-C again stops at once' }),
-    );
-    try {
-      return await runRecipe(recipe, {
-        signal,
-        onEvent: (event) => teller.tell(event),
-        ...(data && { data }),
-        ...(out !== undefined && { out }),
-        ...(resume && { resume }),
-        resumeCommand: (mesh) => resumeCommand(name, mesh ? { ...flags, mesh } : flags),
-      });
-    } finally {
-      teller.clear();
-    }
+  const { data, out, resume, json } = flags;
+  await runShown(io, recipe, {
+    ...(data && { data }),
+    ...(out !== undefined && { out }),
+    ...(resume && { resume }),
+    json,
+    resumeCommand: (mesh) => resumeCommand(name, mesh ? { ...flags, mesh } : flags),
   });
-  teller.end(result, nextCommand(recipe, name, result, flags));
-  if (result.stopped) throw new Interrupted('interrupted');
-}
-
-/** What to type next: to hear the model, or to go on. */
-function nextCommand(recipe: Recipe, name: string, { final }: RunResult, flags: Flags): string {
-  if (final === undefined) return resumeCommand(name, flags);
-  return `${program()} generate ${quote(final)} "${recipe.sample.prompt.replaceAll(/["\\$`]/g, '\\$&')}"`;
 }
 
 /** What to type to go on as the run was begun; the text is the one of before. */
 function resumeCommand(name: string, { from, teacher, out, engine, threads, plugin, mesh, steps }: Flags): string {
   const axes = mesh && Object.entries(mesh).map(([axis, size]) => `${axis}=${size}`);
   const options = { from, teacher, out, engine, threads, plugin, mesh: axes?.join(), steps };
-  const words = Object.entries(options).flatMap(([option, value]) =>
-    value === undefined ? [] : [`--${option}`, option === 'mesh' ? String(value) : quote(String(value))],
-  );
-  return [program(), 'train', quote(name), ...words, '--resume'].join(' ');
-}
-
-function program(): string {
-  return process.env['npm_command'] === 'exec' ? 'npx lfm' : 'lfm';
-}
-
-/** A word as a shell reads it. */
-function quote(word: string): string {
-  return /^[\w./:@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+  return [program(), 'train', quote(name), ...optionWords(options), '--resume'].join(' ');
 }

@@ -88,7 +88,10 @@ export async function prepareChats(options: PrepareChatsOptions): Promise<{ info
     const [own, held] = [await train.finish(), await heldOut.finish()];
     if (own.tokens.tokens + held.tokens.tokens === 0) throw new LfmError('corpus-empty', 'the files hold no chats');
     if (own.tokens.tokens === 0)
-      throw new LfmError('corpus-too-small', 'all chats were held out: give more chats, or a held-out share of 0');
+      throw new LfmError(
+        'corpus-too-small',
+        'too little text: all chats were held out; give more, or a held-out share of 0',
+      );
     info = {
       format: CORPUS_FORMAT,
       version: CORPUS_VERSION,

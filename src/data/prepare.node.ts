@@ -155,7 +155,7 @@ class Split {
     if (this.train.tokens === 0) {
       throw new LfmError(
         'corpus-too-small',
-        'all text was held out: give more text, smaller blocks, or a held-out share of 0',
+        'too little text: all of it was held out; give more, smaller blocks, or a held-out share of 0',
       );
     }
     await this.train.finish();

@@ -1,4 +1,5 @@
 // Writes a LoRA adapter as a folder that peft reads, and `loadAdapter`.
+import type { FolderWriter } from '../files/atomic.node.ts';
 import { writeFolderAtomic } from '../files/atomic.node.ts';
 import { writeSafetensors } from '../files/safetensors-write.ts';
 import type { Model } from '../liquid/index.ts';
@@ -16,11 +17,16 @@ export interface SavedAdapter {
   readonly read: (name: string) => Promise<Float32Array>;
 }
 
+/** Errors: those of `addAdapterFiles` and `writeFolderAtomic`. */
+export async function saveAdapter(path: string, adapter: SavedAdapter): Promise<void> {
+  await writeFolderAtomic(path, (folder) => addAdapterFiles(folder, adapter));
+}
+
 /**
- * Errors: `bad-adapter` where a matrix is no tensor of its own in the checkpoint, or the changes are not alike; those of
- * `writeFolderAtomic`.
+ * Adds adapter_config.json and adapter_model.safetensors.
+ * Errors: `bad-adapter` where a matrix is no tensor of its own in the checkpoint, or the changes are not alike.
  */
-export async function saveAdapter(path: string, { model, parameters, read }: SavedAdapter): Promise<void> {
+export async function addAdapterFiles(folder: FolderWriter, { model, parameters, read }: SavedAdapter): Promise<void> {
   const changes = Object.entries(model.parameters).flatMap(([name, { lowRank, shape }]) => {
     if (!lowRank) return [];
     const place = parameters.rowsIn(name);
@@ -49,8 +55,6 @@ export async function saveAdapter(path: string, { model, parameters, read }: Sav
     });
     return [tensor(ours.a, theirs.a), tensor(ours.b, theirs.b)];
   });
-  await writeFolderAtomic(path, async (folder) => {
-    await folder.file('adapter_config.json', `${JSON.stringify(config, null, 2)}\n`);
-    await folder.file('adapter_model.safetensors', (sink) => writeSafetensors(sink, tensors, { format: 'pt' }));
-  });
+  await folder.file('adapter_config.json', `${JSON.stringify(config, null, 2)}\n`);
+  await folder.file('adapter_model.safetensors', (sink) => writeSafetensors(sink, tensors, { format: 'pt' }));
 }

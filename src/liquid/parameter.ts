@@ -34,6 +34,8 @@ export interface Parameter extends ParameterDeclaration {
   readonly quantized?: { readonly form: QuantizedForm; readonly activations: Activations };
   /** Whether a matrix is held as a RoundedTensor: see `withRoundedRows`. */
   readonly isRounded?: boolean;
+  /** How the loss rounds the matrix: see `withRounding`. */
+  readonly rounding?: Pick<QuantizedForm, 'bits' | 'block'>;
   /** No training changes it, as the base of an adapter: it has no gradient and no moments. */
   readonly frozen?: true;
   /** How an adapter changes the matrix. */

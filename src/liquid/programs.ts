@@ -21,6 +21,7 @@ import type { Model } from './model.ts';
 import type { Tensors } from './parameter.ts';
 import { take } from './parameter.ts';
 import { parametersIn, parameterTypes } from './quantized.ts';
+import { roundedInputs } from './rounding.ts';
 import { bufferShape } from './state.ts';
 
 type Types = Readonly<Record<string, ArrayType>>;
@@ -179,7 +180,7 @@ function lossOf(
  */
 export function lossProgram(model: Model, options: LossOptions): Program {
   return trace('loss', lossInputs(model, options), (inputs) => ({
-    loss: lossOf(model, inputs, options).loss,
+    loss: lossOf(model, roundedInputs(model, inputs), options).loss,
   }));
 }
 
@@ -201,19 +202,20 @@ export function gradientProgram(model: Model, options: LossOptions & { readonly 
     return prefixed('total.', Object.fromEntries(names.flatMap((name) => (types[name] ? [[name, types[name]]] : []))));
   };
   const types = { ...lossInputs(model, options), ...(accumulate && totals()) };
-  const body = (inputs: Tensors) => {
+  const body = (given: Tensors) => {
+    const inputs = roundedInputs(model, given);
     const { loss, metrics = {}, observed } = lossOf(model, inputs, options, true);
     const trained = names.filter((name) => !model.parameters[name]?.rule);
     const found = gradients(
       loss,
       trained.map((name) => take(inputs, name)),
     );
-    const given: Readonly<Record<string, Tensor | undefined>> = {
+    const changes: Readonly<Record<string, Tensor | undefined>> = {
       ...observed,
       ...Object.fromEntries(trained.map((name, index) => [name, found[index]])),
     };
     const outputs = names.map((name) => {
-      const gradient = given[name] ?? zerosLike(take(inputs, name));
+      const gradient = changes[name] ?? zerosLike(take(inputs, name));
       return [`gradient.${name}`, accumulate ? add(take(inputs, `total.${name}`), gradient) : gradient] as const;
     });
     const told = Object.entries(metrics).map(([name, value]) => [`metric.${name}`, value] as const);

@@ -1,5 +1,5 @@
-// Checkpoints of a run: RUN/step-N, each a model folder with the optimizer's moments and the trainer's place, written whole
-// or not at all; the newest whole one is where a run goes on. Devices of a mesh each write and read their parts.
+// Checkpoints of a run: RUN/step-N, each a model folder, or an adapter's without its base, with the optimizer's moments and the
+// trainer's place, written whole or not at all; the newest whole one is where a run goes on. Devices of a mesh each write and read their parts.
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -13,12 +13,14 @@ import { hashing, MANIFEST_NAME, verifyManifest } from '../files/manifest.node.t
 import { openParts, partsIndexName } from '../files/parts.node.ts';
 import { openSafetensors } from '../files/safetensors.node.ts';
 import type { TensorReader } from '../files/safetensors.node.ts';
+import { addAdapterFiles } from '../generate/adapter-folder.node.ts';
 import type { Model } from '../liquid/index.ts';
+import type { ParameterReader } from '../models/index.ts';
 import { checkpointNames } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Part } from '../tensor/part.ts';
 import type { Division, TrainedParts } from './model-folder.node.ts';
-import { addModelFiles, addMoments } from './model-folder.node.ts';
+import { addAdapterMoments, addModelFiles, addMoments } from './model-folder.node.ts';
 import type { Recipe } from './recipe.ts';
 import { parseRecipe } from './recipe.ts';
 
@@ -36,6 +38,8 @@ const trainerSchema = z.object({
   /** Length of metrics.jsonl up to this step, in bytes. */
   metricsBytes: count,
   best: z.object({ step: count, bitsPerByte: z.number() }).nullable(),
+  before: z.object({ natsPerToken: z.number(), bitsPerByte: z.number() }).optional(),
+  base: z.string().optional(),
   cursor: z.object({
     version: z.literal(1),
     seed: count,
@@ -59,6 +63,10 @@ export interface TrainerState {
   readonly metricsBytes: number;
   /** The best held-out measure so far. */
   readonly best: { readonly step: number; readonly bitsPerByte: number } | null;
+  /** Of an adapter: the held-out measure of its base. */
+  readonly before?: { readonly natsPerToken: number; readonly bitsPerByte: number } | undefined;
+  /** Of an adapter: the digest of its base. */
+  readonly base?: string | undefined;
   readonly cursor: LoaderCursor;
 }
 
@@ -67,6 +75,8 @@ export interface CheckpointParts extends TrainedParts {
   readonly state: TrainerState;
   /** What a tensor is made up of, by key; given where devices share the tensors, which then are written in parts. */
   readonly parts?: Division['parts'] | undefined;
+  /** Where an adapter is trained: the checkpoint that it changes, of which nothing is written. */
+  readonly base?: Pick<ParameterReader, 'rowsIn'> | undefined;
 }
 
 export interface Checkpoint extends AsyncDisposable {
@@ -76,7 +86,7 @@ export interface Checkpoint extends AsyncDisposable {
   readonly tokenizerJson: string;
   /** Reads a parameter or moment by key, or a block of it; undefined where the checkpoint has no such tensor. */
   reader(key: string): ((part?: Part) => Promise<Float32Array>) | undefined;
-  /** Errors: `checkpoint-model` where the model's tensors are not the checkpoint's. */
+  /** Errors: `checkpoint-model` where the tensors that are trained are not the checkpoint's. */
   check(model: Model): void;
   close(): Promise<void>;
 }
@@ -94,8 +104,14 @@ export async function writeCheckpoint(
   await writeFolderAtomic(
     path,
     async (folder) => {
-      await addModelFiles(folder, parts, 'float32', { division });
-      await addMoments(folder, parts, division);
+      if (parts.base) {
+        await addAdapterFiles(folder, { ...parts, parameters: parts.base });
+        await addAdapterMoments(folder, parts);
+        await folder.file('tokenizer.json', parts.vocabulary.json);
+      } else {
+        await addModelFiles(folder, parts, 'float32', { division });
+        await addMoments(folder, parts, division);
+      }
       await folder.file('recipe.json', `${JSON.stringify(recipe, undefined, 2)}\n`);
       const trainer = { format: 'lfm-trainer', version: division ? TRAINER_VERSION : 1, ...state };
       await folder.file('trainer.json', `${JSON.stringify(trainer, undefined, 2)}\n`);
@@ -161,7 +177,7 @@ export async function newestCheckpoint(
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const names = new Set((await verifyManifest(path)).map(({ name }) => name));
   const state = parseState(await readJsonIfPresent(join(path, 'trainer.json')), path);
-  const folder = await openModelFolder(path);
+  const folder = names.has('adapter_config.json') ? undefined : await openModelFolder(path);
   try {
     const index = partsIndexName('optimizer');
     const moments = names.has(index)
@@ -174,14 +190,14 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
       throw error;
     }
   } catch (error) {
-    await folder.weights.close();
+    await folder?.weights.close();
     throw error;
   }
 }
 
 async function readCheckpoint(
   path: string,
-  folder: ModelFolder,
+  folder: ModelFolder | undefined,
   moments: TensorReader,
   state: TrainerState,
 ): Promise<Checkpoint> {
@@ -189,14 +205,15 @@ async function readCheckpoint(
   const recipe = parseRecipe(await readJsonIfPresent(recipePath), recipePath);
   const tokenizerJson = await readTextIfPresent(join(path, 'tokenizer.json'));
   if (tokenizerJson === undefined) throw new LfmError('trainer-invalid', `${path} has no tokenizer.json.`);
-  const nameOf = checkpointNames(folder.config);
+  const nameOf = folder ? checkpointNames(folder.config) : (key: string) => key;
+  const files = [...(folder ? [folder.weights] : []), moments];
   // Under its own name too: so the weights stood before a checkpoint's names were its model's.
   const holding = (key: string): { readonly file: TensorReader; readonly name: string } | undefined =>
     [nameOf(key), key]
-      .flatMap((name) => [folder.weights, moments].map((file) => ({ file, name })))
+      .flatMap((name) => files.map((file) => ({ file, name })))
       .find(({ file, name }) => file.tensors.has(name));
   const close = async (): Promise<void> => {
-    await Promise.all([folder.weights.close(), moments.close()]);
+    await Promise.all(files.map((file) => file.close()));
   };
   return {
     path,
@@ -208,7 +225,8 @@ async function readCheckpoint(
       return held && ((part) => held.file.readFloat32(held.name, part));
     },
     check(model) {
-      for (const [name, { shape }] of Object.entries(model.parameters)) {
+      for (const [name, { shape, frozen }] of Object.entries(model.parameters)) {
+        if (frozen) continue;
         for (const key of [name, `first.${name}`, `second.${name}`]) {
           const held = holding(key);
           const found = held?.file.tensors.get(held.name)?.shape;

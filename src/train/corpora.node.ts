@@ -162,12 +162,14 @@ export interface CorpusOptions extends LearnFrom {
   readonly chats?: ChatRows;
   readonly vocabulary: Vocabulary;
   readonly heldOutShare: number;
+  /** Bytes of a piece that is held out as a whole. */
+  readonly blockBytes?: number | undefined;
   readonly seed: number;
 }
 
 /** The sources as corpora, in order; those kept from an earlier run are opened. Close each. */
 export async function openCorpora(options: CorpusOptions): Promise<Corpus[]> {
-  const { cache, sources, documents, vocabulary, heldOutShare, seed, signal, onProgress } = options;
+  const { cache, sources, documents, vocabulary, heldOutShare, blockBytes, seed, signal, onProgress } = options;
   const { tokenizer, endOfText, hash } = vocabulary;
   const corpora: Corpus[] = [];
   try {
@@ -177,7 +179,8 @@ export async function openCorpora(options: CorpusOptions): Promise<Corpus[]> {
         corpora.push(await openChats(source, options));
         continue;
       }
-      const key = keyOf({ version: 1, contentHash, tokenizer: hash, endOfText, documents, heldOutShare, seed });
+      const how = { version: 1, contentHash, tokenizer: hash, endOfText, documents, heldOutShare, seed, blockBytes };
+      const key = keyOf(how);
       const folder = join(cache, `${name}-${key}`);
       const kept = await openKept(folder, hash);
       if (!kept) {
@@ -193,6 +196,7 @@ export async function openCorpora(options: CorpusOptions): Promise<Corpus[]> {
           tokenizerHash: hash,
           documents,
           heldOutShare,
+          ...(blockBytes !== undefined && { blockBytes }),
           seed,
           ...(signal && { signal }),
           onProgress: (done) => onProgress({ stage: 'prepare corpus', what: name, unit: 'bytes', done, total: bytes }),

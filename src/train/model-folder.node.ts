@@ -108,8 +108,17 @@ export async function addMoments(folder: FolderWriter, parts: TrainedParts, divi
 
 const itself = (name: string): string => name;
 
+/** Adds optimizer.safetensors with what an adapter trains and its moments, by the model's names. Errors: `not-finite`. */
+export async function addAdapterMoments(folder: FolderWriter, { model, read }: TrainedParts): Promise<void> {
+  const trained = Object.fromEntries(Object.entries(model.parameters).filter(([, { frozen }]) => !frozen));
+  const parts = { model: { ...model, parameters: trained }, read };
+  return folder.file('optimizer.safetensors', (sink) =>
+    writeSafetensors(sink, tensorsOf(parts, ['', ...moments], 'float32')),
+  );
+}
+
 function tensorsOf(
-  { model, read }: TrainedParts,
+  { model, read }: Pick<TrainedParts, 'model' | 'read'>,
   prefixes: readonly string[],
   dtype: 'float32' | 'bfloat16',
   nameOf = itself,

@@ -1,6 +1,8 @@
 // The plan of a recipe as it is told: with what a device can do, the speed to expect and what to change where it does not fit.
+import type { Engine } from '../engines/engine.ts';
 import type { Mesh } from '../engines/xla/mesh.ts';
 import type { Model } from '../liquid/index.ts';
+import { peakFlops } from './peak-flops.ts';
 import type { ExpectedSpeed, PlanRequest, TrainingPlan } from './plan.ts';
 import { expectedSpeed, nearestFitting, planTraining } from './plan.ts';
 import type { Recipe } from './recipe.ts';
@@ -22,6 +24,16 @@ export interface PlanReport extends TrainingPlan {
   readonly speed?: ExpectedSpeed;
   /** Where it does not fit: the nearest plan that does, or null. */
   readonly instead?: { readonly change: string; readonly bytes: number } | null;
+}
+
+/** FLOP/s are known of GPUs in bfloat16. */
+export function deviceOf({ device }: Engine, { engine: { dtype } }: Recipe): PlannedDevice {
+  const flops = device && dtype === 'bfloat16' ? peakFlops(device.kind) : undefined;
+  return {
+    name: device?.kind,
+    ...(flops !== undefined && { flops }),
+    ...(device?.memoryBytes !== undefined && { memory: device.memoryBytes }),
+  };
 }
 
 export function requestOf(

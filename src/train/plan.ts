@@ -68,11 +68,13 @@ export function planTraining(request: PlanRequest): TrainingPlan {
   });
   const counts = Object.entries(model.parameters).map(([name, { shape }]) => ({ name, count: countOf(shape) }));
   const parameters = counts.reduce((sum, { count }) => sum + count, 0);
+  // What is frozen has no moments.
+  const copiesOf = (name: string) => (model.parameters[name]?.frozen ? 1 : 3);
   const frozen = Object.values(objective?.inputs ?? {}).reduce(
     (sum, { dtype: type, shape }) => sum + byteLength(type, countOf(shape.map(Number))),
     0,
   );
-  const state = frozen + counts.reduce((sum, { name, count }) => sum + (3 * 4 * count) / parts(name), 0);
+  const state = frozen + counts.reduce((sum, { name, count }) => sum + (copiesOf(name) * 4 * count) / parts(name), 0);
   const tensor = sizeOn(['tensor']);
   const width = byteLength(dtype, 1);
   const sizes = sizesOnDevice(program, model, parts, tensor);

@@ -65,6 +65,17 @@ const objective = z.discriminatedUnion('name', [
   }),
 ]);
 
+/** What is trained in the model's place, which stays as it is. */
+const adapter = z.strictObject({
+  /** Of Hu et al. 2021, arXiv 2106.09685; the run ends with a folder that peft reads. */
+  kind: z.literal('lora'),
+  rank: whole(1, 1024).default(8),
+  /** The change counts alpha / rank times. Default: twice the rank. */
+  alpha: z.number().positive().max(1e6).optional(),
+  /** Modules by the ends of their names in the checkpoint, as q_proj. Default: every matrix but the vocabulary's tables. */
+  targets: z.array(z.string().min(1).max(256)).min(1).max(1000).optional(),
+});
+
 const decayRate = z.number().min(0).lt(1);
 
 export const recipeSchema = z.strictObject({
@@ -72,6 +83,14 @@ export const recipeSchema = z.strictObject({
   name,
   model: modelSchema,
   objective: objective.default({ name: 'next-token' }),
+  adapter: adapter.optional(),
+  /** The forward pass sees matrices as `lfm quantize` would round them, so that what is trained is the rounded model. */
+  quantize: z
+    .strictObject({
+      bits: z.union([z.literal(4), z.literal(8)]),
+      block: z.union([z.literal(32), z.literal(128)]).default(32),
+    })
+    .optional(),
   tokenizer: z
     .strictObject({
       /** Learn a vocabulary of this size from the run's own text. */
@@ -123,6 +142,8 @@ export const recipeSchema = z.strictObject({
       /** Share of the text that is never trained on; 0 for none. */
       share: z.number().min(0).max(0.5).default(0.01),
       everySteps: steps.default(100),
+      /** Bytes of a piece of text that is held out or trained on as a whole. Default: 16384. */
+      blockBytes: whole(64, 2 ** 24).optional(),
       /** Most tokens to measure on the way, spread evenly; the end of a run measures all. */
       maxTokens: whole(1, 2 ** 40).default(2 ** 17),
     })
@@ -239,6 +260,10 @@ function contradiction(recipe: Recipe): string | undefined {
   } else if (learned !== undefined) {
     return 'tokenizer.train: a model from a folder keeps its own vocabulary; leave the key out.';
   }
+  if (recipe.quantize && recipe.final.dtype !== 'float32')
+    return `quantize: levels are chosen of float32; found final.dtype ${recipe.final.dtype}.`;
+  const adapting = recipe.adapter && adapterContradiction(recipe);
+  if (adapting !== undefined) return adapting;
   const falling = plan.kind === 'wsd' ? plan.decaySteps : 1;
   if (plan.warmupSteps + falling > count) {
     return `schedule: ${plan.warmupSteps} steps of warm-up and ${falling} of decay do not fit into ${count} steps.`;
@@ -256,6 +281,16 @@ function contradiction(recipe: Recipe): string | undefined {
   return contextLength < batch.length
     ? `batch.length ${batch.length} exceeds the model's context of ${contextLength} tokens.`
     : undefined;
+}
+
+function adapterContradiction({ model, objective: trained, quantize, engine, final }: Recipe): string | undefined {
+  if (!('from' in model) || 'replace' in model || 'drop' in model || 'model_type' in model)
+    return 'adapter: expected a model with { from }, and none of it replaced or left out: that is what is adapted.';
+  if (trained.name !== 'next-token')
+    return `adapter: it is trained on the next token; found the objective ${trained.name}.`;
+  if (quantize) return 'quantize: it rounds what is trained, and the base of an adapter is not: leave one of them out.';
+  if (engine.mesh) return 'adapter: it is trained on one device; leave engine.mesh out.';
+  return final.dtype === 'float32' ? undefined : `adapter: it is written in float32; found final.dtype ${final.dtype}.`;
 }
 
 function explain(issue: z.core.$ZodIssue | undefined): string {

@@ -3,16 +3,18 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openEngine } from '#engine';
 import type { Corpus } from '../data/corpus.node.ts';
-import type { Buffers, Engine } from '../engines/engine.ts';
+import type { Buffers, Engine, Sharding } from '../engines/engine.ts';
 import { writeFolderAtomic } from '../files/atomic.node.ts';
+import { addAdapterFiles } from '../generate/adapter-folder.node.ts';
 import { chatTemplateTexts, readChatTemplate } from '../generate/chat.ts';
-import { load } from '../generate/load.ts';
 import { disposeBuffers } from '../generate/state.ts';
 import type { Model } from '../liquid/index.ts';
 import { countOf } from '../tensor/index.ts';
 import { LfmError } from '../tensor/error.ts';
-import type { Checkpoint } from './checkpoint.node.ts';
-import { checkpointSteps, newestCheckpoint, writeCheckpoint } from './checkpoint.node.ts';
+import type { Budget } from './budget.ts';
+import { recipeWithin } from './budget.ts';
+import type { Checkpoint, TrainerState } from './checkpoint.node.ts';
+import { newestCheckpoint, writeCheckpoint } from './checkpoint.node.ts';
 import type { ChatRows, PrepareContext, Progress, ScannedSource } from './corpora.node.ts';
 import { learnedVocabulary, openCorpora, scanSources } from './corpora.node.ts';
 import { lockFolder } from './lock.node.ts';
@@ -20,13 +22,15 @@ import type { StepReport } from './loop.ts';
 import { MetricsLog, stepLine } from './metrics.node.ts';
 import type { TrainedParts } from './model-folder.node.ts';
 import { addModelFiles } from './model-folder.node.ts';
-import { peakFlops } from './peak-flops.ts';
-import type { PlanReport, PlannedDevice } from './plan-report.ts';
-import { reportPlan, requestOf } from './plan-report.ts';
+import type { PlanReport } from './plan-report.ts';
+import { deviceOf, reportPlan, requestOf } from './plan-report.ts';
 import { writePlot } from './plot.node.ts';
 import type { Recipe } from './recipe.ts';
-import { packsDocuments } from './recipe.ts';
+import { packsDocuments, withSteps } from './recipe.ts';
 import { assignFiles, withoutEmptySources } from './recipe-data.ts';
+import { refuseExisting } from './run-folder.node.ts';
+import type { Sample } from './sample.node.ts';
+import { samplesOf } from './sample.node.ts';
 import type { HeldOutReport, Session, SessionSource } from './session.ts';
 import { createSession } from './session.ts';
 import type { StartingPoint } from './start.node.ts';
@@ -47,13 +51,15 @@ export type RunEvent =
       readonly engine: string;
       readonly parameters: number;
       readonly sources: Readonly<Record<string, SourceSizes>>;
+      /** Of the parameters, those that are trained. */
+      readonly trained: number;
       readonly step: number;
       readonly steps: number;
     }
   | ({ readonly kind: 'step' } & StepReport)
   | ({ readonly kind: 'heldOut' | 'teacher' } & HeldOutReport)
   | { readonly kind: 'checkpoint'; readonly step: number; readonly path: string }
-  | { readonly kind: 'sample'; readonly prompt: string; readonly text: string };
+  | ({ readonly kind: 'sample' } & Sample);
 
 export interface SourceSizes {
   readonly trainTokens: number;
@@ -72,6 +78,8 @@ export interface RunRecipeOptions {
   readonly engine?: Engine;
   /** Stops after the present step, with a checkpoint; before the first step, with the signal's reason as error. */
   readonly signal?: AbortSignal;
+  /** Fewer steps than the recipe's, where they would take longer on this machine or see the text more often. */
+  readonly within?: Budget;
   readonly onEvent?: (event: RunEvent) => void;
   /** What the user types to go on, on another mesh where one is given: errors tell it. Default: a call of this function. */
   readonly resumeCommand?: (mesh?: Readonly<Record<string, number>>) => string;
@@ -87,17 +95,20 @@ export interface RunResult {
   readonly final?: string;
   /** Over all held-out text, of the finished model. */
   readonly heldOut?: HeldOutReport;
+  /** The same of an adapter's base. */
+  readonly before?: TrainerState['before'];
   /** The same of the teacher, where there is one. */
   readonly teacher?: HeldOutReport;
 }
 
 /**
  * Trains as the recipe says, in a folder of its own: step-N checkpoints, metrics.jsonl, plot.html, data/ (what was prepared)
- * and, at the end, final/, a model folder that transformers reads too.
+ * and, at the end, final/, a model folder that transformers reads too, or an adapter's that peft reads; so are its checkpoints.
  *
  * Killed at any moment and resumed, the losses are those of an uninterrupted run to the last bit, on the same machine with
  * the same engine and threads; a mesh's checkpoints go on on any other mesh and without one. Whatever ends a run on the way
- * says which checkpoint is left and how to go on from it; an error that is no LfmError becomes `run-failed`. Errors: `run-exists`, `run-locked`, `no-data`, `vocabulary-mismatch`, `not-finite` and `diverged` (naming the
+ * says which checkpoint is left and how to go on from it; an error that is no LfmError becomes `run-failed`. Errors: `run-exists`, `not-a-run` for a folder that holds
+ * something else, `run-locked`, `no-data`, `vocabulary-mismatch`, `not-finite` and `diverged` (naming the
  * step; earlier checkpoints stay), `disk-full`, and those of what it reads. Mistakes in the input are found before the folder
  * is made.
  */
@@ -110,7 +121,8 @@ export async function runRecipe(given: Recipe, options: RunRecipeOptions = {}): 
     ? await newestCheckpoint(folder, (path, why) => damaged.push(`passed over ${path}: ${why}`))
     : undefined;
   try {
-    const inherited = inheritFiles(assignFiles(given, data), checkpoint);
+    const named = inheritFiles(assignFiles(given, data), checkpoint);
+    const inherited = checkpoint && options.within ? withSteps(named, checkpoint.recipe.steps) : named;
     const { recipe, left } = withoutEmptySources(inherited);
     tell({ kind: 'recipe', folder, recipe });
     for (const text of [
@@ -144,6 +156,7 @@ export async function runRecipe(given: Recipe, options: RunRecipeOptions = {}): 
           signal,
           tell,
           resumeCommand,
+          within: checkpoint ? undefined : options.within,
         };
         return await new Run(parts).go();
       } finally {
@@ -162,15 +175,6 @@ function callOf(folder: string, mesh: Engine['mesh']): string {
   return `runRecipe(${changed}, { out: ${JSON.stringify(folder)}, resume: true })`;
 }
 
-async function refuseExisting(folder: string): Promise<void> {
-  const [newest] = await checkpointSteps(folder);
-  if (newest === undefined) return;
-  throw new LfmError(
-    'run-exists',
-    `${folder} holds a run that reached step ${newest}: go on with --resume, or choose another folder with --out.`,
-  );
-}
-
 /** On going on, sources that the recipe leaves to the user read what they read before. */
 function inheritFiles(recipe: Recipe, checkpoint: Checkpoint | undefined): Recipe {
   const before = new Map(checkpoint?.recipe.data.sources.map(({ name, paths }) => [name, paths]));
@@ -182,16 +186,6 @@ function inheritFiles(recipe: Recipe, checkpoint: Checkpoint | undefined): Recip
 
 function planned(taught: Taught | undefined): Parameters<typeof requestOf>[3] {
   return taught && { objective: taught.objective, teacher: taught.teacher.model };
-}
-
-/** FLOP/s are known of GPUs in bfloat16. */
-function deviceOf({ device }: Engine, { engine: { dtype } }: Recipe): PlannedDevice {
-  const flops = device && dtype === 'bfloat16' ? peakFlops(device.kind) : undefined;
-  return {
-    name: device?.kind,
-    ...(flops !== undefined && { flops }),
-    ...(device?.memoryBytes !== undefined && { memory: device.memoryBytes }),
-  };
 }
 
 /** An engine's options as its opener takes them: what the recipe leaves open is not there. */
@@ -219,17 +213,21 @@ interface RunParts {
   readonly signal: AbortSignal | undefined;
   readonly tell: (event: RunEvent) => void;
   readonly resumeCommand: NonNullable<RunRecipeOptions['resumeCommand']>;
+  readonly within: Budget | undefined;
 }
 
 /** One run in its locked folder. */
 class Run {
-  readonly #parts: RunParts;
+  #parts: RunParts;
   #best: { readonly step: number; readonly bitsPerByte: number } | null;
+  #before: TrainerState['before'];
+  #base: string | undefined;
   #lastGood: string | undefined;
 
   constructor(parts: RunParts) {
     this.#parts = parts;
     this.#best = parts.checkpoint?.state.best ?? null;
+    this.#before = parts.checkpoint?.state.before;
     this.#lastGood = parts.checkpoint?.path;
   }
 
@@ -240,12 +238,19 @@ class Run {
     const vocabulary = await this.#vocabulary(from);
     const model = start.model(vocabulary);
     checkpoint?.check(model);
+    this.#base = await start.base?.digest();
+    if (checkpoint && checkpoint.state.base !== this.#base)
+      throw new LfmError(
+        'checkpoint-model',
+        `${checkpoint.path}: its adapter was trained on other weights than the model's now: go on with the model that the run began with.`,
+      );
     for (const key of checkpoint ? changedKeys(checkpoint.recipe, recipe) : [])
       tell({ kind: 'notice', text: `changed since the checkpoint: ${key}` });
     const corpora = await openCorpora({
       ...from,
       vocabulary,
       heldOutShare: recipe.heldOut.share,
+      blockBytes: recipe.heldOut.blockBytes,
       seed: recipe.seed,
       chats: this.#chats(vocabulary),
     });
@@ -313,17 +318,16 @@ class Run {
     sources: readonly (SessionSource & { readonly textBytes: number })[],
     frozen: Buffers,
   ): Promise<RunResult> {
-    const { folder, recipe, start, taught, checkpoint, engine, tell } = this.#parts;
-    const session = await createSession({
+    const { folder, start, taught, checkpoint, engine, tell, within } = this.#parts;
+    const options = {
       engine,
       model,
-      settings: recipe,
       sources,
       endOfText: vocabulary.endOfText,
       bytesOf: vocabulary.bytesOf,
-      segments: packsDocuments(recipe),
-      start: (key, sharding) => {
-        const read = (checkpoint ?? start).reader(key);
+      segments: packsDocuments(this.#parts.recipe),
+      start: (key: string, sharding: Sharding | undefined) => {
+        const read = checkpoint?.reader(key) ?? start.reader(key);
         const { shape } = model.parameters[key.replace(/^(first|second)\./, '')] ?? {};
         // Each device of a mesh reads its own part.
         return read && sharding && shape && engine.uploadParts
@@ -332,14 +336,23 @@ class Run {
       },
       ...(taught && { objective: { training: taught.objective, frozen } }),
       ...(checkpoint && { from: checkpoint.state }),
-    });
+    };
+    if (within) {
+      if (within.minutes !== undefined)
+        tell({ kind: 'notice', text: `a few steps tell how many fit into ${within.minutes} minutes` });
+      const chosen = await recipeWithin(this.#parts.recipe, within, options, this.#parts.signal);
+      this.#parts = { ...this.#parts, recipe: chosen };
+    }
+    const { recipe } = this.#parts;
+    const session = await createSession({ ...options, settings: recipe });
     const log = new MetricsLog(join(folder, 'metrics.jsonl'), checkpoint?.state.metricsBytes ?? 0);
     let result: RunResult;
     try {
       tell({
         kind: 'begin',
         engine: engine.description,
-        parameters: Object.values(model.parameters).reduce((sum, { shape }) => sum + countOf(shape), 0),
+        parameters: sizeOf(Object.values(model.parameters)),
+        trained: sizeOf(Object.values(model.parameters).filter(({ frozen: isFrozen }) => !isFrozen)),
         sources: Object.fromEntries(
           sources.map((source) => [
             source.name,
@@ -367,7 +380,12 @@ class Run {
   }
 
   async #steps(session: Session, parts: TrainedParts, log: MetricsLog, frozen: Buffers): Promise<RunResult> {
-    const { folder, recipe, engine, signal, tell } = this.#parts;
+    const { folder, recipe, start, engine, signal, tell } = this.#parts;
+    if (start.base && session.step === 0) {
+      const measured = await session.measure();
+      if (measured) this.#heldOut(measured, log);
+      this.#before = measured;
+    }
     const divided = engine.mesh && engine.parts && { parts: (key: string) => session.trainer.parts(key) };
     const { stopped } = await session.run({
       signal,
@@ -378,8 +396,8 @@ class Run {
       },
       onHeldOut: (report) => this.#heldOut(report, log),
       onCheckpoint: async (step, cursor) => {
-        const state = { step, cursor, best: this.#best, metricsBytes: log.flush() };
-        const all = { ...parts, ...divided, recipe, state };
+        const state = { step, cursor, best: this.#best, metricsBytes: log.flush(), ...this.#ofBase() };
+        const all = { ...parts, ...divided, recipe, state, base: start.base?.parameters };
         this.#lastGood = await writeCheckpoint(folder, all, recipe.checkpoint.keep);
         tell({ kind: 'checkpoint', step, path: this.#lastGood });
         await this.#plot();
@@ -389,9 +407,18 @@ class Run {
     return this.#finish(session, parts, log, frozen);
   }
 
+  #ofBase(): Pick<TrainerState, 'before' | 'base'> {
+    const { natsPerToken, bitsPerByte } = this.#before ?? {};
+    const measured = natsPerToken !== undefined && bitsPerByte !== undefined;
+    return {
+      ...(measured && { before: { natsPerToken, bitsPerByte } }),
+      ...(this.#base !== undefined && { base: this.#base }),
+    };
+  }
+
   /** The whole held-out text measured, the model written, and read back to say something. */
   async #finish(session: Session, parts: TrainedParts, log: MetricsLog, frozen: Buffers): Promise<RunResult> {
-    const { folder, recipe, engine, signal, tell, taught } = this.#parts;
+    const { folder, recipe, engine, signal, tell, taught, start } = this.#parts;
     const heldOut = await session.measure();
     if (heldOut) this.#heldOut(heldOut, log);
     const teacher = taught && (await session.measureOther(taught.teacher.model, teacherBuffers(frozen), taught.stored));
@@ -400,20 +427,20 @@ class Run {
     await this.#plot();
     const final = join(folder, 'final');
     await writeFolderAtomic(final, async (writer) => {
-      await addModelFiles(writer, parts, recipe.final.dtype);
+      if (start.base) await addAdapterFiles(writer, { ...parts, parameters: start.base.parameters });
+      else await addModelFiles(writer, parts, recipe.final.dtype);
       await writer.file('recipe.json', `${JSON.stringify(recipe, undefined, 2)}\n`);
     });
-    const { prompt, maxTokens, temperature } = recipe.sample;
-    await using model = await load(final, { engine });
-    const reply = model.generate(prompt, { maxTokens, temperature, seed: recipe.seed, signal });
-    const { text } = await reply;
-    tell({ kind: 'sample', prompt, text });
+    for await (const sample of samplesOf(recipe, final, start.base !== undefined, engine, signal))
+      tell({ kind: 'sample', ...sample });
+    const { before } = this.#ofBase();
     return {
       folder,
       step: session.step,
       stopped: false,
       final,
       ...(heldOut && { heldOut }),
+      ...(before && { before }),
       ...(teacher && { teacher }),
     };
   }
@@ -457,6 +484,10 @@ class Run {
     const stop = /[.!?]$/.test(message) ? '' : '.';
     return new LfmError(code, `${message}${stop} The run ended after step ${step}. ${left}`, { cause: error });
   }
+}
+
+function sizeOf(parameters: readonly { readonly shape: readonly number[] }[]): number {
+  return parameters.reduce((sum, { shape }) => sum + countOf(shape), 0);
 }
 
 /** The mesh with its first axis cut to a part; none of one device. */

@@ -4,15 +4,19 @@ import { join } from 'node:path';
 import type { ModelFolder } from '../files/folder.node.ts';
 import { openModelFolder } from '../files/folder.node.ts';
 import { readTextIfPresent } from '../files/json.node.ts';
+import { hashing } from '../files/manifest.node.ts';
 import type { Model } from '../liquid/index.ts';
+import { withRounding } from '../liquid/index.ts';
 import type { ParameterReader } from '../models/index.ts';
 import { modelFromConfig, parametersOf } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Part } from '../tensor/part.ts';
 import { cutPart } from '../tensor/part.ts';
+import { adaptedModel } from './adapter.ts';
 import type { Companions } from './model-folder.node.ts';
 import type { Recipe } from './recipe.ts';
 import { isStoredModel, modelOf } from './recipe-model.ts';
+import type { Stored } from './stored.node.ts';
 import { hybridOf, openStored, readerOf, withoutStored } from './stored.node.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
 import { readVocabulary, requireVocabulary } from './vocabulary.node.ts';
@@ -24,13 +28,22 @@ export interface StartingPoint extends AsyncDisposable {
   readonly companions?: Companions;
   /** Errors: `vocabulary-mismatch`, `bad-recipe`. */
   model(vocabulary: Vocabulary): Model;
+  /** Of an adapter: what it changes. */
+  readonly base?: Base;
   /** Reads a parameter's first values, or a block of them; undefined where it starts fresh, as moments always do. */
   reader(key: string): ((part?: Part) => Promise<Float32Array>) | undefined;
 }
 
+/** A model that stays as it is. */
+export interface Base {
+  readonly parameters: ParameterReader;
+  /** SHA-256 of all its weights as floats, in hex. */
+  digest(): Promise<string>;
+}
+
 /** With the recipe's own chat template, where it names one. Errors: `file-missing`; as openOwnStart. */
 export async function openStart(recipe: Recipe): Promise<StartingPoint> {
-  const start = await openOwnStart(recipe);
+  const start = await openRounded(recipe);
   const { chatTemplate: path } = recipe.tokenizer;
   if (path === undefined) return start;
   const chatTemplate = await readTextIfPresent(path);
@@ -39,9 +52,24 @@ export async function openStart(recipe: Recipe): Promise<StartingPoint> {
   throw new LfmError('file-missing', `There is no chat template at ${path}: expected a file of Jinja.`);
 }
 
+/** Errors: as openOwnStart, `nothing-to-quantize`. */
+async function openRounded(recipe: Recipe): Promise<StartingPoint> {
+  const start = await openOwnStart(recipe);
+  const { quantize } = recipe;
+  if (!quantize) return start;
+  const model = (vocabulary: Vocabulary): Model => withRounding(start.model(vocabulary), quantize);
+  try {
+    if (start.vocabulary) model(start.vocabulary); // found before anything is written
+    return { ...start, model };
+  } catch (error) {
+    await start[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
 /**
  * Errors: those of openModelFolder and openSource and of a damaged tokenizer, `vocabulary-mismatch`, `weights-mismatch`,
- * `frozen-weight`, `bad-layers`, `unknown-operator`, `bad-recipe`.
+ * `frozen-weight`, `no-adaptable-weights`, `bad-layers`, `unknown-operator`, `bad-recipe`.
  */
 async function openOwnStart(recipe: Recipe): Promise<StartingPoint> {
   const { model: spec, tokenizer, batch } = recipe;
@@ -63,11 +91,17 @@ async function openOwnStart(recipe: Recipe): Promise<StartingPoint> {
     const whole = await openStored(spec.from, endOfText);
     try {
       const stored = spec.drop ? withoutStored(whole, spec.drop) : whole;
-      const model = spec.replace ? hybridOf(stored.model, spec.replace) : stored.model;
+      const { adapter } = recipe;
+      const model = adapter
+        ? adaptedModel(stored.model, stored.parameters, adapter, spec.from)
+        : spec.replace
+          ? hybridOf(stored.model, spec.replace)
+          : stored.model;
       return {
         vocabulary: stored.vocabulary,
         companions: stored.companions,
         model: () => model,
+        ...(adapter && { base: { parameters: stored.parameters, digest: () => digestOf(stored) } }),
         reader: (key) => readerOf(stored, model, key),
         [Symbol.asyncDispose]: () => whole.close(),
       };
@@ -111,6 +145,15 @@ async function openOwnStart(recipe: Recipe): Promise<StartingPoint> {
     await folder.weights.close();
     throw error;
   }
+}
+
+async function digestOf({ model, parameters }: Stored): Promise<string> {
+  const hash = hashing();
+  for (const name of Object.keys(model.parameters)) {
+    const { buffer, byteOffset, byteLength } = await parameters.readFloat32(name);
+    hash.update(name).update(new Uint8Array(buffer, byteOffset, byteLength));
+  }
+  return hash.digest('hex');
 }
 
 /**
