@@ -83,6 +83,12 @@ function tasks(folder: string, steps: string): readonly Task[] {
     ...['data=8', 'fsdp=8', 'data=2,fsdp=4', 'data=2,fsdp=2,tensor=2'].map((mesh) =>
       lfm(mesh, ['--batch', '64', '--length', '2048', '--mesh', mesh], 8),
     ),
+    ...[4, 8].map((devices): Task => ({
+      name: `torch.compile fsdp=${devices}`,
+      side: 'torch',
+      args: ['--compile', '--parallel', 'fsdp', '--steps', steps],
+      devices,
+    })),
   ];
 }
 
@@ -173,6 +179,8 @@ function* comparisons(rows: readonly Row[]): Generator<string> {
     ),
     ['lfm fsdp=2', 'torch.compile fsdp=2'],
     ['lfm data=2', 'torch.compile data=2'],
+    ['lfm fsdp=4', 'torch.compile fsdp=4'],
+    ['lfm fsdp=8', 'torch.compile fsdp=8'],
   ] as const;
   for (const [a, b] of pairs) {
     const [ours, theirs] = [rate(a), rate(b)];

@@ -231,12 +231,15 @@ describe('loading [reference]', () => {
   });
 
   it('finds the same in a browser, where a name is a URL', async () => {
+    const missing = () => new Response(null, { status: 404 });
+    vi.stubGlobal('fetch', (path: string) => readFile(path).then((bytes) => new Response(bytes), missing));
     const [there, here] = [await openInBrowser(`${chatting}/`), await openSource(chatting)];
     expect({ ...there, weights: 0 }).toEqual({ ...here, weights: 0 });
     for (const name of here.weights.tensors.keys())
       expect(await there.weights.readFloat32(name)).toEqual(await here.weights.readFloat32(name));
     await here.weights.close();
     await expect(openInBrowser(join(base, 'none'))).rejects.toMatchObject({ code: 'model-file-missing' });
+    vi.unstubAllGlobals();
   });
 });
 

@@ -34,3 +34,16 @@ export function withOperators(model: Model, replacements: ReadonlyMap<number, Op
   const { encoder, head, hiddenSize, normEps, finalNorm, initializerRange, contextLength } = model;
   return defineModel({ encoder, head, layers, hiddenSize, normEps, finalNorm, initializerRange, contextLength });
 }
+
+/** The model with some layers left out: the others keep their order. Errors: `bad-layers`. */
+export function withoutLayers(model: Model, depths: ReadonlySet<number>): Model {
+  const missing = [...depths].find((depth) => !model.layers[depth]);
+  if (missing !== undefined)
+    throw new LfmError('bad-layers', `There is no layer ${missing}: the model has ${model.layers.length}, from 0.`);
+  if (model.links.length > 0)
+    throw new LfmError('bad-layers', 'Layers of the model share parameters or features, so none can be left out.');
+  if (depths.size === model.layers.length) throw new LfmError('bad-layers', 'No layer would be left.');
+  const layers = model.layers.filter((_, depth) => !depths.has(depth));
+  const { encoder, head, hiddenSize, normEps, finalNorm, initializerRange, contextLength } = model;
+  return defineModel({ encoder, head, layers, hiddenSize, normEps, finalNorm, initializerRange, contextLength });
+}

@@ -53,6 +53,8 @@ const replacement = z.strictObject({
 const fromSchema = z.strictObject({
   /** A folder, a GGUF file, or a shipped name. */
   from: z.string().min(1).max(4096),
+  /** Layers to leave out; the depths of `replace` are those that are left. */
+  drop: z.array(z.number().int().min(0).max(1023)).min(1).max(1024).optional(),
   /** What takes the place of the operators that mix tokens there; all other weights stay. */
   replace: z.union([replacement.transform((one) => [one]), z.array(replacement).min(1).max(64)]).optional(),
 });

@@ -13,7 +13,7 @@ import { cutPart } from '../tensor/part.ts';
 import type { Companions } from './model-folder.node.ts';
 import type { Recipe } from './recipe.ts';
 import { isStoredModel, modelOf } from './recipe-model.ts';
-import { hybridOf, openStored, readerOf } from './stored.node.ts';
+import { hybridOf, openStored, readerOf, withoutStored } from './stored.node.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
 import { readVocabulary, requireVocabulary } from './vocabulary.node.ts';
 
@@ -60,18 +60,19 @@ async function openOwnStart(recipe: Recipe): Promise<StartingPoint> {
     return { vocabulary, model, reader: () => undefined, [Symbol.asyncDispose]: async () => {} };
   }
   if ('from' in spec) {
-    const stored = await openStored(spec.from, endOfText);
+    const whole = await openStored(spec.from, endOfText);
     try {
+      const stored = spec.drop ? withoutStored(whole, spec.drop) : whole;
       const model = spec.replace ? hybridOf(stored.model, spec.replace) : stored.model;
       return {
         vocabulary: stored.vocabulary,
         companions: stored.companions,
         model: () => model,
         reader: (key) => readerOf(stored, model, key),
-        [Symbol.asyncDispose]: () => stored.close(),
+        [Symbol.asyncDispose]: () => whole.close(),
       };
     } catch (error) {
-      await stored.close();
+      await whole.close();
       throw error;
     }
   }

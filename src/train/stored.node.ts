@@ -7,7 +7,7 @@ import { openSource } from '../generate/source.node.ts';
 import { disposeBuffers } from '../generate/state.ts';
 import { definedModel } from '../generate/weights.ts';
 import type { Model, TrainingObjective } from '../liquid/index.ts';
-import { alignment, distillation, findOperator, teacherPrefix, withOperators } from '../liquid/index.ts';
+import { alignment, distillation, findOperator, teacherPrefix, withOperators, withoutLayers } from '../liquid/index.ts';
 import type { ParameterReader } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import { cutPart } from '../tensor/part.ts';
@@ -68,6 +68,26 @@ export function readerOf(
   };
 }
 
+/** The stored model with some layers left out; what is read of it goes by its new names. Errors: `bad-layers`. */
+export function withoutStored(stored: Stored, drop: readonly number[]): Stored {
+  const depths = new Set(drop);
+  const model = withoutLayers(stored.model, depths);
+  const kept = stored.model.layers.flatMap((_, depth) => (depths.has(depth) ? [] : depth));
+  const before = (key: string) =>
+    key.replace(/(^|\.)layers\.(\d+)\./, (_, start: string, depth: string) => `${start}layers.${kept[Number(depth)]}.`);
+  const { parameters } = stored;
+  return {
+    ...stored,
+    model,
+    parameters: {
+      ...parameters,
+      whole: (key) => parameters.whole(before(key)),
+      rowsIn: (key) => parameters.rowsIn(before(key)),
+      readFloat32: (key) => parameters.readFloat32(before(key)),
+    },
+  };
+}
+
 /** Errors: `bad-layers` for a layer that is not there or stands twice, `bad-recipe` with what an operator says of its options. */
 export function hybridOf(model: Model, replace: readonly Replacement[]): Model {
   const entries = replace.flatMap(({ layers, operator, options }) => {
@@ -117,6 +137,8 @@ export async function openObjective(
     const frozen = { model: teacher.model, stored };
     const replaced = isStoredModel(spec) && 'from' in spec ? (spec.replace ?? []) : [];
     const depths = replaced.flatMap(({ layers }) => layers);
+    if (given.name === 'align' && isStoredModel(spec) && 'from' in spec && spec.drop)
+      throw new LfmError('bad-layers', 'align compares layers by their depth: leave layers out in a later stage.');
     const objective =
       given.name === 'distill' ? distillation(student, frozen, given) : alignment(student, frozen, depths);
     return { objective, teacher, stored, [Symbol.asyncDispose]: () => teacher.close() };

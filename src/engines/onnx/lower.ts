@@ -183,7 +183,8 @@ export function lower(
   const isWeight = weightNames(program, bound, lowering.derived);
   const readings = readingsOf(graph, isWeight);
   const free = new Set(inputs.filter((name) => !isWeight.has(name)));
-  graph.keep((name) => readings.has(name) || free.has(name));
+  graph.keepInitializers((name) => readings.has(name));
+  graph.keepInputs((name) => readings.has(name) || free.has(name));
   return {
     model: encodeModel(graph),
     program,

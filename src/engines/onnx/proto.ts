@@ -155,10 +155,14 @@ export class GraphBuilder {
     this.initializers.splice(0, this.initializers.length, ...placed);
   }
 
-  /** Leaves out the initializers and inputs that `isWanted` denies: nothing may read them. */
-  keep(isWanted: (name: string) => boolean): void {
+  /** Leaves out the initializers that `isWanted` denies: nothing may read them. */
+  keepInitializers(isWanted: (name: string) => boolean): void {
     const wanted = this.initializers.filter(({ name }) => isWanted(name));
     this.initializers.splice(0, this.initializers.length, ...wanted);
+  }
+
+  /** The same of inputs. */
+  keepInputs(isWanted: (name: string) => boolean): void {
     this.inputs.splice(0, this.inputs.length, ...this.inputs.filter(({ name }) => isWanted(name)));
   }
 

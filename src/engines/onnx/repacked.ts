@@ -12,7 +12,10 @@ const products: ReadonlyMap<string, number> = new Map([
 ]);
 
 /** The initializers, and inputs among `weights`, that are read at all, bodies of loops and branches included. */
-export function readingsOf(graph: GraphBuilder, weights: ReadonlySet<string>): ReadonlyMap<string, Reading> {
+export function readingsOf(
+  graph: GraphBuilder,
+  weights: ReadonlySet<string> = new Set(),
+): ReadonlyMap<string, Reading> {
   const readings = new Map<string, Reading>();
   const given = graph.inputs.filter(({ name }) => weights.has(name));
   const ranks = new Map([...graph.initializers, ...given].map(({ name, dims }) => [name, dims.length]));

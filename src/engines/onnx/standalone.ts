@@ -121,9 +121,8 @@ function weightOf(lowering: Lowering, name: string, shape: Shape, dtype: Standal
 
 /** Gives each weight that is read a place in the file, on a page of its own. */
 function placeWeights({ graph, derived }: Lowering, file: string): StandaloneData[] {
-  const readings = readingsOf(graph, new Set());
-  const given = new Set(graph.inputs.map(({ name }) => name));
-  graph.keep((name) => given.has(name) || readings.has(name));
+  const readings = readingsOf(graph);
+  graph.keepInitializers((name) => readings.has(name));
   const data: StandaloneData[] = [];
   let offset = 0;
   graph.placeInitializers((name, length) => {
