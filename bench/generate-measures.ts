@@ -90,7 +90,7 @@ const decode: Measure = async (sides, options) => {
   for (const context of [32, 512, 4096]) {
     const key = `decode at ${context}`;
     // A long prompt is taken in once; the rounds go on from there.
-    const prompts = new Map(sides.map((side) => [side, draw(context - DECODED)]));
+    const prompts = new Map(sides.map((side) => [side, draw(Math.max(DECODED / 4, context - DECODED))]));
     const found = await byRounds(sides, options.rounds, async (side, round) => {
       const prompt = prompts.get(side) ?? [];
       const { ids, times } = await side.text(prompt, 1 + DECODED, { goesOn: round > 0 });

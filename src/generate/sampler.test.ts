@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../tensor/index.ts';
+import { power } from './cuts.ts';
 import type { SamplingOptions } from './sampler.ts';
 import { Sampler } from './sampler.ts';
 
@@ -175,6 +176,13 @@ describe('log-probabilities', () => {
     expect(logprob).toBeCloseTo(Math.log(0.3), 5);
     expect(top?.[1]?.logprob).toBe(logprob);
   });
+});
+
+it('powers are exponentials', () => {
+  let worst = 0;
+  for (let x = 0; x > -64; x -= 0.0007) worst = Math.max(worst, Math.abs(power(x) / Math.exp(x) - 1));
+  expect(worst).toBeLessThan(1e-11);
+  expect([0, -64, -1e30, -Infinity, NaN].map(power)).toEqual([1, 0, 0, 0, NaN]);
 });
 
 describe('repetition penalty', () => {

@@ -1,7 +1,7 @@
 // Chooses the next token from logits. Order and meaning as in transformers: bias, repetition penalty, temperature, top-k,
 // top-p, min-p, typical-p; presence and frequency penalties are OpenAI's.
 import { LfmError, Random } from '../tensor/index.ts';
-import { indexOfMost, keepNucleus, keepTypical, nthLargest } from './cuts.ts';
+import { indexOfMost, keepNucleus, keepTypical, nthLargest, power } from './cuts.ts';
 
 /** Without options, tokens are drawn from the model's own distribution. */
 export interface SamplingOptions {
@@ -109,6 +109,8 @@ export class Sampler {
   readonly #counts = new Map<number, number>();
   /** Kept between tokens, since a vocabulary's worth of memory is much to make anew. */
   #weights = new Float64Array(0);
+  /** Of which tokens the weights are. */
+  #ids = new Int32Array(0);
 
   /**
    * `context`: the tokens already in the text, which the repetition penalty counts. `sequence`: of several texts of one
@@ -136,11 +138,13 @@ export class Sampler {
    * Errors: `bad-logits` where none of them is finite or one is NaN: a damaged model; those of `forbid`.
    */
   sample(logits: Float32Array, forbid?: (logits: Float32Array) => void): Choice {
-    const total = logSumExp(logits);
+    const likely = indexOfMost(logits);
+    const total = logSumExp(logits, likely);
     const top = this.#settings.topLogprobs > 0 ? likeliest(logits, this.#settings.topLogprobs, total) : undefined;
     forbid?.(logits);
     const before = this.#penalise(logits);
-    const id = this.#settings.temperature === 0 ? indexOfMost(logits) : this.#draw(logits);
+    const best = forbid || before.size > 0 ? indexOfMost(logits) : likely;
+    const id = this.#settings.temperature === 0 ? best : this.#draw(logits, logits[best] ?? 0);
     this.#seen.add(id);
     this.#counts.set(id, (this.#counts.get(id) ?? 0) + 1);
     return { id, logprob: (before.get(id) ?? logits[id] ?? 0) - total, ...(top && { top }) };
@@ -165,34 +169,40 @@ export class Sampler {
     return before;
   }
 
-  #draw(logits: Float32Array): number {
+  #draw(logits: Float32Array, most: number): number {
     const { temperature, topK, topP, minP, typicalP } = this.#settings;
-    const most = logits[indexOfMost(logits)] ?? 0;
-    if (this.#weights.length !== logits.length) this.#weights = new Float64Array(logits.length);
-    const weights = this.#weights;
+    if (this.#weights.length !== logits.length) {
+      this.#weights = new Float64Array(logits.length);
+      this.#ids = new Int32Array(logits.length);
+    }
+    const [all, ids] = [this.#weights, this.#ids];
     const kth = topK > 0 && topK < logits.length ? nthLargest(logits, topK) : -Infinity;
     // Only top-p asks for the weights of what min-p will cut; without it their exponentials are spared. The 0.001 is for rounding.
     const least = topP === 1 ? Math.max(kth, most + temperature * (Math.log(minP) - 0.001)) : kth;
     let total = 0;
+    let count = 0;
     for (let id = 0; id < logits.length; id++) {
-      const logit = logits[id] ?? 0;
-      const weight = logit < least ? 0 : Math.exp((logit - most) / temperature);
-      weights[id] = weight;
+      const logit = logits[id] as number;
+      if (logit < least) continue;
+      const weight = power((logit - most) / temperature);
+      ids[count] = id;
+      all[count++] = weight;
       total += weight;
     }
+    const weights = all.subarray(0, count);
     if (topP < 1) keepNucleus(weights, total, topP);
     // The likeliest token's weight is 1, so its share is the weight itself.
     let kept = 0;
-    for (let id = 0; id < weights.length; id++) {
-      const weight = weights[id] ?? 0;
-      if (weight < minP) weights[id] = 0;
+    for (let at = 0; at < count; at++) {
+      const weight = weights[at] as number;
+      if (weight < minP) weights[at] = 0;
       else kept += weight;
     }
     if (typicalP < 1) {
       keepTypical(weights, kept, typicalP);
       kept = weights.reduce((sum, weight) => sum + weight, 0);
     }
-    return pick(weights, kept * this.#uniform());
+    return ids[pick(weights, kept * this.#uniform())] ?? 0;
   }
 
   /** Uniform in [0, 1) with 53 bits: one of 24 would never choose the rarest of a large vocabulary. */
@@ -202,16 +212,16 @@ export class Sampler {
   }
 }
 
-/** The first token at which the running sum passes `target`; the last one that has any weight if rounding falls short. */
+/** The first index at which the running sum passes `target`; the last one that has any weight if rounding falls short. */
 function pick(weights: Float64Array, target: number): number {
   let sum = 0;
   let last = 0;
-  for (let id = 0; id < weights.length; id++) {
-    const weight = weights[id] ?? 0;
+  for (let at = 0; at < weights.length; at++) {
+    const weight = weights[at] as number;
     if (weight === 0) continue;
     sum += weight;
-    last = id;
-    if (sum > target) return id;
+    last = at;
+    if (sum > target) return at;
   }
   return last;
 }
@@ -227,11 +237,11 @@ export function likeliest(logits: Float32Array, n: number, total: number): { id:
   return found.sort((a, b) => b.logprob - a.logprob || a.id - b.id).slice(0, n);
 }
 
-/** The logarithm of the sum of the logits' exponentials. Errors: `bad-logits`. */
-export function logSumExp(logits: Float32Array): number {
-  const most = logits[indexOfMost(logits)] ?? -Infinity;
+/** The logarithm of the sum of the logits' exponentials; `best`: where the largest stands. Errors: `bad-logits`. */
+export function logSumExp(logits: Float32Array, best = indexOfMost(logits)): number {
+  const most = logits[best] ?? -Infinity;
   let sum = 0;
-  for (const logit of logits) sum += Math.exp(logit - most);
+  for (let id = 0; id < logits.length; id++) sum += power((logits[id] as number) - most);
   const total = most + Math.log(sum);
   if (Number.isFinite(total)) return total;
   throw new LfmError(

@@ -57,7 +57,7 @@ function groupedAttention(
     const [batch = 1, length = 1, heads = 1, width = 1] = q.shape;
     const [groups = 1] = k.shape.slice(2);
     const flat = (x: typeof q, count: typeof heads) =>
-      lowering.reshaped(lowering.name(x), x.shape, [batch, length, Number(count) * Number(width)]);
+      lowering.shaped(x, [batch, length, Number(count) * Number(width)]);
     const inputs = [
       flat(q, heads),
       flat(k, groups),
@@ -78,7 +78,7 @@ function groupedAttention(
         ...(attributes.softCap !== undefined && { softcap: { float: Number(attributes.softCap) } }),
       },
     });
-    lowering.define(out, 'Reshape', lowering.reshapeInputs(lowering.name(raw), shape, out.shape));
+    lowering.setView(out, lowering.name(raw), shape);
   }
 }
 
@@ -110,7 +110,7 @@ function standardAttention(
   const [batch = 1, length = 1, heads = 1] = q.shape;
   const flat = (x: typeof q) => {
     const [, , some = 1, width = 1] = x.shape;
-    return lowering.reshaped(lowering.name(x), x.shape, [batch, length, Number(some) * Number(width)]);
+    return lowering.shaped(x, [batch, length, Number(some) * Number(width)]);
   };
   const upTo = (from: string) => lowering.node('Range', [from, total, lowering.constant('int32', [], [1])]);
   const positions = lowering.node('Unsqueeze', [
@@ -128,7 +128,7 @@ function standardAttention(
       ...(attributes.softCap !== undefined && { softcap: { float: Number(attributes.softCap) } }),
     },
   });
-  lowering.define(out, 'Reshape', lowering.reshapeInputs(lowering.name(raw), raw.shape, out.shape));
+  lowering.setView(out, lowering.name(raw), raw.shape);
 }
 
 /** rms_norm as SimplifiedLayerNormalization: one walk instead of four. */
@@ -159,9 +159,9 @@ const rotary: Mapping = {
     if (!x || !y) return;
     const [batch = 1, length = 1, heads = 1, width = 1] = x.shape;
     const flat = [batch, length, Number(heads) * Number(width)];
-    const inputs = [lowering.reshaped(lowering.name(x), x.shape, flat), lowering.name(cos), lowering.name(sin)];
+    const inputs = [lowering.shaped(x, flat), lowering.name(cos), lowering.name(sin)];
     const turned = lowering.node('RotaryEmbedding', inputs, { attributes: { num_heads: { int: Number(heads) } } });
-    lowering.define(y, 'Reshape', lowering.reshapeInputs(turned, flat, y.shape));
+    lowering.setView(y, turned, flat);
   },
   inPlace: {},
 };

@@ -8,7 +8,9 @@ import { dotRule, reductionRules, sumRule } from './contraction.ts';
 import { controlRules } from './control.ts';
 import { inPlaceDonations } from './donation.ts';
 import { elementwiseRules } from './elementwise.ts';
+import { fusionsOf } from './fusions.ts';
 import { indexingRules } from './indexing.ts';
+import { joinedProducts } from './joined.ts';
 import type { Derived, Rule } from './lowering.ts';
 import { declaredDims, Lowering } from './lowering.ts';
 import { movementRules } from './movement.ts';
@@ -101,6 +103,7 @@ function squaresOf(program: Program): Map<Value, Value> {
 export function lowerBody(lowering: Lowering, program: Program, own: Readonly<Record<string, Rule>> = {}): string[] {
   const { scales, folded } = foldableScales(program);
   const squares = squaresOf(program);
+  const fusions = fusionsOf(program, lowering);
   const rules: Readonly<Record<string, Rule>> = {
     ...elementwiseRules,
     ...movementRules,
@@ -114,8 +117,8 @@ export function lowerBody(lowering: Lowering, program: Program, own: Readonly<Re
   };
   for (const operation of program.operations) {
     const [first] = operation.results;
-    if (folded.has(operation) || (first && squares.has(first))) continue;
-    const rule = rules[operation.kind];
+    if (folded.has(operation) || fusions.others.has(operation) || (first && squares.has(first))) continue;
+    const rule = fusions.rules.get(operation) ?? rules[operation.kind];
     if (!rule) throw new LfmError('onnx-unsupported', `The onnx engine has no lowering for ${operation.kind}.`);
     rule(lowering, operation);
   }
@@ -157,7 +160,9 @@ export function lower(
   const program = withoutIdleHistory(expanded(source, keep, mapped ? variants : {}));
   const graph = new GraphBuilder(program.name || 'program');
   const given = program.inputs.flatMap(({ name, value }) => (!keepsWeights && bound.has(name) ? [value] : []));
-  const lowering = new Lowering(program, graph, undefined, new Set(given));
+  const weights = new Set(program.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
+  const joins = keepsWeights ? joinedProducts(program, weights) : undefined;
+  const lowering = new Lowering(program, graph, undefined, new Set(given), joins);
   const inputs = program.inputs.map(({ name, value }) => {
     const known = value.shape.filter((dim) => typeof dim === 'number');
     const id = `in:${name}`;

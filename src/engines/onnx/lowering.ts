@@ -1,6 +1,7 @@
 // The state of one lowering: which ONNX name stands for each value, and how sizes become tensors.
-import type { Dim, DType, Operation, Program, Shape, Value } from '../../tensor/index.ts';
+import type { Dim, DType, HostArray, Operation, Program, Shape, Value } from '../../tensor/index.ts';
 import { countOf, isFloat, LfmError, newHostArray, sameShape, symbolsOf, termsOf } from '../../tensor/index.ts';
+import type { Joins } from './joined.ts';
 import type { Attribute, GraphBuilder } from './proto.ts';
 import { elementTypes } from './proto.ts';
 
@@ -39,9 +40,12 @@ export class Lowering {
   readonly derived: Derived[] = [];
   /** Bound values that are inputs of every run, since the runtime would not lay them out: products ask for what suits them. */
   readonly given: ReadonlySet<Value>;
+  readonly joins: Joins;
   private readonly root: Lowering;
   private readonly names = new Map<Value, string>();
   private readonly spreads = new Map<Value, Spread>();
+  /** Values that are others seen in another shape; nodes where somebody reads them so. */
+  private readonly views = new Map<Value, Spread>();
   private readonly constants = new Map<string, string>();
   private readonly wanted = new Map<Value, string>();
   private readonly symbols = new Map<string, SymbolSource>();
@@ -49,9 +53,16 @@ export class Lowering {
   private several = 0;
   private reads: ReadonlySet<Value> | undefined;
 
-  constructor(program: Program, graph: GraphBuilder, outer?: Lowering, given: ReadonlySet<Value> = new Set()) {
+  constructor(
+    program: Program,
+    graph: GraphBuilder,
+    outer?: Lowering,
+    given: ReadonlySet<Value> = new Set(),
+    joins: Joins = new Map(),
+  ) {
     this.program = program;
     this.given = given;
+    this.joins = joins;
     this.graph = graph;
     this.root = outer ? outer.root : this;
   }
@@ -122,6 +133,12 @@ export class Lowering {
     if (!value) throw new LfmError('no-result', 'An operation was lowered without one of its operands.');
     const known = this.names.get(value);
     if (known !== undefined) return known;
+    const view = this.views.get(value);
+    if (view) {
+      const seen = this.reshaped(view.name, view.shape, value.shape);
+      this.names.set(value, seen);
+      return seen;
+    }
     const spread = this.spreads.get(value);
     if (!spread)
       throw new LfmError('unbound-input', `${this.program.name}: %${value.id} was read before it was lowered.`);
@@ -164,6 +181,27 @@ export class Lowering {
       : values.map((value, index) => (index === 0 ? this.name(value) : (spreads[index]?.name ?? '')));
   }
 
+  /** Says that a value is what has this name and shape, seen in its own shape. */
+  setView(value: Value, name: string, shape: Shape): void {
+    const wanted = this.wanted.has(value);
+    if (wanted) this.define(value, 'Reshape', this.reshapeInputs(name, shape, value.shape), reshapeSpec(value.shape));
+    else if (sameShape(shape, value.shape)) this.names.set(value, name);
+    else this.views.set(value, { name, shape });
+  }
+
+  /** Says that a value is another one seen in its own shape. */
+  setViewOf(value: Value, of: Value): void {
+    const view = this.views.get(of);
+    if (view && sameShape(view.shape, value.shape)) this.setView(value, view.name, view.shape);
+    else this.setView(value, this.name(of), of.shape);
+  }
+
+  /** The name of a value seen in another shape. */
+  shaped(value: Value, shape: Shape): string {
+    const view = this.views.get(value);
+    return view && sameShape(view.shape, shape) ? view.name : this.reshaped(this.name(value), value.shape, shape);
+  }
+
   /** A constant kept in the model, once for each content. */
   constant(dtype: DType, dims: readonly number[], values: readonly number[]): string {
     const key = `${dtype}[${dims.join(',')}]:${values.join(',')}:${values.some((v) => Object.is(v, -0)) ? '-0' : ''}`;
@@ -178,15 +216,25 @@ export class Lowering {
     return name;
   }
 
-  /** A constant of zeros, of any size. */
-  zeros(dtype: DType, dims: readonly number[]): string {
-    const key = `zeros ${dtype}[${dims.join(',')}]`;
+  /** A constant of any size, once for each name: `fill` writes into zeros. */
+  filled(
+    key: string,
+    dtype: DType,
+    dims: readonly number[],
+    fill: (into: HostArray) => void = () => undefined,
+  ): string {
     const known = this.root.constants.get(key);
     if (known) return known;
     const name = `constant.${this.root.constants.size}`;
-    this.root.graph.initializer(name, dtype, dims, newHostArray(dtype, countOf(dims)));
+    const data = newHostArray(dtype, countOf(dims));
+    fill(data);
+    this.root.graph.initializer(name, dtype, dims, data);
     this.root.constants.set(key, name);
     return name;
+  }
+
+  zeros(dtype: DType, dims: readonly number[]): string {
+    return this.filled(`zeros ${dtype}[${dims.join(',')}]`, dtype, dims);
   }
 
   /**

@@ -2,7 +2,7 @@
 import type { Dim, DType, HostArray, Shape, Value } from '../../tensor/index.ts';
 import { LfmError, subtractDims } from '../../tensor/index.ts';
 import type { Lowering, Rule } from './lowering.ts';
-import { castSpec, reshapeSpec } from './lowering.ts';
+import { castSpec } from './lowering.ts';
 
 const ones = (rank: number): Shape => Array.from({ length: rank }, () => 1);
 
@@ -88,13 +88,7 @@ export const movementRules: Readonly<Record<string, Rule>> = {
     lowering.setSpread(result, { name: lowering.reshaped(moved, from, placed), shape: placed });
   },
   reshape: (lowering, { operands: [x], results: [result] }) => {
-    if (!x || !result) return;
-    lowering.define(
-      result,
-      'Reshape',
-      lowering.reshapeInputs(lowering.name(x), x.shape, result.shape),
-      reshapeSpec(result.shape),
-    );
+    if (x && result) lowering.setViewOf(result, x);
   },
   transpose: (lowering, { operands: [x], attributes, results: [result] }) => {
     lowering.define(result, 'Transpose', [lowering.name(x)], {

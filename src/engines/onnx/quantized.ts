@@ -1,13 +1,20 @@
 // matmul_quantized as com.microsoft.MatMulNBits, whose weights are laid out anew when the session is made.
-import type { Operation, Shape, Value } from '../../tensor/index.ts';
+import type { Operation, Value } from '../../tensor/index.ts';
+import { fillJoined } from './joined.ts';
 import type { Lowering, Rule } from './lowering.ts';
 import { expandedProduct } from './wasm-layouts.ts';
 
-/** Sums of x [..., K] over blocks: [..., G]. */
+/** Sums of x [..., K] over blocks, [..., G], as a product with zeros and ones: one walk. */
 function blockSums(lowering: Lowering, x: Value, blocks: number, block: number): string {
-  const split: Shape = [...x.shape.slice(0, -1), blocks, block];
-  const inputs = [lowering.reshaped(lowering.name(x), x.shape, split), lowering.integers([split.length - 1])];
-  return lowering.node('ReduceSum', inputs, { attributes: { keepdims: { int: 0 } } });
+  const members = lowering.filled(
+    `members of ${blocks} blocks of ${block}`,
+    'float32',
+    [blocks * block, blocks],
+    (into) => {
+      for (let k = 0; k < blocks * block; k++) into[k * blocks + Math.floor(k / block)] = 1;
+    },
+  );
+  return lowering.node('MatMul', [lowering.name(x), members]);
 }
 
 /** What MatMulNBits takes of a matrix [N, K]. */
@@ -99,22 +106,39 @@ export const matmulNBits: {
     !x.shape.includes(0) &&
     parts.every(isBound) &&
     (bits === 4 || activations === 'int8' || parts.length === 2),
-  rule: (lowering, { operands: [x, packed, scales, minimums], attributes, results: [y] }) => {
+  rule: (lowering, operation) => {
+    const { operands, attributes, results } = operation;
+    const [x, packed, scales, minimums] = operands;
+    const [y] = results;
     if (!x || !packed || !scales || !y) return;
     if (lowering.given.size > 0) return expandedProduct(lowering, y, x, { packed, scales, minimums }, attributes);
+    const joined = lowering.joins.get(operation) ?? [operation];
+    if (joined.length === 0) return;
     const [bits, block] = [Number(attributes.bits), Number(attributes.block)];
-    const [rows = 1, blocks = 1] = scales.shape.map(Number);
-    const plain: Operands = {
-      x: lowering.name(x),
-      levels: lowering.name(packed),
-      scales: lowering.name(scales),
-      ...(minimums && { zeroPoints: lowering.zeros('uint8', [rows, Math.ceil((blocks * bits) / 8)]) }),
-      bits,
-      blocks,
-    };
+    const blocks = Number(scales.shape[1]);
+    const sizes = joined.map((one) => Number(one.operands[1]?.shape[0]));
+    const rows = sizes.reduce((a, b) => a + b);
+    const part = (index: number) =>
+      joinedPart(
+        lowering,
+        joined.flatMap((one) => one.operands[index] ?? []),
+        rows,
+      );
     const isFloat = attributes.activations === 'float32';
-    const given = bits === 8 && isFloat ? planes(lowering, x, packed, scales) : plain;
+    const given: Operands =
+      bits === 8 && isFloat
+        ? planes(lowering, x, packed, scales)
+        : {
+            x: lowering.name(x),
+            levels: part(1),
+            scales: part(2),
+            ...(minimums && { zeroPoints: lowering.zeros('uint8', [rows, Math.ceil((blocks * bits) / 8)]) }),
+            bits,
+            blocks,
+          };
     const inputs = [given.x, given.levels, given.scales, ...(given.zeroPoints ? [given.zeroPoints] : [])];
+    const product: Value = { ...y, shape: [...x.shape.slice(0, -1), rows] };
+    const target = joined.length === 1 ? y : product;
     const spec = {
       domain: 'com.microsoft',
       attributes: {
@@ -125,12 +149,27 @@ export const matmulNBits: {
         accuracy_level: { int: isFloat ? 1 : 4 },
       },
     };
-    if (!minimums) return lowering.define(y, 'MatMulNBits', inputs, spec);
-    const product = lowering.node('MatMulNBits', inputs, spec);
-    const toMinimums = lowering.node('FusedMatMul', [blockSums(lowering, x, blocks, block), lowering.name(minimums)], {
-      domain: 'com.microsoft',
-      attributes: { transB: { int: 1 } },
+    if (minimums) {
+      const levels = lowering.node('MatMulNBits', inputs, spec);
+      const toMinimums = lowering.node('FusedMatMul', [blockSums(lowering, x, blocks, block), part(3)], {
+        domain: 'com.microsoft',
+        attributes: { transB: { int: 1 } },
+      });
+      lowering.define(target, 'Add', [levels, toMinimums]);
+    } else lowering.define(target, 'MatMulNBits', inputs, spec);
+    if (joined.length === 1) return;
+    const values = joined.map((one) => one.results[0]);
+    lowering.defineAll(values, 'Split', [lowering.name(target), lowering.integers(sizes)], {
+      attributes: { axis: { int: -1 } },
     });
-    lowering.define(y, 'Add', [product, toMinimums]);
   },
 };
+
+/** One part of several matrices, their rows behind one another. */
+function joinedPart(lowering: Lowering, parts: readonly Value[], rows: number): string {
+  const [first] = parts;
+  if (!first || parts.length === 1) return lowering.name(first);
+  const names = parts.map((part) => lowering.name(part));
+  const dims = [rows, ...first.shape.slice(1).map(Number)];
+  return lowering.derive(`joined ${names.join(' ')}`, { dtype: first.dtype, dims, from: parts, fill: fillJoined });
+}
