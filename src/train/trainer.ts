@@ -245,11 +245,13 @@ async function openTrainer(options: TrainerOptions): Promise<Trainer> {
         const metrics = Object.keys(told[0]?.metrics ?? {}).map(
           async (name) => [name, await total(told.flatMap((one) => one.metrics[name] ?? []))] as const,
         );
-        return {
-          loss: await total(told.map(({ loss }) => loss)),
-          norm: await download(norm),
-          metrics: Object.fromEntries(await Promise.all(metrics)),
-        };
+        // All at once: where one fails the others are given back too.
+        const [loss, size, ...found] = await Promise.all([
+          total(told.map((one) => one.loss)),
+          download(norm),
+          ...metrics,
+        ]);
+        return { loss, norm: size, metrics: Object.fromEntries(found) };
       };
       return { result: collect() };
     },
