@@ -104,7 +104,7 @@ describe('the end', () => {
   it('finishes streams, refuses the rest with 503 meanwhile, and frees everything', async () => {
     const failures: unknown[] = [];
     const server = await startServer({ onFailure: (error) => failures.push(error) });
-    const streamed = ask(server.url, { prompt: 'Once', max_tokens: 60, stream: true });
+    const streamed = ask(server.url, { prompt: 'Once', max_tokens: 60, stream: true, logit_bias: { 2: -100 } });
     const running = async () => (await raw(`${server.url}/metrics`, {})).text;
     await expect.poll(running, { timeout: 5000, interval: 5 }).toContain('lfm_texts_running{model="brook-7m"} 1');
     const closing = server.close();
