@@ -94,7 +94,7 @@ const decode: Measure = async (sides, options) => {
     const found = await byRounds(sides, options.rounds, async (side, round) => {
       const prompt = prompts.get(side) ?? [];
       const { ids, times } = await side.text(prompt, 1 + DECODED, { goesOn: round > 0 });
-      if (round === 0) prompts.set(side, [...prompt, ...ids]);
+      prompts.set(side, [...prompt, ...ids]);
       return { [key]: 1000 / median(times.slice(1)) };
     });
     const row = rateRow(options, key, 'tokens/s', found);

@@ -13,7 +13,8 @@ const common = { threads: { ideal: threads, min: threads }, flashAttention: true
 const context = await model.createContext({ ...common, contextSize: contextLength });
 const plain = context.getSequence();
 const loadMs = performance.now() - started;
-let several;
+/** By how many texts they hold. */
+const several = new Map();
 
 function milliseconds() {
   if (clock === 'wall') return performance.now();
@@ -53,12 +54,11 @@ const commands = {
     return found;
   },
   async batch({ prompts, count }) {
-    several ??= await model.createContext({
-      ...common,
-      contextSize: prompts[0].length + count + 8,
-      sequences: prompts.length,
-    });
-    const sequences = prompts.map(() => several.getSequence());
+    const { length } = prompts;
+    const contextSize = prompts[0].length + count + 8;
+    if (!several.has(length))
+      several.set(length, await model.createContext({ ...common, contextSize, sequences: length }));
+    const sequences = prompts.map(() => several.get(length).getSequence());
     const arrived = await Promise.all(
       prompts.map(async (tokens, at) => {
         const times = [];
