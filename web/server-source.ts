@@ -1,4 +1,5 @@
 // This machine's server as a source of answers: OpenAI's protocol, read from its event stream.
+import { eventData } from '../src/serve/event-data.ts';
 import type { ModelReport } from '../src/serve/inspect.ts';
 import type { Asked, Chance, ChatSource, ModelInfo, Piece, Turn } from './source.ts';
 
@@ -31,7 +32,8 @@ export function serverSource(key: () => string): ChatSource {
         signal,
       );
       if (!response.body) throw new Error('The server sent no answer.');
-      for await (const data of events(response.body)) {
+      // Whoever stops reading frees the model's place on the server.
+      for await (const data of eventData(response.body)) {
         if (data === '[DONE]') return;
         const chunk: Chunk = JSON.parse(data);
         if (chunk.error) throw new Error(chunk.error.message);
@@ -184,22 +186,3 @@ function chancesOf({
 }
 
 type Logprobs = NonNullable<NonNullable<Chunk['choices']>[number]['logprobs']>;
-
-/** The data of each server-sent event; the server writes each on one line. */
-async function* events(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const reader = stream.getReader();
-  const decoder = new TextDecoder();
-  let rest = '';
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      const lines = `${rest}${decoder.decode(value, { stream: true })}`.split('\n\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) if (line.startsWith('data: ')) yield line.slice(6);
-    }
-  } finally {
-    // Whoever stops reading frees the model's place on the server.
-    await reader.cancel().catch(() => undefined);
-  }
-}

@@ -1,6 +1,7 @@
 // Answers of `lfm serve`, or of another server of OpenAI's protocol, over HTTP.
 import { z } from 'zod';
 import type { ChatMessage } from '../generate/chat.ts';
+import { eventData } from '../serve/event-data.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Call } from './call.ts';
 import { unsupported } from './call.ts';
@@ -185,27 +186,16 @@ function messageOf({ role, content, reasoning, toolCalls, name, toolCallId }: Ch
 }
 
 /** The data of server-sent events, up to [DONE]. Leaving the loop closes the connection. */
-async function* eventsOf(response: Response, signal: AbortSignal | undefined): AsyncGenerator<string, void, undefined> {
-  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-  let held = '';
+async function* eventsOf({ body }: Response, signal: AbortSignal | undefined): AsyncGenerator<string, void, undefined> {
+  if (!body) return;
   try {
-    for (;;) {
-      const { done, value } = (await reader?.read()) ?? { done: true, value: undefined };
-      if (done) return;
-      const lines = (held + value).split(/\r?\n/);
-      held = lines.pop() ?? '';
-      for (const line of lines) {
-        if (!line.startsWith('data:')) continue;
-        const data = line.slice('data:'.length).trim();
-        if (data === '[DONE]') return;
-        yield data;
-      }
+    for await (const data of eventData(body)) {
+      if (data === '[DONE]') return;
+      yield data;
     }
   } catch (cause) {
     if (signal?.aborted) throw signal.reason;
     if (cause instanceof LfmError) throw cause;
     throw new LfmError('answer-cut', 'The connection to the server broke before the answer was whole.', { cause });
-  } finally {
-    await reader?.cancel().catch(() => undefined);
   }
 }
