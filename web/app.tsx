@@ -40,18 +40,9 @@ export function App(): VNode {
 
 function Bar({ state }: { readonly state: State }): VNode {
   const { view, models, opened, writing } = state;
-  const toggle = (name: 'history' | 'settings') => () => setState({ opened: opened === name ? 'none' : name });
   return (
     <header>
-      <button
-        type="button"
-        class="quiet toggle"
-        aria-expanded={opened === 'history'}
-        aria-controls="history"
-        onClick={toggle('history')}
-      >
-        History
-      </button>
+      <Toggle name="history" opened={opened} />
       <h1>lfm</h1>
       <nav class="views" aria-label="Views">
         {(['chat', 'model'] as const).map((name) => (
@@ -80,17 +71,27 @@ function Bar({ state }: { readonly state: State }): VNode {
           ))}
         </select>
       </div>
-      {view === 'chat' && (
-        <button
-          type="button"
-          class="quiet toggle"
-          aria-expanded={opened === 'settings'}
-          aria-controls="settings"
-          onClick={toggle('settings')}
-        >
-          Settings
-        </button>
-      )}
+      {view === 'chat' && <Toggle name="settings" opened={opened} />}
     </header>
+  );
+}
+
+interface ToggleProps {
+  readonly name: 'history' | 'settings';
+  readonly opened: State['opened'];
+}
+
+/** Opens what stands beside the conversation, or closes it. */
+function Toggle({ name, opened }: ToggleProps): VNode {
+  return (
+    <button
+      type="button"
+      class="quiet toggle"
+      aria-expanded={opened === name}
+      aria-controls={name}
+      onClick={() => setState({ opened: opened === name ? 'none' : name })}
+    >
+      {name === 'history' ? 'History' : 'Settings'}
+    </button>
   );
 }

@@ -1,5 +1,5 @@
 // A model drawn: its layers, what of a text it remembers, and the memory that takes.
-import type { VNode } from 'preact';
+import type { ComponentChildren, VNode } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import type { ModelReport } from '../src/serve/inspect.ts';
 import { inspect } from './actions.ts';
@@ -97,56 +97,56 @@ function LayerTable({ layers }: { readonly layers: ModelReport['layers'] }): VNo
   return (
     <details>
       <summary>The layers in words</summary>
-      <div class="wide" tabIndex={0} role="region" aria-label="Layers">
-        <table>
-          <thead>
-            <tr>
-              {['layer', 'operators', 'parameters', 'state, and what is shared'].map((name) => (
-                <th key={name} scope="col">
-                  {name}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {layers.map(({ operators, parameters, states, links }, depth) => (
-              <tr key={depth}>
-                <th scope="row">{depth}</th>
-                <td>{operators.join(', ')}</td>
-                <td>{parameters.toLocaleString('en')}</td>
-                <td>{[...states, ...links].join('; ')}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table label="Layers" columns={['layer', 'operators', 'parameters', 'state, and what is shared']}>
+        {layers.map(({ operators, parameters, states, links }, depth) => (
+          <tr key={depth}>
+            <th scope="row">{depth}</th>
+            <td>{operators.join(', ')}</td>
+            <td>{parameters.toLocaleString('en')}</td>
+            <td>{[...states, ...links].join('; ')}</td>
+          </tr>
+        ))}
+      </Table>
     </details>
   );
 }
 
 function MemoryTable({ report: { memory } }: { readonly report: ModelReport }): VNode {
   return (
-    <div class="wide" tabIndex={0} role="region" aria-label="Memory by length">
+    <Table label="Memory by length" columns={['tokens', 'state', 'activations', 'in all, with weights']}>
+      {Object.entries(memory).map(([length, { state, activations, total }]) => (
+        <tr key={length}>
+          <th scope="row">{Number(length).toLocaleString('en')}</th>
+          <td>{bytes(state)}</td>
+          <td>{bytes(activations)}</td>
+          <td>{bytes(total)}</td>
+        </tr>
+      ))}
+    </Table>
+  );
+}
+
+interface TableProps {
+  readonly label: string;
+  readonly columns: readonly string[];
+  readonly children: ComponentChildren;
+}
+
+/** It scrolls where the page is narrower. */
+function Table({ label, columns, children }: TableProps): VNode {
+  return (
+    <div class="wide" tabIndex={0} role="region" aria-label={label}>
       <table>
         <thead>
           <tr>
-            {['tokens', 'state', 'activations', 'in all, with weights'].map((name) => (
+            {columns.map((name) => (
               <th key={name} scope="col">
                 {name}
               </th>
             ))}
           </tr>
         </thead>
-        <tbody>
-          {Object.entries(memory).map(([length, { state, activations, total }]) => (
-            <tr key={length}>
-              <th scope="row">{Number(length).toLocaleString('en')}</th>
-              <td>{bytes(state)}</td>
-              <td>{bytes(activations)}</td>
-              <td>{bytes(total)}</td>
-            </tr>
-          ))}
-        </tbody>
+        <tbody>{children}</tbody>
       </table>
     </div>
   );
