@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { formatLength, lineChart } from '../src/liquid/index.ts';
 import type { Clock } from './generate-side.ts';
+import { median } from './median.ts';
 
 const LENGTHS = [1024, 2048, 4096, 8192, 16_384, 32_768] as const;
 
@@ -53,7 +54,6 @@ export async function measureLong(path: string, options: LongOptions): Promise<L
       ]);
       runs.push(JSON.parse(stdout) as Run);
     }
-  const median = (times: readonly number[]) => times.toSorted((a, b) => a - b)[times.length >> 1] ?? NaN;
   const points = LENGTHS.map((length) => {
     const own = runs.filter((run) => run.length === length);
     return {

@@ -1,6 +1,7 @@
 // What npm run bench -- generate measures of its sides, each round in turn.
 import { Random } from '../src/tensor/index.ts';
 import type { Side } from './generate-side.ts';
+import { median } from './median.ts';
 
 export interface Row {
   readonly model: string;
@@ -29,9 +30,6 @@ const ASKED = 24;
 const ANSWERED = 16;
 const BATCH = 8;
 const RIVAL = 'node-llama-cpp';
-
-export const median = (values: readonly number[]): number =>
-  values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 
 const random = new Random(11);
 const draw = (count: number): number[] => Array.from({ length: count }, () => FIRST_ID + (random.bits() % IDS));

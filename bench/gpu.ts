@@ -42,6 +42,12 @@ function tasks(folder: string, steps: string): readonly Task[] {
     args: ['benchmark', 'train', '--engine', 'xla', '--json', '--steps', steps, ...args],
     devices,
   });
+  /** PyTorch over several GPUs, as fsdp=2. */
+  const torch = (mesh: string): Task => {
+    const [parallel = '', devices] = mesh.split('=');
+    const args = ['--compile', '--parallel', parallel, '--steps', steps];
+    return { name: `torch.compile ${mesh}`, side: 'torch', args, devices: Number(devices) };
+  };
   const short = ['--batch', '8', '--length', '2048'];
   const long = ['--batch', '2', '--length', '8192', '--recompute'];
   const same = ['--weights', join(folder, 'model.safetensors'), '--tokens', join(folder, 'tokens.bin')];
@@ -65,30 +71,14 @@ function tasks(folder: string, steps: string): readonly Task[] {
     ...['data', 'fsdp', 'tensor'].map((axis) =>
       lfm(`${axis}=2`, [...(axis === 'tensor' ? short : twice), '--mesh', `${axis}=2`], 2),
     ),
-    {
-      name: 'torch.compile fsdp=2',
-      side: 'torch',
-      args: ['--compile', '--parallel', 'fsdp', '--steps', steps],
-      devices: 2,
-    },
-    {
-      name: 'torch.compile data=2',
-      side: 'torch',
-      args: ['--compile', '--parallel', 'data', '--steps', steps],
-      devices: 2,
-    },
+    ...['fsdp=2', 'data=2'].map(torch),
     ...['data=4', 'fsdp=4', 'data=2,fsdp=2', 'fsdp=2,tensor=2'].map((mesh) =>
       lfm(mesh, ['--batch', '32', '--length', '2048', '--mesh', mesh], 4),
     ),
     ...['data=8', 'fsdp=8', 'data=2,fsdp=4', 'data=2,fsdp=2,tensor=2'].map((mesh) =>
       lfm(mesh, ['--batch', '64', '--length', '2048', '--mesh', mesh], 8),
     ),
-    ...[4, 8].map((devices): Task => ({
-      name: `torch.compile fsdp=${devices}`,
-      side: 'torch',
-      args: ['--compile', '--parallel', 'fsdp', '--steps', steps],
-      devices,
-    })),
+    ...['fsdp=4', 'fsdp=8'].map(torch),
   ];
 }
 
@@ -177,10 +167,7 @@ function* comparisons(rows: readonly Row[]): Generator<string> {
     ...['data=2', 'fsdp=2', 'tensor=2', 'data=4', 'fsdp=4', 'data=8', 'fsdp=8'].map(
       (mesh) => [`lfm ${mesh}`, 'lfm B8 T2048'] as const,
     ),
-    ['lfm fsdp=2', 'torch.compile fsdp=2'],
-    ['lfm data=2', 'torch.compile data=2'],
-    ['lfm fsdp=4', 'torch.compile fsdp=4'],
-    ['lfm fsdp=8', 'torch.compile fsdp=8'],
+    ...['fsdp=2', 'data=2', 'fsdp=4', 'fsdp=8'].map((mesh) => [`lfm ${mesh}`, `torch.compile ${mesh}`] as const),
   ] as const;
   for (const [a, b] of pairs) {
     const [ours, theirs] = [rate(a), rate(b)];

@@ -10,6 +10,7 @@ import type { Numerics } from '../src/generate/weights.ts';
 import { numericsNames } from '../src/generate/weights.ts';
 import { decodeBytes, weightBytes } from '../src/liquid/index.ts';
 import { linear, Random, trace } from '../src/tensor/index.ts';
+import { median } from './median.ts';
 
 const CONTEXTS = [32, 512] as const;
 const TOKENS = 64;
@@ -22,8 +23,6 @@ function residentBytes(): number {
   collect();
   return process.memoryUsage().rss;
 }
-
-const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 
 /** Bytes a second at which a product of one row reads a float32 matrix that no cache holds: the best of many. */
 export async function readBandwidth(engine: Engine): Promise<number> {

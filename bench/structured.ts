@@ -9,6 +9,7 @@ import { Vocabulary } from '../src/generate/grammar/vocabulary.ts';
 import { LfmError } from '../src/tensor/error.ts';
 import { REAL_MODEL } from '../test/real-model.ts';
 import { describeRun } from './machine.ts';
+import { median } from './median.ts';
 
 /** A list of records as people ask for, long enough for every turn. */
 const text = { type: 'string', minLength: 1, maxLength: 40 };
@@ -89,7 +90,6 @@ export async function benchStructured(argv: readonly string[]): Promise<void> {
     masks.push(timed(() => grammar.mask(at))[1]);
     at = grammar.advance(at, vocabulary.bytesOf(id)) ?? at;
   }
-  const median = (list: readonly number[]) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)] ?? 0;
   const summary = (of: 'rate' | 'cpuMs') => ({
     free: median(free.map((turn) => turn[of])),
     schema: median(kept.map((turn) => turn[of])),
