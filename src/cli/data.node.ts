@@ -1,6 +1,6 @@
 // lfm data: conversations to train on, written by a model.
 import type { Command } from 'commander';
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { ConversationReport } from '../train/conversations/write.node.ts';
 import { conversationDefaults, writeConversations } from '../train/conversations/write.node.ts';
 import { formatTable } from './format.node.ts';
@@ -21,7 +21,7 @@ interface Flags extends EngineFlags {
   readonly turns: number;
   readonly verified: number;
   readonly seed: number;
-  readonly dtype: string;
+  readonly dtype: 'float32' | 'bfloat16';
   readonly passages: readonly string[];
   readonly benchmarks: readonly string[];
   readonly json?: boolean;
@@ -71,7 +71,7 @@ export function registerData(program: Command, io: Io): void {
       defaults.minP,
     )
     .option('--batch <n>', 'conversations at once', positive, defaults.batch)
-    .option('--dtype <type>', 'what to compute in: float32 or bfloat16', 'float32')
+    .addOption(new Option('--dtype <type>', 'what to compute in').choices(['float32', 'bfloat16']).default('float32'))
     .option('--seed <n>', 'the same seed draws the same questions', amount, defaults.seed)
     .addHelpText('after', helpText)
     .action(async (model: string, flags: Flags) => {
@@ -92,12 +92,7 @@ export function registerData(program: Command, io: Io): void {
       };
       const report = await interruptible(io, async (signal) => {
         const progress = new Progress(io.stderr, 'Writing');
-        const options = {
-          conversations,
-          engine: engineChoice(flags),
-          dtype: dtype === 'bfloat16' ? 'bfloat16' : 'float32',
-          signal,
-        } as const;
+        const options = { conversations, engine: engineChoice(flags), dtype, signal };
         return writeConversations(out, settings, { ...options, onProgress: (done) => progress.update(done) }).finally(
           () => progress.end(),
         );

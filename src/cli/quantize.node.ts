@@ -9,6 +9,7 @@ import { compareModels } from '../generate/calibrate.ts';
 import type { Quantized } from '../generate/quantize.node.ts';
 import { quantizeModel } from '../generate/quantize.node.ts';
 import { openSource } from '../generate/source.node.ts';
+import { requireTokenizer } from '../generate/source.ts';
 import type { Numerics } from '../generate/weights.ts';
 import { heldModel, uploadWeights } from '../generate/weights.ts';
 import { LfmError } from '../tensor/error.ts';
@@ -123,9 +124,7 @@ async function calibrate(
 async function openWeights(engine: Engine, name: string, numerics: Numerics) {
   const source = await openSource(name);
   try {
-    if (!source.tokenizer)
-      throw new LfmError('tokenizer-missing', `${name} has no tokenizer.json: without one it cannot read a text.`);
-    const tokenizer = readTokenizerJson(source.tokenizer);
+    const tokenizer = readTokenizerJson(requireTokenizer(source));
     const held = heldModel(source, numerics);
     const weights = await uploadWeights(engine, held, source.weights);
     return { engine, model: held.model, weights, tokenizer, close: () => source.weights.close() };

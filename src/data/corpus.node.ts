@@ -15,8 +15,16 @@ import { BEGINS, MARK_COUNT } from './marks.ts';
 import type { PackedHeader, TokenReader } from './packed.ts';
 
 export const CORPUS_NAME = 'corpus.json';
-export const CORPUS_FORMAT = 'lfm-corpus';
-export const CORPUS_VERSION = 1;
+const CORPUS_FORMAT = 'lfm-corpus';
+const CORPUS_VERSION = 1;
+
+/** What the description of any corpus begins with. */
+export function corpusHead(
+  { vocabSize, endOfText }: Pick<CorpusInfo, 'vocabSize' | 'endOfText'>,
+  tokenizerHash: string,
+): Pick<CorpusInfo, 'format' | 'version' | 'tokenizerHash' | 'vocabSize' | 'endOfText'> {
+  return { format: CORPUS_FORMAT, version: CORPUS_VERSION, tokenizerHash, vocabSize, endOfText };
+}
 
 /** Files held open at once. */
 const MAX_OPEN = 64;

@@ -4,7 +4,7 @@ import type { FolderWriter } from '../files/atomic.node.ts';
 import { writeFolderAtomic } from '../files/atomic.node.ts';
 import { hashing } from '../files/manifest.node.ts';
 import { LfmError } from '../tensor/error.ts';
-import { CORPUS_FORMAT, CORPUS_NAME, CORPUS_VERSION } from './corpus.node.ts';
+import { CORPUS_NAME, corpusHead } from './corpus.node.ts';
 import type { CorpusInfo, SplitInfo } from './corpus.node.ts';
 import { jsonLines } from './documents.ts';
 import { BEGINS, MARK_COUNT } from './marks.ts';
@@ -93,11 +93,7 @@ export async function prepareChats(options: PrepareChatsOptions): Promise<{ info
         'too little text: all chats were held out; give more, or a held-out share of 0',
       );
     info = {
-      format: CORPUS_FORMAT,
-      version: CORPUS_VERSION,
-      tokenizerHash,
-      vocabSize: tokenizer.vocabSize,
-      endOfText: tokenizer.endOfText,
+      ...corpusHead(tokenizer, tokenizerHash),
       documents: 'marker',
       blockBytes: 0,
       seed,

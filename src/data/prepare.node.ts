@@ -8,7 +8,7 @@ import { hashing } from '../files/manifest.node.ts';
 import { LfmError } from '../tensor/error.ts';
 import { BlockCutter } from './blocks.ts';
 import type { Block } from './blocks.ts';
-import { CORPUS_FORMAT, CORPUS_NAME, CORPUS_VERSION } from './corpus.node.ts';
+import { CORPUS_NAME, corpusHead } from './corpus.node.ts';
 import type { CorpusInfo } from './corpus.node.ts';
 import type { DocumentPolicy } from './documents.ts';
 import { ShardWriter } from './shard-writer.node.ts';
@@ -80,11 +80,7 @@ export async function prepareCorpus(options: PrepareOptions): Promise<CorpusInfo
     }
     await split.finish();
     info = {
-      format: CORPUS_FORMAT,
-      version: CORPUS_VERSION,
-      tokenizerHash,
-      vocabSize: tokenizer.vocabSize,
-      endOfText: tokenizer.endOfText,
+      ...corpusHead(tokenizer, tokenizerHash),
       ...settings,
       inputs: inputs.map((path) => basename(path)),
       train: split.train.info(),

@@ -3,7 +3,8 @@
 import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { stateTypes, stepProgram } from '../liquid/index.ts';
-import { cast, LfmError, trace } from '../tensor/index.ts';
+import { LfmError } from '../tensor/index.ts';
+import { narrowing } from './narrowing.ts';
 import { rolloutProgram } from './rollout.ts';
 import { disposeBuffers } from './state.ts';
 
@@ -44,8 +45,16 @@ export class BatchGenerator {
 
   /** Takes over `weights`, float32 by name. Errors: `bad-temperature`, `bad-min-p`, the engine's. */
   static async open(engine: Engine, model: Model, weights: Buffers, options: BatchOptions): Promise<BatchGenerator> {
-    const stored = options.dtype === 'bfloat16' ? await narrowed(engine, weights) : weights;
+    const stored = { ...weights };
     try {
+      if (options.dtype === 'bfloat16') {
+        const narrower = narrowing(engine);
+        try {
+          for (const [name, wide] of Object.entries(weights)) stored[name] = await narrower.narrow(wide);
+        } finally {
+          narrower.dispose();
+        }
+      }
       const rollout = await engine.compile(rolloutProgram(model, { ...options, steps: STEPS }));
       return new BatchGenerator(engine, model, stored, options, rollout);
     } catch (error) {
@@ -112,7 +121,7 @@ export class BatchGenerator {
 
   /** The state after all tokens of each prompt but its last, which decoding begins with. */
   async #prefill(prompts: readonly (readonly number[])[], longest: number): Promise<Record<string, Buffer>> {
-    const { batch, capacity, dtype } = this.#options;
+    const { batch } = this.#options;
     const [engine, model] = [this.#engine, this.#model];
     const length = Math.max(STEPS, Math.ceil((longest - 1) / STEPS) * STEPS);
     const padded = new Int32Array(batch * length);
@@ -124,11 +133,11 @@ export class BatchGenerator {
     });
     let program = this.#prefills.get(length);
     if (!program) {
-      program = await engine.compile(stepProgram(model, { batch, length, capacity, ...(dtype && { dtype }) }));
+      program = await engine.compile(stepProgram(model, { ...this.#options, length }));
       this.#prefills.set(length, program);
     }
     const states: Record<string, Buffer> = {};
-    for (const [name, type] of Object.entries(stateTypes(model, { batch, capacity, ...(dtype && { dtype }) })))
+    for (const [name, type] of Object.entries(stateTypes(model, this.#options)))
       states[`state.${name}`] = await engine.zeros(type.dtype, type.shape.map(Number));
     const given = {
       tokens: await engine.upload('int32', [batch, length], padded),
@@ -150,19 +159,4 @@ export class BatchGenerator {
     this.#rollout.release();
     for (const program of this.#prefills.values()) program.release();
   }
-}
-
-/** Copies in bfloat16 that take the place of `weights`, one at a time. */
-async function narrowed(engine: Engine, weights: Buffers): Promise<Buffers> {
-  const found: Record<string, Buffer> = {};
-  for (const [name, wide] of Object.entries(weights)) {
-    const narrow = await engine.compile(
-      trace('narrow', { x: { dtype: 'float32', shape: wide.shape } }, ({ x }) => ({ y: cast(x, 'bfloat16') })),
-    );
-    const { y } = await narrow.run({ x: wide });
-    narrow.release();
-    wide.dispose();
-    if (y) found[name] = y;
-  }
-  return found;
 }

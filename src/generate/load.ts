@@ -5,7 +5,6 @@ import { openSource } from '#source';
 import type { Engine } from '../engines/engine.ts';
 import type { JsonObject } from '../files/json.ts';
 import type { Model, OperatorConstructor } from '../liquid/index.ts';
-import { LfmError } from '../tensor/index.ts';
 import { readTokenizerJson } from '../text/tokenizer-json.ts';
 import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
@@ -14,6 +13,7 @@ import type { SchedulerOptions } from './scheduler.ts';
 import { Scheduler } from './scheduler.ts';
 import { readGenerationSettings } from './settings.ts';
 import type { FetchOptions, ModelSource } from './source.ts';
+import { requireTokenizer } from './source.ts';
 import type { LoadProgress, Numerics } from './weights.ts';
 import { heldModel, uploadWeights } from './weights.ts';
 
@@ -79,12 +79,7 @@ async function loadSource(
   const held = heldModel(source, numerics, operators);
   const model = contextLength === undefined ? held.model : { ...held.model, contextLength };
   if (held.parameters.notice !== undefined) onNotice?.(held.parameters.notice);
-  const { tokenizer } = source;
-  if (tokenizer === undefined)
-    throw new LfmError(
-      'tokenizer-missing',
-      `${source.name}: expected a tokenizer.json beside config.json; without it there is no text.`,
-    );
+  const tokenizer = requireTokenizer(source);
   const settings = readGenerationSettings(source.generationConfig, source.config);
   const given = typeof wanted === 'object' && 'compile' in wanted ? wanted : undefined;
   const engine = given ?? (await openEngine(typeof wanted === 'string' ? { name: wanted } : wanted));

@@ -4,6 +4,7 @@
 import type { JsonObject } from '../files/json.ts';
 import type { QuantizedMatrix } from '../files/quantized.ts';
 import type { QuantizedForm } from '../tensor/index.ts';
+import { LfmError } from '../tensor/error.ts';
 
 export interface StoredTensor {
   readonly shape: readonly number[];
@@ -35,6 +36,15 @@ export interface ModelSource {
   /** The text of chat_template.jinja. */
   readonly chatTemplate: string | undefined;
   readonly weights: StoredWeights;
+}
+
+/** The file of a source's tokenizer. Errors: `tokenizer-missing`. */
+export function requireTokenizer({ tokenizer, name }: ModelSource): JsonObject {
+  if (tokenizer !== undefined) return tokenizer;
+  throw new LfmError(
+    'tokenizer-missing',
+    `${name}: expected a tokenizer.json beside config.json; without it there is no text.`,
+  );
 }
 
 /** A LoRA adapter as peft stores it. */

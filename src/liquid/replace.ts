@@ -31,8 +31,7 @@ export function withOperators(model: Model, replacements: ReadonlyMap<number, Op
         }
       : layer;
   });
-  const { encoder, head, hiddenSize, normEps, finalNorm, initializerRange, contextLength } = model;
-  return defineModel({ encoder, head, layers, hiddenSize, normEps, finalNorm, initializerRange, contextLength });
+  return withLayers(model, layers);
 }
 
 /** The model with some layers left out: the others keep their order. Errors: `bad-layers`. */
@@ -44,6 +43,10 @@ export function withoutLayers(model: Model, depths: ReadonlySet<number>): Model 
     throw new LfmError('bad-layers', 'Layers of the model share parameters or features, so none can be left out.');
   if (depths.size === model.layers.length) throw new LfmError('bad-layers', 'No layer would be left.');
   const layers = model.layers.filter((_, depth) => !depths.has(depth));
+  return withLayers(model, layers);
+}
+
+function withLayers(model: Model, layers: readonly Layer[]): Model {
   const { encoder, head, hiddenSize, normEps, finalNorm, initializerRange, contextLength } = model;
   return defineModel({ encoder, head, layers, hiddenSize, normEps, finalNorm, initializerRange, contextLength });
 }

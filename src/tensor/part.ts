@@ -37,6 +37,13 @@ export function cutPart(
   return cut;
 }
 
+/** The same of float32 values; without a part all of them, uncopied. */
+export function cutFloats(values: Float32Array, shape: readonly number[], part: Part | undefined): Float32Array {
+  if (!part) return values;
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return new Float32Array(cutPart(bytes, shape, part, values.BYTES_PER_ELEMENT).buffer);
+}
+
 /** Copies a block's elements into their places in a whole array. */
 export function joinPart(
   whole: Uint8Array,

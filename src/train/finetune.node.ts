@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { readText } from '../data/text-files.node.ts';
 import { isJsonObject } from '../files/json.ts';
 import { openSource } from '../generate/source.node.ts';
+import { requireTokenizer } from '../generate/source.ts';
 import { definedModel } from '../generate/weights.ts';
 import { readTokenizerJson } from '../text/tokenizer-json.ts';
 import { LfmError } from '../tensor/error.ts';
@@ -76,8 +77,7 @@ function nameOf(path: string): string {
 async function aboutModel(name: string): Promise<{ endOfText: string; contextLength: number }> {
   const source = await openSource(name);
   try {
-    if (!source.tokenizer) throw new LfmError('tokenizer-missing', `${name} has no tokenizer.`);
-    const tokenizer = readTokenizerJson(source.tokenizer);
+    const tokenizer = readTokenizerJson(requireTokenizer(source));
     const { eos_token: eos } = isJsonObject(source.tokenizerConfig) ? source.tokenizerConfig : {};
     const own = isJsonObject(eos) ? eos['content'] : eos;
     const known = ['<|endoftext|>', '<|end_of_text|>', own, '</s>', '<|im_end|>'];

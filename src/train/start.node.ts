@@ -11,7 +11,7 @@ import type { ParameterReader } from '../models/index.ts';
 import { modelFromConfig, parametersOf } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Part } from '../tensor/part.ts';
-import { cutPart } from '../tensor/part.ts';
+import { cutFloats } from '../tensor/part.ts';
 import { adaptedModel } from './adapter.ts';
 import type { Companions } from './model-folder.node.ts';
 import type { Recipe } from './recipe.ts';
@@ -126,10 +126,7 @@ async function openOwnStart(recipe: Recipe): Promise<StartingPoint> {
     const read = async (key: string, shape: readonly number[], part?: Part): Promise<Float32Array> => {
       const whole = parameters.whole(key);
       if (whole !== undefined) return weights.readFloat32(whole, part);
-      const values = await parameters.readFloat32(key);
-      if (!part) return values;
-      const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-      return new Float32Array(cutPart(bytes, shape, part, 4).buffer);
+      return cutFloats(await parameters.readFloat32(key), shape, part);
     };
     return {
       vocabulary,

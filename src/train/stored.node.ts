@@ -4,13 +4,14 @@ import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
 import { float32ToBfloat16 } from '../files/floats.ts';
 import { isJsonObject } from '../files/json.ts';
 import { openSource } from '../generate/source.node.ts';
+import { requireTokenizer } from '../generate/source.ts';
 import { disposeBuffers } from '../generate/state.ts';
 import { definedModel } from '../generate/weights.ts';
 import type { Model, TrainingObjective } from '../liquid/index.ts';
 import { alignment, distillation, findOperator, teacherPrefix, withOperators, withoutLayers } from '../liquid/index.ts';
 import type { ParameterReader } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
-import { cutPart } from '../tensor/part.ts';
+import { cutFloats } from '../tensor/part.ts';
 import type { Part } from '../tensor/part.ts';
 import type { Companions } from './model-folder.node.ts';
 import type { Recipe } from './recipe.ts';
@@ -37,8 +38,7 @@ export async function openStored(name: string, endOfText: string): Promise<Store
     // The floats of packed weights: what is written from them is packed no more.
     const { quantization_config: _, ...config } = isJsonObject(source.config) ? source.config : {};
     const { model, parameters } = definedModel({ ...source, config });
-    if (!source.tokenizer) throw new LfmError('tokenizer-missing', `${name} has no tokenizer.`);
-    const vocabulary = makeVocabulary(JSON.stringify(source.tokenizer), endOfText, name);
+    const vocabulary = makeVocabulary(JSON.stringify(requireTokenizer(source)), endOfText, name);
     requireVocabulary(model, vocabulary);
     const companions = {
       generationConfig: source.generationConfig,
@@ -60,12 +60,7 @@ export function readerOf(
 ): ((part?: Part) => Promise<Float32Array>) | undefined {
   const { shape } = model.parameters[key] ?? {};
   if (!shape || shape.join() !== from.parameters[key]?.shape.join()) return undefined;
-  return async (part) => {
-    const values = await parameters.readFloat32(key);
-    if (!part) return values;
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    return new Float32Array(cutPart(bytes, shape, part, values.BYTES_PER_ELEMENT).buffer);
-  };
+  return async (part) => cutFloats(await parameters.readFloat32(key), shape, part);
 }
 
 /** The stored model with some layers left out; what is read of it goes by its new names. Errors: `bad-layers`. */

@@ -45,6 +45,12 @@ const cachedAttention: Mapping = {
   inPlace: { 3: 1, 4: 2 },
 };
 
+/** [B, T, H, D] as [B, T, H * D]. */
+function sideBySide(lowering: Lowering, x: Value): string {
+  const [batch = 1, length = 1, heads = 1, width = 1] = x.shape;
+  return lowering.shaped(x, [batch, length, Number(heads) * Number(width)]);
+}
+
 /** The kernel itself: `last` and `total` as lastRows makes them. */
 function groupedAttention(
   lowering: Lowering,
@@ -56,12 +62,10 @@ function groupedAttention(
   if (q && k && v && out) {
     const [batch = 1, length = 1, heads = 1, width = 1] = q.shape;
     const [groups = 1] = k.shape.slice(2);
-    const flat = (x: typeof q, count: typeof heads) =>
-      lowering.shaped(x, [batch, length, Number(count) * Number(width)]);
     const inputs = [
-      flat(q, heads),
-      flat(k, groups),
-      flat(v, groups),
+      sideBySide(lowering, q),
+      sideBySide(lowering, k),
+      sideBySide(lowering, v),
       lowering.name(keys),
       lowering.name(values),
       last,
@@ -108,10 +112,6 @@ function standardAttention(
 ): void {
   if (!q || !k || !v || !out) return;
   const [batch = 1, length = 1, heads = 1] = q.shape;
-  const flat = (x: typeof q) => {
-    const [, , some = 1, width = 1] = x.shape;
-    return lowering.shaped(x, [batch, length, Number(some) * Number(width)]);
-  };
   const upTo = (from: string) => lowering.node('Range', [from, total, lowering.constant('int32', [], [1])]);
   const positions = lowering.node('Unsqueeze', [
     upTo(lowering.node('Sub', [total, count])),
@@ -119,7 +119,14 @@ function standardAttention(
   ]);
   const mask = lowering.node('LessOrEqual', [upTo(lowering.constant('int32', [], [0])), positions]);
   const raw = { id: -1, dtype: q.dtype, shape: [batch, length, Number(heads) * Number(v.shape[3])] };
-  const inputs = [flat(q), flat(k), flat(v), mask, lowering.name(keys), lowering.name(values)];
+  const inputs = [
+    sideBySide(lowering, q),
+    sideBySide(lowering, k),
+    sideBySide(lowering, v),
+    mask,
+    lowering.name(keys),
+    lowering.name(values),
+  ];
   lowering.defineAll([raw, nextKeys, nextValues], 'Attention', inputs, {
     attributes: {
       q_num_heads: { int: Number(heads) },

@@ -1,5 +1,6 @@
 // What a teacher is asked: topics, tasks, styles and later questions, from which a seed draws.
 import type { Random } from '../../tensor/index.ts';
+import { pick } from './drawing.ts';
 
 const topics = [
   // Nature and science
@@ -316,12 +317,6 @@ export interface Prompt {
   readonly question: string;
   /** What the user asks after each answer but the last. */
   readonly later: readonly string[];
-}
-
-function pick<T>(random: Random, list: readonly T[]): T {
-  const chosen = list[Math.min(list.length - 1, Math.floor(random.uniform() * list.length))];
-  if (chosen === undefined) throw new RangeError('An empty list.');
-  return chosen;
 }
 
 /** Draws a prompt of `turns` questions; about a passage one time in five where there are any. */

@@ -1,6 +1,7 @@
 // Conversations whose answers are known to be right, for what small teachers are weak at: sums, extraction, copying, recall, form.
 import type { Random } from '../../tensor/index.ts';
 import type { Conversation } from './conversation.ts';
+import { pick, whole } from './drawing.ts';
 
 const names = [
   'Anna',
@@ -93,9 +94,6 @@ const objects = [
 ];
 const colours = ['red', 'blue', 'green', 'yellow', 'purple', 'white', 'black', 'brown', 'pink', 'grey'];
 
-const whole = (random: Random, from: number, to: number) => from + Math.floor(random.uniform() * (to - from + 1));
-const of = <T>(random: Random, list: readonly T[]): T => list[whole(random, 0, list.length - 1)] as T;
-
 /** `count` different ones, in random order. */
 function some<T>(random: Random, list: readonly T[], count: number): T[] {
   const left = [...list];
@@ -114,25 +112,25 @@ const say = (question: string, answer: string): Conversation => ({
 
 function sum(random: Random): Conversation {
   const [a, b] = [whole(random, 2, 99), whole(random, 2, 99)];
-  const kind = of(random, ['plus', 'minus', 'times'] as const);
+  const kind = pick(random, ['plus', 'minus', 'times'] as const);
   const [x, y, symbol, result] =
     kind === 'plus'
       ? [a, b, '+', a + b]
       : kind === 'minus'
         ? [Math.max(a, b), Math.min(a, b), '-', Math.abs(a - b)]
         : [a % 12 || 12, b % 12 || 12, '×', (a % 12 || 12) * (b % 12 || 12)];
-  const question = of(random, [
+  const question = pick(random, [
     `What is ${x} ${kind} ${y}?`,
     `Calculate ${x} ${symbol} ${y}.`,
     `${x} ${symbol} ${y} = ?`,
     `How much is ${x} ${kind} ${y}?`,
   ]);
-  return say(question, of(random, [`${x} ${symbol} ${y} = ${result}`, `${x} ${kind} ${y} is ${result}.`]));
+  return say(question, pick(random, [`${x} ${symbol} ${y} = ${result}`, `${x} ${kind} ${y} is ${result}.`]));
 }
 
 function wordProblem(random: Random): Conversation {
   const [name = '', other = ''] = some(random, names, 2);
-  const thing = of(random, things);
+  const thing = pick(random, things);
   const [a, b, c] = [whole(random, 5, 60), whole(random, 2, 40), whole(random, 2, 5)];
   if (random.uniform() < 0.5)
     return say(
@@ -160,13 +158,13 @@ function larger(random: Random): Conversation {
 }
 
 function extraction(random: Random): Conversation {
-  const [name, city, job, age] = [of(random, names), of(random, cities), of(random, jobs), whole(random, 19, 80)];
-  const text = of(random, [
+  const [name, city, job, age] = [pick(random, names), pick(random, cities), pick(random, jobs), whole(random, 19, 80)];
+  const text = pick(random, [
     `${name} is ${age} years old and works as a ${job} in ${city}.`,
     `Our new neighbour ${name}, a ${job} from ${city}, has just turned ${age}.`,
     `In ${city} I met ${name}, who is ${age} and earns a living as a ${job}.`,
   ]);
-  const [question, answer] = of(random, [
+  const [question, answer] = pick(random, [
     [`How old is the person?`, `${name} is ${age} years old.`],
     [`Where does the story take place or come from?`, city],
     [`What is the person's job?`, `${name} is a ${job}.`],
@@ -179,7 +177,7 @@ function extraction(random: Random): Conversation {
 function copying(random: Random): Conversation {
   const words = some(random, objects, whole(random, 3, 9));
   const list = words.join(', ');
-  const [question, answer] = of(random, [
+  const [question, answer] = pick(random, [
     [`Repeat these words: ${list}.`, list],
     [`Write these words in alphabetical order: ${list}.`, [...words].sort().join(', ')],
     [`Write these words in reverse order: ${list}.`, [...words].reverse().join(', ')],
@@ -199,10 +197,10 @@ function recall(random: Random): Conversation {
   const facts = some(random, all, whole(random, 4, 60)).map(([name, object]) => ({
     name,
     object,
-    colour: of(random, colours),
+    colour: pick(random, colours),
     number: whole(random, 100, 999),
   }));
-  const asked = of(random, facts);
+  const asked = pick(random, facts);
   const isColour = random.uniform() < 0.5;
   const text = facts
     .map(({ name, object, colour, number }) =>
@@ -220,7 +218,7 @@ function recall(random: Random): Conversation {
 
 /** Things said some turns ago. */
 function memory(random: Random): Conversation {
-  const [name, city, colour] = [of(random, names), of(random, cities), of(random, colours)];
+  const [name, city, colour] = [pick(random, names), pick(random, cities), pick(random, colours)];
   const facts = some(
     random,
     [
@@ -262,5 +260,5 @@ const kinds = [sum, wordProblem, larger, extraction, copying, recall, memory] as
 
 /** Draws a conversation of one of seven kinds. */
 export function drawVerified(random: Random): Conversation {
-  return of(random, kinds)(random);
+  return pick(random, kinds)(random);
 }

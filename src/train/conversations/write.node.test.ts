@@ -92,6 +92,7 @@ describe('writeConversations [onnx]', () => {
     await mkdir(base);
     await writeModelFolder(base);
     await expect(write(join(folder, 'x'), 1, { model: base })).rejects.toMatchObject({ code: 'no-chat-template' });
+    await expect(write(join(folder, 'x'), 1, { verified: 1 })).rejects.toMatchObject({ code: 'bad-settings' });
     const broken = join(folder, 'broken');
     await mkdir(broken);
     await writeFile(join(broken, 'report.json'), '{"version": 2}');

@@ -1,18 +1,22 @@
 // lfm data: conversations that a model writes, in parts that a stopped run goes on from. Parts are files part-NNNNN.jsonl, each
 // from one batch; report.json says what was asked for, what was kept and why the rest was not.
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { openEngine } from '#engine';
 import type { EngineChoice } from '#engine';
 import { openSource } from '#source';
 import { ContaminationIndex } from '../../data/contamination.ts';
+import { jsonLines } from '../../data/documents.ts';
 import { readText } from '../../data/text-files.node.ts';
 import { writeFileAtomic } from '../../files/atomic.node.ts';
+import { parseJsonObject } from '../../files/json.ts';
+import { readTextIfPresent } from '../../files/json.node.ts';
 import { BatchGenerator } from '../../generate/batch.ts';
 import { readChatTemplate } from '../../generate/chat.ts';
 import type { ChatTemplate } from '../../generate/chat.ts';
 import { readGenerationSettings } from '../../generate/settings.ts';
+import { requireTokenizer } from '../../generate/source.ts';
 import { definedModel, uploadWeights } from '../../generate/weights.ts';
 import { LfmError, Random } from '../../tensor/index.ts';
 import { readTokenizerJson } from '../../text/tokenizer-json.ts';
@@ -83,14 +87,16 @@ export interface WriteOptions {
 }
 
 /**
- * Writes into the folder `out` until it holds as many conversations as wanted, or goes on there. Errors: `no-chat-template`,
- * `other-settings` for a folder begun otherwise, `few-conversations` where nearly all are refused, `bad-report`, the files' own.
+ * Writes into the folder `out` until it holds as many conversations as wanted, or goes on there. Errors: `bad-settings`,
+ * `no-chat-template`, `other-settings` for a folder begun otherwise, `few-conversations` where nearly all are refused, `bad-report…`, the files' own.
  */
 export async function writeConversations(
   out: string,
   settings: ConversationSettings,
   options: WriteOptions,
 ): Promise<ConversationReport> {
+  const checked = settingsSchema.safeParse(settings);
+  if (!checked.success) throw new LfmError('bad-settings', `lfm data: ${z.prettifyError(checked.error)}`);
   await mkdir(out, { recursive: true });
   const report = await readReport(out, settings);
   const benchmarks = new ContaminationIndex();
@@ -98,7 +104,7 @@ export async function writeConversations(
   report.benchmarkRuns = benchmarks.size;
   const filter = new ConversationFilter(benchmarks);
   for (let part = 0; part < report.parts; part++)
-    for (const one of await readPart(partPath(out, part))) filter.refuses(one);
+    for await (const one of linesOf(partPath(out, part), (line) => lineSchema.parse(line))) filter.refuses(one);
   filter.found.clear();
   for (const [name, found] of Object.entries(report.contamination)) filter.found.set(name, found);
   const passages: string[] = [];
@@ -154,9 +160,7 @@ async function openTeacher(
   const source = await openSource(settings.model);
   try {
     const held = definedModel(source);
-    if (source.tokenizer === undefined)
-      throw new LfmError('tokenizer-missing', `${settings.model} has no tokenizer.json: it cannot write text.`);
-    const tokenizer = readTokenizerJson(source.tokenizer);
+    const tokenizer = readTokenizerJson(requireTokenizer(source));
     const template = readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate);
     if (!template)
       throw new LfmError(
@@ -262,16 +266,16 @@ const lineSchema = z.object({
   source: z.enum(['teacher', 'verified']),
 });
 
-async function readPart(path: string): Promise<Conversation[]> {
-  return (await readFile(path, 'utf8'))
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => lineSchema.parse(JSON.parse(line)));
+/** What `read` makes of each line of a .jsonl file. */
+async function* linesOf<T>(path: string, read: (value: unknown, where: string) => T): AsyncGenerator<T> {
+  const lines = jsonLines(path, read);
+  for await (const chunk of readText(path)) yield* lines.push(chunk);
+  yield* lines.end();
 }
 
 async function readReport(out: string, settings: ConversationSettings): Promise<ConversationReport> {
   const path = join(out, 'report.json');
-  const text = await readFile(path, 'utf8').catch(() => undefined);
+  const text = await readTextIfPresent(path);
   if (text === undefined)
     return {
       version: 1,
@@ -284,7 +288,7 @@ async function readReport(out: string, settings: ConversationSettings): Promise<
       benchmarkRuns: 0,
       seconds: 0,
     };
-  const read = reportSchema.safeParse(JSON.parse(text));
+  const read = reportSchema.safeParse(parseJsonObject(text, path, 'bad-report'));
   if (!read.success)
     throw new LfmError('bad-report', `${path}: expected the report of lfm data; ${z.prettifyError(read.error)}`);
   const differs = Object.keys(settings).find(
@@ -300,26 +304,18 @@ async function readReport(out: string, settings: ConversationSettings): Promise<
 
 /** The texts of a .txt or .jsonl file, plain or compressed: paragraphs, or all strings of a line's record. */
 async function textsOf(path: string): Promise<string[]> {
+  const texts: string[] = [];
+  if (/\.jsonl(?:\.br|\.gz)?$/.test(path)) {
+    for await (const strings of linesOf(path, stringsIn)) texts.push(strings.join('\n'));
+    return texts;
+  }
   const decoder = new TextDecoder();
   let text = '';
   for await (const chunk of readText(path)) text += decoder.decode(chunk, { stream: true });
-  if (!/\.jsonl(?:\.br|\.gz)?$/.test(path)) return text.split(/\n{2,}/);
-  return text
-    .split('\n')
-    .filter(Boolean)
-    .map((line, i) => {
-      const found: string[] = [];
-      const walk = (value: unknown): void => {
-        if (typeof value === 'string') found.push(value);
-        else if (typeof value === 'object' && value !== null) Object.values(value).forEach(walk);
-      };
-      try {
-        walk(JSON.parse(line));
-      } catch (cause) {
-        throw new LfmError('jsonl-line', `${path}, line ${i + 1}: not valid JSON: ${(cause as Error).message}`, {
-          cause,
-        });
-      }
-      return found.join('\n');
-    });
+  return text.split(/\n{2,}/);
+}
+
+function stringsIn(value: unknown): string[] {
+  if (typeof value === 'string') return [value];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(stringsIn) : [];
 }
