@@ -3,7 +3,7 @@
 import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { stepProgram, withRoundedRows } from '../liquid/index.ts';
-import type { Dim } from '../tensor/index.ts';
+import type { Dim, Program } from '../tensor/index.ts';
 import { hashProgram, LfmError } from '../tensor/index.ts';
 import type { Adapter } from './adapter.ts';
 import { joined, sha256, toHex } from './digest.ts';
@@ -28,7 +28,8 @@ export interface StepOptions {
 
 interface Compiled {
   readonly key: string;
-  readonly capacity: number;
+  /** Of the states that it serves; a symbol: any. */
+  readonly capacity: Dim;
   /** Of the adapters that run in it; absent: the model as it is. */
   readonly kind: string | undefined;
   readonly executable: Promise<Executable>;
@@ -39,6 +40,7 @@ interface Shape {
   readonly batch: Dim;
   readonly length: Dim;
   readonly positions: Dim;
+  /** Of the state that is to run; `#compile` knows whether it matters. */
   readonly capacity: number;
   readonly output: 'logits' | 'hidden';
   /** Whether packed weights are laid out for many rows: see `withRoundedRows`. */
@@ -74,6 +76,8 @@ export class Generator implements AsyncDisposable {
   /** Removed while states were still made under them. */
   readonly #retired = new Set<Adapter>();
   readonly #running = new Set<Promise<unknown>>();
+  /** Whether programs are made for states of one size: on engines of fixed shapes, and where windows or positions go by it. */
+  #bySize: boolean;
   /** The one used last stands last. */
   #compiled: readonly Compiled[] = [];
   #closed = false;
@@ -85,6 +89,7 @@ export class Generator implements AsyncDisposable {
     this.model = model;
     this.#weights = weights;
     this.#manyRows = engine.name === 'xla' ? undefined : withRoundedRows(model);
+    this.#bySize = engine.name === 'xla';
     this.#capacities = options.capacities ?? capacitiesOf(model);
     this.chunk = options.chunk ?? 512;
     this.contextLength = Math.min(model.contextLength, this.#capacities.at(-1) ?? 0);
@@ -315,7 +320,8 @@ export class Generator implements AsyncDisposable {
 
   /** Compiles once; programs of sizes that no state has are let go first, since each may hold a copy of the weights. */
   async #compile(shape: Shape): Promise<Executable> {
-    const { batch, length, positions, capacity, output, adapter, many } = shape;
+    const { batch, length, positions, output, adapter, many } = shape;
+    const capacity = this.#bySize ? shape.capacity : 'C';
     const kind = adapter?.kind;
     const key = [batch, length, positions, capacity, output, kind, many].join();
     const found = this.#compiled.find((one) => one.key === key);
@@ -323,13 +329,20 @@ export class Generator implements AsyncDisposable {
       if (found !== this.#compiled.at(-1)) this.#compiled = [...this.#compiled.filter((one) => one !== found), found];
       return found.executable;
     }
-    const used = new Set([...this.#states].map((state) => state.capacity)).add(capacity);
+    const used = new Set<Dim>([...this.#states].map((state) => state.capacity)).add(capacity);
     const recent = new Set(this.#compiled.toReversed().flatMap((one) => (used.has(one.capacity) ? [] : one.capacity)));
     const kept = new Set([...used, ...[...recent].slice(0, IDLE_CAPACITIES)]);
-    const idle = this.#compiled.filter((one) => !kept.has(one.capacity));
     const rounded = many ? this.#manyRows : undefined;
     const model = adapter?.model ?? rounded ?? this.model;
-    const program = stepProgram(model, { batch, length, capacity, positions, hidden: output === 'hidden' });
+    let program: Program;
+    try {
+      program = stepProgram(model, { batch, length, capacity, positions, hidden: output === 'hidden' });
+    } catch (error) {
+      if (this.#bySize || !(error instanceof LfmError && error.code === 'unbound-symbol')) throw error;
+      this.#bySize = true;
+      return this.#compile(shape);
+    }
+    const idle = this.#compiled.filter((one) => !kept.has(one.capacity));
     const executable = this.#discard(idle).then(async () =>
       this.engine.compile(program, { bind: rounded ? await this.#roundedWeights(rounded) : this.#weights }),
     );

@@ -69,6 +69,34 @@ it('frees what kernels keep in a layout of their own, and reads it for another p
   if (packed) await expect(engine.download(packed)).rejects.toMatchObject({ code: 'disposed-buffer' });
 });
 
+it('shares what kernels laid out between the programs of the same weights', async () => {
+  const before = engine.live();
+  const { live } = await import('./memory.node.ts');
+  const bind = await uploadAll([], quantized);
+  const longer = trace('product', { x: { dtype: 'float32', shape: [2, columns] }, ...types }, ({ x, ...parts }) =>
+    x ? { y: linear(x, new QuantizedTensor(Object.values(parts), form, 'float32')) } : {},
+  );
+  const one = await engine.compile(product, { bind });
+  const two = await engine.compile(longer, { bind });
+  one.release();
+  const x = await engine.upload('float32', [2, columns], floats.subarray(0, 2 * columns));
+  const { y } = await two.run({ x });
+  const three = await engine.compile(product, { bind });
+  const short = await engine.upload('float32', [1, columns], floats.subarray(0, columns));
+  const { y: again } = await three.run({ x: short });
+  const rowsOf = async (buffer: Buffer | undefined) =>
+    buffer ? Array.from(await engine.download(buffer), Number) : [];
+  const [all, first] = [await rowsOf(y), await rowsOf(again)];
+  expect(first.length).toBe(rows);
+  expect(all.slice(0, rows)).toBeAllClose(first, { relative: 1e-5, absolute: 1e-5 });
+  two.release();
+  three.release();
+  for (const buffer of [x, y, short, again, ...Object.values(bind)]) buffer?.dispose();
+  expect(engine.live()).toEqual(before);
+  await new Promise((resolve) => setTimeout(resolve));
+  expect(live.sessions).toBe(0);
+});
+
 it('keeps what is also looked up in place, and fails with what reading again says', async () => {
   const lookUp = trace(
     'tied',

@@ -1,6 +1,6 @@
 // The onnx engine on Node: the C library of onnxruntime-node through koffi.
 import type { Engine } from '../engine.ts';
-import { openBound } from './bound.node.ts';
+import { BoundSessions } from './bound.node.ts';
 import { engineOver } from './engine.ts';
 import type { ProviderName, SessionOptions } from './runtime.node.ts';
 import { library, Session, Value } from './runtime.node.ts';
@@ -31,12 +31,13 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
   const { threads = 0, provider = 'cpu', session: extra = {}, mapped = true } = options;
   const { version } = library();
   const settings: SessionOptions = { ...sessionDefaults, intraOpThreads: threads, provider, ...extra };
+  const bound = new BoundSessions(settings);
   return engineOver<Value>(
     {
       description: `${version}, ${provider}, ${threads || 'all'} threads`,
       zeros: (dtype, shape) => Value.zeros(dtype, shape),
       open: (model) => Session.open(model, settings),
-      openBound: (lowered, bind) => openBound(lowered, bind, settings),
+      openBound: (lowered, bind) => bound.open(lowered, bind),
     },
     { mapped },
   );

@@ -235,9 +235,7 @@ export function engineOver<T extends RuntimeTensor>(
       return found.copy();
     },
     async zeros(dtype: DType, shape: readonly number[]) {
-      const value = pool.take(dtype, shape);
-      value.bytes().fill(0);
-      return pool.buffer(value);
+      return pool.buffer(pool.take(dtype, shape, true));
     },
     async copy(from: Buffer, to: Buffer, box: Box) {
       const [source, target] = [pool.find(from), pool.find(to)];
