@@ -7,6 +7,9 @@ import { KeptWeights } from './kept.node.ts';
 import type { LoweredProgram } from './lower.ts';
 import type { Derived } from './lowering.ts';
 import { Mapping } from './mapping.node.ts';
+import { returnFreed } from './memory.node.ts';
+import type { ExternalData } from './proto.ts';
+import { scratchArrays } from './scratch.node.ts';
 import type { SessionOptions } from './options.node.ts';
 import { PrepackedWeights } from './prepacked.node.ts';
 import { laysOut } from './probe.node.ts';
@@ -41,18 +44,17 @@ interface Shared {
 
 /** Files are kept for weights of so many bytes or more. */
 const LEAST_KEPT = 2 ** 25;
+const FILES_FOLDER = 'session.model_external_initializers_file_folder_path';
 
 export class BoundSessions {
   readonly #options: SessionOptions;
-  readonly #folder: string | undefined;
-  readonly #leastKept: number;
+  readonly #files: { readonly folder: string | undefined; readonly leastKept: number };
   readonly #shared = new WeakMap<OnnxBuffer<Value>, Shared>();
 
   /** `folder`: where weights are kept as kernels take them; absent: nowhere. */
   constructor(options: SessionOptions, folder?: string, leastKept = LEAST_KEPT) {
     this.#options = options;
-    this.#folder = Mapping.isPossible ? folder : undefined;
-    this.#leastKept = leastKept;
+    this.#files = { folder: Mapping.isPossible ? folder : undefined, leastKept };
   }
 
   /** The first of the buffers tells which weights they are. Errors: those of reading weights and of `Session.open`. */
@@ -72,10 +74,6 @@ export class BoundSessions {
       this.#shared.delete(first);
       shared.prepackedWeights.release();
       for (const value of shared.made.values()) value.release();
-      void shared.kept?.then(
-        (kept) => kept?.dispose(),
-        () => undefined,
-      );
     };
     try {
       const session = await this.#open(lowered, bind, shared);
@@ -84,62 +82,79 @@ export class BoundSessions {
         release: () => {
           session.release();
           leave();
+          returnFreed();
         },
       };
     } catch (error) {
       leave();
       throw error;
+    } finally {
+      returnFreed();
     }
   }
 
   async #open(lowered: LoweredProgram, bind: Bound, shared: Shared): Promise<Session> {
     const given = this.#given(lowered, bind);
+    const { folder, leastKept } = this.#files;
+    const bytes = given.reduce((sum, { dtype, dims }) => sum + byteLength(dtype, countOf(dims)), 0);
+    const isStored = given.every(({ from }) => from.every((name) => bind[name]?.identity !== undefined));
+    if (folder === undefined || bytes < leastKept || !isStored) return this.#openWith(lowered, given, bind, shared);
+    shared.kept ??= this.#keep(folder, lowered, given, bind);
+    const kept = await shared.kept;
+    if (kept) {
+      try {
+        return await this.#openWith(lowered, given, bind, shared, kept);
+      } catch {
+        // The files may be gone meanwhile: then as if there never were any.
+        shared.kept = Promise.resolve(undefined);
+      }
+    }
+    return this.#openWith(lowered, given, bind, shared);
+  }
+
+  async #openWith(
+    lowered: LoweredProgram,
+    given: readonly Given[],
+    bind: Bound,
+    { made, prepackedWeights }: Shared,
+    kept?: KeptWeights,
+  ): Promise<Session> {
+    const places = new Map<string, ExternalData>();
     const initializers: Record<string, Value> = {};
     const passing: Record<string, Value> = {};
-    /** Made for this session, which holds those that it goes on reading. */
+    /** Made for this session, which reads them no more once it is made. */
     const own: Value[] = [];
     const held: Value[] = [];
     /** Bound buffers that the session reads as they are. */
     const read = new Set<string>();
     try {
-      shared.kept ??= this.#keep(given, bind).catch((error: unknown) => {
-        shared.kept = undefined;
-        throw error;
-      });
-      const kept = await shared.kept;
       for (const one of given) {
         const { name, dtype, dims, fill, isPassing } = one;
-        const add = (value: Value) => void ((isPassing ? passing : initializers)[name] = value);
-        const mapped = kept?.value(one);
-        const known = mapped ?? shared.made.get(name);
-        if (mapped) own.push(mapped);
-        if (known) add(known);
-        else if (fill) {
-          const value = Value.zeros(dtype, dims);
+        const place = kept?.place(name, byteLength(dtype, countOf(dims)));
+        if (place) {
+          places.set(name, place);
+          continue;
+        }
+        let value = made.get(name);
+        if (!value && fill) {
+          value = Value.zeros(dtype, dims);
           own.push(value);
           await fillFrom(one, bind, value.bytes());
-          add(value);
-          if (isPassing) continue;
-          shared.made.set(name, value);
-          own.pop();
-        } else {
-          const value = await bind[name]?.present();
-          if (!value) continue;
-          value.hold();
-          held.push(value);
-          add(value);
+          if (!isPassing) {
+            made.set(name, value);
+            own.pop();
+          }
+        } else if (!value) {
+          value = await bind[name]?.present();
+          value?.hold();
+          if (value) held.push(value);
           if (!isPassing) read.add(name);
         }
+        if (value) (isPassing ? passing : initializers)[name] = value;
       }
-      const { prepackedWeights } = shared;
-      const session = await Session.open(lowered.model, {
-        ...this.#options,
-        initializers,
-        passing,
-        prepackedWeights,
-      });
-      kept?.forgetPassing();
-      return session;
+      const config = { ...this.#options.config, ...(kept && { [FILES_FOLDER]: kept.folder }) };
+      const options = { ...this.#options, config, initializers, passing, prepackedWeights };
+      return await Session.open(lowered.encode(places), options);
     } finally {
       for (const value of held) value.letGo();
       for (const value of own) value.release();
@@ -158,25 +173,50 @@ export class BoundSessions {
       .map((one) => ({ ...one, isPassing: isPassing(one.name) }));
   }
 
-  /** A file of what is made of stored weights alone. */
-  async #keep(given: readonly Given[], bind: Bound): Promise<KeptWeights | undefined> {
-    const identified = given.filter(({ from }) => from.every((name) => bind[name]?.identity !== undefined));
-    const bytes = identified.reduce((sum, { dtype, dims }) => sum + byteLength(dtype, countOf(dims)), 0);
-    if (this.#folder === undefined || bytes < this.#leastKept) return undefined;
+  /** Files of the weights; undefined where they cannot be made. */
+  async #keep(
+    folder: string,
+    lowered: LoweredProgram,
+    given: readonly Given[],
+    bind: Bound,
+  ): Promise<KeptWeights | undefined> {
+    const all = Object.entries(bind).map(([name, { identity }]) => `${name} ${identity}`);
+    try {
+      return await KeptWeights.open(folder, all, ({ config, optimizedModelPath }) =>
+        this.#save(folder, lowered, given, bind, {
+          ...this.#options,
+          config: { ...this.#options.config, ...config },
+          optimizedModelPath,
+        }),
+      );
+    } catch {
+      // Where files cannot be kept the session is made without; weights that cannot be read say so there.
+      return undefined;
+    }
+  }
+
+  async #save(
+    folder: string,
+    lowered: LoweredProgram,
+    given: readonly Given[],
+    bind: Bound,
+    options: SessionOptions,
+  ): Promise<void> {
     const uses = new Map<string, number>();
-    for (const { from } of identified) for (const name of from) uses.set(name, (uses.get(name) ?? 0) + 1);
-    const byName = new Map(identified.map((one) => [one.name, one]));
-    const identities = Object.values(bind).flatMap(({ identity }) => identity ?? []);
-    return KeptWeights.open(this.#folder, identities, identified, async (name, into) => {
-      const one = byName.get(name);
-      if (!one) return;
+    for (const { from } of given) for (const name of from) uses.set(name, (uses.get(name) ?? 0) + 1);
+    const values = await scratchArrays(folder, given, async (one, into) => {
       await fillFrom(one, bind, into);
-      for (const from of one.from) {
-        const left = (uses.get(from) ?? 0) - 1;
-        uses.set(from, left);
-        if (left === 0) bind[from]?.letGo();
+      for (const name of one.from) {
+        const left = (uses.get(name) ?? 0) - 1;
+        uses.set(name, left);
+        if (left === 0) bind[name]?.letGo();
       }
     });
+    try {
+      (await Session.open(lowered.encode(), { ...options, initializers: values })).release();
+    } finally {
+      for (const value of Object.values(values)) value.release();
+    }
   }
 }
 

@@ -193,7 +193,7 @@ export function engineOver<T extends RuntimeTensor>(
       const key = `${await hashProgram(program)} ${JSON.stringify([program.donations, [...bound]])}`;
       let entry = shared.get(key);
       if (!entry) {
-        entry = runtime.open(lowered.model).then((session) => ({ session, users: 0 }));
+        entry = runtime.open(lowered.encode()).then((session) => ({ session, users: 0 }));
         shared.set(key, entry);
         entry.catch(() => shared.delete(key));
       }

@@ -1,199 +1,165 @@
-// Weights as kernels take them, kept in files of the user's cache: made once, then mapped, which takes neither time nor memory of the
-// process's own. A file: magic, the length of a table, the table as JSON, then the arrays, each at a multiple of a page.
+// Weights as kernels take them, in files of the user's cache: made once, then mapped by every session, which takes neither the time to make
+// them nor memory of the process's own. A file holds what ONNX Runtime saved, the layouts of its own among it; a table beside tells
+// where each weight stands. A session uses a layout only where its kernels would make the very same, so other processors lose nothing
+// but the memory.
 import { createHash, randomUUID } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
-import { chmod, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { DType } from '../../tensor/index.ts';
-import { byteLength, countOf } from '../../tensor/index.ts';
-import { Mapping } from './mapping.node.ts';
-import { allocate } from './memory.node.ts';
-import { Value } from './value.node.ts';
+import { chmod, mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { cpus } from 'node:os';
+import { basename, join } from 'node:path';
+import { LfmError } from '../../tensor/error.ts';
+import { library } from './library.node.ts';
+import type { ExternalData } from './proto.ts';
+import { externalPlaces } from './saved-model.ts';
 
 /** To be raised with every change to what is written for the same weights: the table's form, and what `Derived.fill` writes. */
 const FORMAT = 1;
-const MAGIC = 'lfm-kept';
-const SUFFIX = '.weights';
-const PAGE = 4096;
-const MOST_HEADER = 2 ** 24;
 /** Of all files; those used longest ago go first. */
 const MOST_BYTES = 16 * 2 ** 30;
+const KEY_LENGTH = 64;
+const ALIGNMENT = 64;
+const COPY_BYTES = 2 ** 22;
 
-/** An array to be kept. */
-export interface Kept {
-  readonly name: string;
-  readonly dtype: DType;
-  readonly dims: readonly number[];
-  /** Whether it is read only while a session is made. */
-  readonly isPassing: boolean;
+interface Table {
+  readonly bytes: number;
+  /** By the names of initializers. */
+  readonly places: Readonly<Record<string, ExternalData>>;
 }
 
-interface Placed extends Kept {
-  readonly offset: number;
-  readonly bytes: number;
+/** How a session is asked to save itself, and where. */
+export interface Saving {
+  readonly optimizedModelPath: string;
+  readonly config: Readonly<Record<string, string>>;
 }
 
 export class KeptWeights {
-  readonly #mapping: Mapping;
-  readonly #placed: ReadonlyMap<string, Placed>;
+  readonly folder: string;
+  readonly #places: ReadonlyMap<string, ExternalData>;
 
-  private constructor(mapping: Mapping, placed: readonly Placed[]) {
-    this.#mapping = mapping;
-    this.#placed = new Map(placed.map((one) => [one.name, one]));
+  private constructor(folder: string, { places }: Table) {
+    this.folder = folder;
+    this.#places = new Map(Object.entries(places));
+  }
+
+  /** Where a weight of so many bytes stands; undefined where it is not kept. */
+  place(name: string, bytes: number): ExternalData | undefined {
+    const place = this.#places.get(name);
+    return place?.length === bytes ? place : undefined;
   }
 
   /**
-   * Opens the file of these weights, `identities` being all that tells them from others, or writes it: `fill` is asked for the arrays
-   * one by one. Undefined where files cannot be kept or mapped. Errors: those of `fill`.
+   * What is kept of weights, `identities` being all that tells them from others; where nothing is, `save` makes a session that saves
+   * itself. Errors: those of `save` and of the file system.
    */
   static async open(
     folder: string,
     identities: readonly string[],
-    wanted: readonly Kept[],
-    fill: (name: string, into: Uint8Array) => Promise<void>,
-  ): Promise<KeptWeights | undefined> {
-    const key = createHash('sha256')
-      .update(JSON.stringify([FORMAT, identities]))
-      .digest('hex');
-    const path = join(folder, `${key}${SUFFIX}`);
-    const known = await KeptWeights.#map(path);
-    if (known) {
-      const now = new Date();
-      await utimes(path, now, now).catch(() => undefined);
-      return known;
-    }
-    let failure: unknown;
-    const made = await write(folder, path, placedOf(wanted), async (name, into) => {
-      try {
-        await fill(name, into);
-      } catch (error) {
-        failure = error;
-        throw error;
-      }
-    }).catch(() => undefined);
-    if (failure) throw failure;
-    return made && KeptWeights.#map(path);
-  }
-
-  static async #map(path: string): Promise<KeptWeights | undefined> {
-    const file = await open(path, 'r').catch(() => undefined);
-    if (!file) return undefined;
+    save: (saving: Saving) => Promise<void>,
+  ): Promise<KeptWeights> {
+    const about = [FORMAT, library().version, process.arch, cpus()[0]?.model, identities];
+    const key = createHash('sha256').update(JSON.stringify(about)).digest('hex').slice(0, KEY_LENGTH);
+    const path = join(folder, `${key}.json`);
+    const known = await readTable(folder, path);
+    if (known) return new KeptWeights(folder, known);
+    await mkdir(folder, { recursive: true });
+    await chmod(folder, 0o700);
+    const name = `${key}.${randomUUID()}`;
+    const [model, saved, data] = ['onnx', 'saved', 'weights'].map((kind) => join(folder, `${name}.${kind}`));
+    if (!model || !saved || !data) throw new LfmError('no-result', 'A file has no name.');
     try {
-      const placed = await readTable(file);
-      return new KeptWeights(new Mapping(file, (await file.stat()).size), placed);
-    } catch {
-      return undefined;
+      await save({
+        optimizedModelPath: model,
+        config: {
+          'session.optimized_model_external_initializers_file_name': basename(saved),
+          'session.optimized_model_external_initializers_min_size_in_bytes': '0',
+          'session.save_external_prepacked_constant_initializers': '1',
+        },
+      });
+      const table = await aligned(saved, data, externalPlaces(await readFile(model)));
+      await writeFile(`${model}.json`, JSON.stringify(table), { mode: 0o600, flush: true });
+      await rename(`${model}.json`, path);
+      await prune(folder);
+      return new KeptWeights(folder, table);
+    } catch (error) {
+      await rm(data, { force: true });
+      throw error;
     } finally {
-      await file.close();
+      for (const done of [model, saved, `${model}.json`]) await rm(done, { force: true });
     }
   }
-
-  /** A tensor over the file; undefined where it holds no such array. */
-  value({ name, dtype, dims }: Kept): Value | undefined {
-    const found = this.#placed.get(name);
-    if (!found || found.dtype !== dtype || found.dims.join() !== dims.join()) return undefined;
-    return Value.over(dtype, dims, this.#mapping.part(found.offset, found.bytes));
-  }
-
-  /** Drops the pages of what is read only while a session is made. */
-  forgetPassing(): void {
-    const [first] = [...this.#placed.values()].filter(({ isPassing }) => isPassing);
-    if (first) this.#mapping.forgetFrom(first.offset);
-  }
-
-  dispose(): void {
-    this.#mapping.dispose();
-  }
 }
 
-const paged = (bytes: number): number => Math.ceil(bytes / PAGE) * PAGE;
-
-/** What is read for as long as a session lives comes first. */
-function placedOf(wanted: readonly Kept[]): Placed[] {
-  let offset = 0;
-  return [...wanted.filter(({ isPassing }) => !isPassing), ...wanted.filter(({ isPassing }) => isPassing)].map(
-    (one) => {
-      const bytes = byteLength(one.dtype, countOf(one.dims));
-      const placed = { ...one, offset, bytes };
-      offset += paged(bytes);
-      return placed;
-    },
-  );
-}
-
-/** Offsets count from the end of the table. */
-async function readTable(file: FileHandle): Promise<Placed[]> {
-  const head = Buffer.alloc(12);
-  await file.read(head, 0, 12, 0);
-  const length = head.readUInt32LE(8);
-  if (head.toString('latin1', 0, 8) !== MAGIC || length > MOST_HEADER) throw new Error('not a file of kept weights');
-  const table = Buffer.alloc(length);
-  await file.read(table, 0, length, 12);
-  const { placed, total } = JSON.parse(table.toString()) as { placed: Placed[]; total: number };
-  const start = paged(12 + length);
-  if ((await file.stat()).size !== start + total || placed.some(({ offset, bytes }) => offset + bytes > total))
-    throw new Error('cut short');
-  return placed.map((one) => ({ ...one, offset: start + one.offset }));
-}
-
-/** Writes beside and renames once all of it is on the disk. */
-async function write(
-  folder: string,
-  path: string,
-  placed: readonly Placed[],
-  fill: (name: string, into: Uint8Array) => Promise<void>,
-): Promise<true> {
-  await mkdir(folder, { recursive: true });
-  await chmod(folder, 0o700);
-  const total = placed.reduce((sum, { bytes }) => sum + paged(bytes), 0);
-  const table = Buffer.from(JSON.stringify({ placed, total }));
-  const start = paged(12 + table.length);
-  const draft = `${path}.${randomUUID()}`;
+/** Kernels load whole vectors from layouts of their own, as ONNX Runtime's allocator aligns them; its files do not. */
+async function aligned(saved: string, data: string, places: Readonly<Record<string, ExternalData>>): Promise<Table> {
+  const from = await open(saved, 'r');
+  const to = await open(data, 'wx', 0o600);
   try {
-    const file = await open(draft, 'wx', 0o600);
-    try {
-      await file.truncate(start + total);
-      const head = Buffer.alloc(12);
-      head.write(MAGIC, 'latin1');
-      head.writeUInt32LE(table.length, 8);
-      await writeFully(file, head, 0);
-      await writeFully(file, table, 12);
-      const places = new Map(placed.map((one) => [one.name, one]));
-      for (const { name, offset, bytes } of places.values()) {
-        using memory = allocate(bytes);
-        await fill(name, memory.bytes);
-        await writeFully(file, memory.bytes, start + offset);
+    const buffer = new Uint8Array(COPY_BYTES);
+    let end = 0;
+    const copy = async (offset: number, length: number): Promise<number> => {
+      const start = Math.ceil(end / ALIGNMENT) * ALIGNMENT;
+      for (let done = 0; done < length;) {
+        const { bytesRead } = await from.read(buffer, 0, Math.min(COPY_BYTES, length - done), offset + done);
+        if (bytesRead === 0) throw new LfmError('file-cut-short', `${saved} ended at byte ${offset + done}.`);
+        for (let written = 0; written < bytesRead;)
+          written += (await to.write(buffer, written, bytesRead - written, start + done + written)).bytesWritten;
+        done += bytesRead;
       }
-      await file.datasync();
-    } finally {
-      await file.close();
+      end = start + length;
+      return start;
+    };
+    const moved: Record<string, ExternalData> = {};
+    for (const [name, { location: _, offset, length, ...layouts }] of Object.entries(places)) {
+      const place: ExternalData = { location: basename(data), offset: await copy(offset, length), length };
+      for (const [key, layout] of Object.entries(layouts)) {
+        // What it was made by and a hash, then offset, size and padded size of each of its blocks.
+        const [kind = '', ...blocks] = String(layout).split('|');
+        const at: string[] = [];
+        for (const block of blocks) {
+          const [start = '', size = '', ...rest] = block.split(';');
+          at.push([await copy(Number(start), Number(size)), size, ...rest].join(';'));
+        }
+        Object.assign(place, { [key]: [kind, ...at].join('|') });
+      }
+      moved[name] = place;
     }
-    await rename(draft, path);
+    await to.datasync();
+    return { bytes: (await to.stat()).size, places: moved };
   } finally {
-    await rm(draft, { force: true });
-  }
-  await prune(folder);
-  return true;
-}
-
-async function writeFully(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length;) {
-    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
+    await from.close();
+    await to.close();
   }
 }
 
+/** Undefined where there is none, or its file is not whole. */
+async function readTable(folder: string, path: string): Promise<Table | undefined> {
+  try {
+    const table = JSON.parse(await readFile(path, 'utf8')) as Table;
+    const [first] = Object.values(table.places);
+    if (!first || (await stat(join(folder, first.location))).size !== table.bytes) return undefined;
+    const now = new Date();
+    await utimes(path, now, now);
+    return table;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What is of one model goes together. */
 async function prune(folder: string): Promise<void> {
-  const names = (await readdir(folder)).filter((name) => name.includes(SUFFIX));
-  const files = await Promise.all(
-    names.map(async (name) => {
-      const path = join(folder, name);
-      return { path, ...(await stat(path).catch(() => ({ mtimeMs: 0, size: 0 }))) };
-    }),
-  );
-  let kept = 0;
-  for (const { path, size } of files.toSorted((a, b) => b.mtimeMs - a.mtimeMs)) {
-    kept += size;
-    if (kept > MOST_BYTES) await rm(path, { force: true });
+  const models = new Map<string, { bytes: number; used: number; readonly paths: string[] }>();
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    const { size, mtimeMs } = await stat(path).catch(() => ({ size: 0, mtimeMs: 0 }));
+    const key = name.slice(0, KEY_LENGTH);
+    const model = models.get(key) ?? { bytes: 0, used: 0, paths: [] };
+    models.set(key, model);
+    model.bytes += size;
+    model.used = Math.max(model.used, mtimeMs);
+    model.paths.push(path);
+  }
+  let bytes = 0;
+  for (const model of [...models.values()].toSorted((a, b) => b.used - a.used)) {
+    bytes += model.bytes;
+    if (bytes > MOST_BYTES) for (const path of model.paths) await rm(path, { force: true });
   }
 }

@@ -6,7 +6,6 @@ import type { Block } from './memory.node.ts';
 
 const PROT_READ = 1;
 const MAP_SHARED = 1;
-const MADV_DONTNEED = 4;
 
 interface Calls {
   readonly mmap: (
@@ -18,7 +17,6 @@ interface Calls {
     offset: number,
   ) => bigint;
   readonly munmap: (address: bigint, length: number) => number;
-  readonly madvise: (address: bigint, length: number, advice: number) => number;
 }
 
 let calls: Calls | undefined;
@@ -28,7 +26,6 @@ function system(): Calls {
   return (calls ??= {
     mmap: c.func('intptr_t mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)'),
     munmap: c.func('int munmap(intptr_t address, size_t length)'),
-    madvise: c.func('int madvise(intptr_t address, size_t length, int advice)'),
   });
 }
 
@@ -59,11 +56,6 @@ export class Mapping {
       retain: () => void this.#holders++,
       release: () => this.dispose(),
     };
-  }
-
-  /** Drops the pages from `offset`, a multiple of their size, on: they are read again if they are touched again. */
-  forgetFrom(offset: number): void {
-    system().madvise(this.address + BigInt(offset), this.byteLength - offset, MADV_DONTNEED);
   }
 
   /** To be called once. */

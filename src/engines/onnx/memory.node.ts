@@ -125,15 +125,24 @@ const M_MMAP_THRESHOLD = -3;
 
 /**
  * Has glibc map every block from a size on, and so give it back when it is freed. Left alone it raises that size to whatever was
- * freed last, up to 32 MiB, and keeps what weights passed through: half as much again as a loaded model takes. Mapped blocks are also zeros without being
- * touched. Elsewhere nothing happens.
+ * freed last, up to 32 MiB, and keeps what weights passed through: half as much again as a loaded model takes. Mapped blocks are
+ * also zeros without being touched. Elsewhere nothing happens.
  */
 export function mapLargeBlocks(): void {
+  glibc('int mallopt(int parameter, int value)', M_MMAP_THRESHOLD, MMAP_FROM);
+}
+
+/** Gives back to the system what was freed and kept: for after something large and rare, since it may take milliseconds. */
+export function returnFreed(): void {
+  glibc('int malloc_trim(size_t pad)', 0);
+}
+
+function glibc(prototype: string, ...args: readonly number[]): void {
   if (process.platform !== 'linux') return;
   try {
-    koffi.load(null).func('int mallopt(int parameter, int value)')(M_MMAP_THRESHOLD, MMAP_FROM);
+    koffi.load(null).func(prototype)(...args);
   } catch {
-    // A C library without it, such as musl, has no such habit.
+    // Another C library, such as musl, has no such call, and no such habits.
   }
 }
 
