@@ -17,6 +17,8 @@ export interface GeneratorOptions {
   readonly capacities?: readonly number[];
   /** Most tokens of a prompt that one run takes: more is faster, to a point, and takes more memory. Default 512. */
   readonly chunk?: number;
+  /** Tells the weights from all others that ever were; given, an engine may keep what it makes of them. */
+  readonly identity?: string | undefined;
 }
 
 export interface StepOptions {
@@ -69,6 +71,7 @@ export class Generator implements AsyncDisposable {
   readonly #weights: Buffers;
   /** For steps of many rows, where another form of the weights is faster there. */
   readonly #manyRows: Model | undefined;
+  readonly #identity: string | undefined;
   #rounded: Promise<RoundedWeights> | undefined;
   readonly #capacities: readonly number[];
   readonly #states = new Set<State>();
@@ -91,6 +94,7 @@ export class Generator implements AsyncDisposable {
     this.#manyRows = engine.name === 'xla' ? undefined : withRoundedRows(model);
     this.#bySize = engine.name === 'xla';
     this.#capacities = options.capacities ?? capacitiesOf(model);
+    this.#identity = options.identity;
     this.chunk = options.chunk ?? 512;
     this.contextLength = Math.min(model.contextLength, this.#capacities.at(-1) ?? 0);
   }
@@ -255,8 +259,7 @@ export class Generator implements AsyncDisposable {
     for (const state of this.#states) this.release(state);
     await this.#dropRetired();
     await this.#discard(this.#compiled);
-    const rounded = await this.#rounded?.catch(() => undefined);
-    if (rounded) disposeBuffers(rounded.made);
+    await (await this.#rounded?.catch(() => undefined))?.dispose();
     for (const { buffers } of this.#adapters.values()) disposeBuffers(buffers);
     disposeBuffers(this.#weights);
   }
@@ -352,7 +355,7 @@ export class Generator implements AsyncDisposable {
   }
 
   async #roundedWeights(model: Model): Promise<Buffers> {
-    return (await (this.#rounded ??= roundWeights(this.engine, model, this.#weights))).all;
+    return (await (this.#rounded ??= roundWeights(this.engine, model, this.#weights, this.#identity))).all;
   }
 
   async #discard(compiled: readonly Compiled[]): Promise<void> {

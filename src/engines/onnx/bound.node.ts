@@ -12,7 +12,7 @@ import type { ExternalData } from './proto.ts';
 import { scratchArrays } from './scratch.node.ts';
 import type { SessionOptions } from './options.node.ts';
 import { PrepackedWeights } from './prepacked.node.ts';
-import { laysOut } from './probe.node.ts';
+import { kindOf, laysOut } from './probe.node.ts';
 import type { RuntimeSession } from './runtime.ts';
 import { Session } from './session.node.ts';
 import { Value } from './value.node.ts';
@@ -38,7 +38,8 @@ interface Shared {
   readonly prepackedWeights: PrepackedWeights;
   /** What was made of the weights for kernels that read it in place, and is not in a file, by name. */
   readonly made: Map<string, Value>;
-  kept: Promise<KeptWeights | undefined> | undefined;
+  /** By what a session is given. */
+  readonly kept: Map<string, Promise<KeptWeights | undefined>>;
   sessions: number;
 }
 
@@ -64,7 +65,7 @@ export class BoundSessions {
     const shared: Shared = this.#shared.get(first) ?? {
       prepackedWeights: new PrepackedWeights(),
       made: new Map(),
-      kept: undefined,
+      kept: new Map(),
       sessions: 0,
     };
     this.#shared.set(first, shared);
@@ -99,14 +100,22 @@ export class BoundSessions {
     const bytes = given.reduce((sum, { dtype, dims }) => sum + byteLength(dtype, countOf(dims)), 0);
     const isStored = given.every(({ from }) => from.every((name) => bind[name]?.identity !== undefined));
     if (folder === undefined || bytes < leastKept || !isStored) return this.#openWith(lowered, given, bind, shared);
-    shared.kept ??= this.#keep(folder, lowered, given, bind);
-    const kept = await shared.kept;
+    // Kernels of other kinds lay the same weights out otherwise.
+    const kinds = [...lowered.readings.values()].flatMap((reading) => (reading.how === 'laid-out' ? reading.by : []));
+    const identities = [
+      ...[...new Set(kinds.map((node) => JSON.stringify(kindOf(node))))].toSorted(),
+      ...Object.entries(bind).map(([name, { identity }]) => `${name} ${identity}`),
+    ];
+    const key = identities.join();
+    const keeping = shared.kept.get(key) ?? this.#keep(folder, identities, lowered, given, bind);
+    shared.kept.set(key, keeping);
+    const kept = await keeping;
     if (kept) {
       try {
         return await this.#openWith(lowered, given, bind, shared, kept);
       } catch {
         // The files may be gone meanwhile: then as if there never were any.
-        shared.kept = Promise.resolve(undefined);
+        shared.kept.set(key, Promise.resolve(undefined));
       }
     }
     return this.#openWith(lowered, given, bind, shared);
@@ -176,13 +185,13 @@ export class BoundSessions {
   /** Files of the weights; undefined where they cannot be made. */
   async #keep(
     folder: string,
+    identities: readonly string[],
     lowered: LoweredProgram,
     given: readonly Given[],
     bind: Bound,
   ): Promise<KeptWeights | undefined> {
-    const all = Object.entries(bind).map(([name, { identity }]) => `${name} ${identity}`);
     try {
-      return await KeptWeights.open(folder, all, ({ config, optimizedModelPath }) =>
+      return await KeptWeights.open(folder, identities, ({ config, optimizedModelPath }) =>
         this.#save(folder, lowered, given, bind, {
           ...this.#options,
           config: { ...this.#options.config, ...config },
