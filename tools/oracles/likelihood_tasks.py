@@ -2,7 +2,8 @@
 
 Usage: python tools/oracles/likelihood_tasks.py OUT.jsonl --model FOLDER_OR_GGUF --data BENCHMARKS_FOLDER --items 4 --text FILE --window 64
 Each line: {"task", "item", "logprobs", "greedy", "acc", "acc_norm"}, as the harness has them; the last {"text": sum of ln p}.
-Test fixtures: see src/evaluate/likelihood.test.ts.
+The fixture: ... test/fixtures/evaluate/harness.jsonl --model weights/brook-7m --data test/fixtures/evaluate/data
+  --text test/fixtures/evaluate/text.txt --window 48
 """
 import argparse
 import json
@@ -104,6 +105,8 @@ def main():
         from lm_eval.api.instance import Instance
 
         model._max_length = args.window
+        # Of a text only its own tokens are predicted.
+        model.add_bos_token = False
         text = pathlib.Path(args.text).read_text(encoding="utf-8")
         request = Instance(request_type="loglikelihood_rolling", doc={}, arguments=(text,), idx=0)
         records.append({"text": float(model.loglikelihood_rolling([request])[0])})
