@@ -52,9 +52,9 @@ describe('lfm evaluate beside lm-evaluation-harness', () => {
     const theirs = lines.slice(0, -1).map((line) => harnessSchema.parse(line));
     const ours = (await linesOf(out)).slice(1).map((line) => keptSchema.parse(line));
     for (const { task, item, logprobs, greedy } of theirs) {
-      const { answer } = ours.find((one) => one.part === task && one.item === item) ?? { answer: {} };
-      expect(answer.greedy).toEqual(greedy);
-      logprobs.forEach((value, i) => expect(answer.logprobs?.[i]).toBeCloseTo(value, 2));
+      const answer = ours.find((one) => one.part === task && one.item === item)?.answer;
+      expect(answer?.greedy).toEqual(greedy);
+      logprobs.forEach((value, i) => expect(answer?.logprobs?.[i]).toBeCloseTo(value, 2));
     }
     for (const task of taskNames) {
       const own = theirs.filter((one) => one.task === task);
