@@ -17,6 +17,7 @@ interface Flags extends LoadFlags {
   readonly data?: string;
   readonly limit?: number;
   readonly window?: number;
+  readonly maxTokens?: number;
   readonly dtype: 'float32' | 'bfloat16';
   readonly out?: string;
   readonly resume?: boolean;
@@ -48,12 +49,13 @@ export function registerEvaluate(program: Command, io: Io): void {
     .option('--data <folder>', "the folder of the benchmarks' files")
     .option('--limit <n>', 'the first n items of a task, windows of a text, chats', positive)
     .option('--window <n>', 'tokens of a window of text (default: 2048, or the context where that is less)', positive)
+    .option('--max-tokens <n>', 'most tokens of an answer of ifeval (default: 1280)', positive)
     .addOption(new Option('--dtype <type>', 'what to compute in').choices(['float32', 'bfloat16']).default('float32'))
     .option('--out <file>', 'keep every answer in this file')
     .option('--resume', 'go on with the answers in --out')
     .addHelpText('after', helpText)
     .action(async (model: string, flags: Flags) => {
-      const { tasks = '', text: texts, data, limit, window, dtype, numerics, out, resume, json } = flags;
+      const { tasks = '', text: texts, data, limit, window, maxTokens, dtype, numerics, out, resume, json } = flags;
       const names = [...new Set(tasks.split(',').filter((name) => name !== ''))];
       const found = await interruptible(io, async (signal) => {
         const lines = new Map<string, Progress>();
@@ -70,6 +72,7 @@ export function registerEvaluate(program: Command, io: Io): void {
             data,
             limit,
             window,
+            maxTokens,
             dtype,
             numerics,
             out,

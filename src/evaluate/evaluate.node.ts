@@ -1,5 +1,7 @@
 // An evaluation from names to numbers: data read and checked first, then part after part, block after block.
 import { basename } from 'node:path';
+import { z } from 'zod';
+import { parseJsonObject } from '../files/json.ts';
 import { LfmError } from '../tensor/error.ts';
 import { findData, readBeginning, readItems } from './files.node.ts';
 import type { KeptAnswers } from './kept-answers.node.ts';
@@ -10,6 +12,11 @@ import { Scorer } from './likelihood/scorer.ts';
 import type { MeasuredModel, MeasuredOptions } from './measured-model.ts';
 import { openMeasured } from './measured-model.ts';
 import type { Part, PartResult } from './part.ts';
+import type { Answerer } from './generation/answerer.ts';
+import { openAnswerer } from './generation/answerer.ts';
+import { IFEVAL_FILE, IFEVAL_TOKENS, ifeval, instructedItem } from './generation/ifeval.ts';
+import { essayOf, needleLengths, NEEDLES, needles, wordsSchema } from './generation/needles.ts';
+import { askedPart } from './generation/part.ts';
 import { likelihoodTasks } from './tasks/likelihood-tasks.ts';
 
 /** Tokens of a window of text, where the model reads as many. */
@@ -17,7 +24,8 @@ const WINDOW = 2048;
 /** Text is read as far as so many bytes for each token that is wanted. */
 const BYTES_PER_TOKEN = 12;
 
-export const taskNames = Object.keys(likelihoodTasks);
+/** Those that a model answers in words come last. */
+export const taskNames = [...Object.keys(likelihoodTasks), ...Object.keys(needleLengths), 'ifeval'];
 
 export interface EvaluateOptions extends MeasuredOptions {
   /** Of `taskNames`. */
@@ -30,6 +38,8 @@ export interface EvaluateOptions extends MeasuredOptions {
   readonly limit?: number | undefined;
   /** Tokens of a window. */
   readonly window?: number | undefined;
+  /** Most tokens of an answer of IFEval. */
+  readonly maxTokens?: number | undefined;
   /** Where answers are kept, and whether to go on with what is there. */
   readonly out?: string | undefined;
   readonly resume?: boolean | undefined;
@@ -57,23 +67,55 @@ export async function evaluate(name: string, options: EvaluateOptions): Promise<
     throw new LfmError('unknown-task', `Expected tasks of ${taskNames.join(', ')}; found ${JSON.stringify(unknown)}.`);
   if (tasks.length + texts.length === 0)
     throw new LfmError('bad-option', `Nothing to measure: give --tasks of ${taskNames.join(', ')}, or --text FILE.`);
-  const read = await Promise.all(tasks.map((task) => readTask(task, options)));
-  const settings = { model: name, dtype, numerics, limit, window: options.window };
+  const scored = await Promise.all(
+    tasks.filter((task) => task in likelihoodTasks).map((task) => readTask(task, options)),
+  );
+  const asked = await Promise.all(
+    tasks.filter((task) => !(task in likelihoodTasks)).map((task) => readAsked(task, options)),
+  );
+  const settings = { model: name, dtype, numerics, limit, window: options.window, maxTokens: options.maxTokens };
   const kept = out === undefined ? unkeptAnswers() : await openAnswers(out, settings, resume);
-  await using model = await openMeasured(name, options);
-  const scorer = new Scorer(model);
-  try {
-    const parts: Part[] = read.map((make) => make(model, scorer));
-    for (const path of texts) parts.push(await readTextPart(path, options, model, scorer));
-    const results: Record<string, Evaluation['parts'][string]> = {};
-    for (const part of parts) {
-      const onProgress = (share: number) => onPart?.(part.name, share);
-      results[part.name] = await measure(part, kept, signal, onProgress);
+  const results: Record<string, Evaluation['parts'][string]> = {};
+  const answerAll = async (parts: readonly Part[]) => {
+    for (const part of parts)
+      results[part.name] = await measure(part, kept, signal, (share) => onPart?.(part.name, share));
+  };
+  const about = { name, engine: '' };
+  if (scored.length + texts.length > 0) {
+    await using model = await openMeasured(name, options);
+    Object.assign(about, { name: model.name, engine: model.engine.description });
+    const scorer = new Scorer(model);
+    try {
+      const ofTexts = [];
+      for (const path of texts) ofTexts.push(await readTextPart(path, options, model, scorer));
+      await answerAll([...scored.map((make) => make(model, scorer)), ...ofTexts]);
+    } finally {
+      await scorer.release();
     }
-    return { version: 1, model: model.name, engine: model.engine.description, dtype, numerics, parts: results };
-  } finally {
-    await scorer.release();
   }
+  if (asked.length > 0) {
+    await using answerer = await openAnswerer(name, options);
+    Object.assign(about, { name: answerer.name, engine: answerer.engine });
+    await answerAll(asked.map((make) => make(answerer)));
+  }
+  return { version: 1, model: about.name, engine: about.engine, dtype, numerics, parts: results };
+}
+
+type MakeAsked = (answerer: Answerer) => Part;
+
+/** Errors: those of reading the data. */
+async function readAsked(name: string, { data, limit, maxTokens }: EvaluateOptions): Promise<MakeAsked> {
+  const length = needleLengths[name];
+  if (length === undefined) {
+    const items = await readItems(await findData(data, IFEVAL_FILE, name), instructedItem, limit);
+    return (answerer) => askedPart(ifeval(items, maxTokens ?? IFEVAL_TOKENS), answerer);
+  }
+  const essays = await readItems(await findData(data, 'ruler/haystack.jsonl', name), essayOf);
+  const path = await findData(data, 'ruler/wonderwords.json', name);
+  const words = wordsSchema.safeParse(parseJsonObject(await readBeginning(path), path, 'words'));
+  if (!words.success) throw new LfmError('bad-item', `${path}: ${z.prettifyError(words.error)}`);
+  const hay = { name, essays, words: words.data, length, count: limit ?? NEEDLES };
+  return (answerer) => askedPart(needles(hay, answerer), answerer);
 }
 
 type MakePart = (model: MeasuredModel, scorer: Scorer) => Part;
@@ -130,6 +172,7 @@ async function measure(
   const answers = new Map([...kept.of(part.name)].map(([item, answer]) => [item, part.read(answer)]));
   const open = Array.from({ length: part.items }, (_, item) => item).filter((item) => !answers.has(item));
   for (let from = 0; from < open.length; from += part.block) {
+    signal?.throwIfAborted();
     const block = open.slice(from, from + part.block);
     const found = await part.answer(block, {
       signal,
