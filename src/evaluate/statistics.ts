@@ -50,3 +50,8 @@ export function ratioOf(tops: readonly number[], bottoms: readonly number[]): Es
 export function scaled({ value, standardError, low, high }: Estimate, by: number): Estimate {
   return { value: value * by, standardError: standardError * by, low: low * by, high: high * by };
 }
+
+/** An estimate of what lies between 0 and 1, whose interval may not. */
+export function asShare({ value, standardError, low, high }: Estimate): Estimate {
+  return { value, standardError, low: Math.max(0, low), high: Math.min(1, high) };
+}

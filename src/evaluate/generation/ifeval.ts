@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { LfmError } from '../../tensor/error.ts';
 import type { InstructionSettings } from '../instructions/checkers.ts';
 import { checkers, follows, settingsSchema } from '../instructions/checkers.ts';
-import { ratioOf, shareOf } from '../statistics.ts';
+import { asShare, ratioOf, shareOf } from '../statistics.ts';
 import type { AskedItem, AskedTask } from './part.ts';
 
 export interface InstructedItem extends AskedItem {
@@ -44,9 +44,11 @@ export function ifeval(items: readonly InstructedItem[], maxTokens: number): Ask
         items: all.length,
         metrics: {
           prompt_level_strict_acc: shareOf(followed.map((own) => own.every(Boolean))),
-          inst_level_strict_acc: ratioOf(
-            hits,
-            followed.map(({ length }) => length),
+          inst_level_strict_acc: asShare(
+            ratioOf(
+              hits,
+              followed.map(({ length }) => length),
+            ),
           ),
         },
         main: 'prompt_level_strict_acc',
