@@ -129,7 +129,7 @@ async function readTask(name: string, { data, limit }: EvaluateOptions): Promise
 
 async function readTextPart(
   path: string,
-  { limit, window: wanted }: EvaluateOptions,
+  { limit, window: wanted, texts }: EvaluateOptions,
   model: MeasuredModel,
   scorer: Scorer,
 ): Promise<Part> {
@@ -139,7 +139,9 @@ async function readTextPart(
       'context-full',
       `--window: ${model.name} reads at most ${scorer.longest} tokens; found ${window}.`,
     );
-  const name = basename(path);
+  // Files of one name in several folders are told apart by their paths.
+  const isAlone = texts.filter((other) => basename(other) === basename(path)).length === 1;
+  const name = isAlone ? basename(path) : path;
   const rows: TextRow[] = [];
   if (/\.jsonl(\.br|\.gz)?$/.test(path)) {
     for (const found of await readItems(path, (line) => rowsOfLine(line, model, window), limit)) rows.push(...found);

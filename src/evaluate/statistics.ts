@@ -22,6 +22,11 @@ export function shareOf(hits: readonly boolean[]): Estimate {
   return { value: mean, standardError, low: Math.max(0, centre - reach), high: Math.min(1, centre + reach) };
 }
 
+/** With the normal distribution's interval. */
+export function asEstimate(value: number, standardError: number): Estimate {
+  return { value, standardError, low: value - Z * standardError, high: value + Z * standardError };
+}
+
 /** exp of an estimate: its interval through exp, its error to first order. */
 export function exponentialOf({ value, standardError, low, high }: Estimate): Estimate {
   const top = Math.exp(value);
@@ -31,7 +36,7 @@ export function exponentialOf({ value, standardError, low, high }: Estimate): Es
 /** exp of minus the mean of log-likelihoods. */
 export function perplexityOf(logLikelihoods: readonly number[]): Estimate {
   const { mean, standardError } = meanOf(logLikelihoods.map((value) => -value));
-  return exponentialOf({ value: mean, standardError, low: mean - Z * standardError, high: mean + Z * standardError });
+  return exponentialOf(asEstimate(mean, standardError));
 }
 
 /**
@@ -44,7 +49,7 @@ export function ratioOf(tops: readonly number[], bottoms: readonly number[]): Es
   const value = sum(tops) / below;
   const squares = sum(tops.map((top, i) => (top - value * (bottoms[i] ?? 0)) ** 2));
   const standardError = count > 1 ? Math.sqrt((squares * count) / (count - 1)) / below : NaN;
-  return { value, standardError, low: value - Z * standardError, high: value + Z * standardError };
+  return asEstimate(value, standardError);
 }
 
 export function scaled({ value, standardError, low, high }: Estimate, by: number): Estimate {

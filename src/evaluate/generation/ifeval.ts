@@ -53,6 +53,7 @@ export function ifeval(items: readonly InstructedItem[], maxTokens: number): Ask
         },
         main: 'prompt_level_strict_acc',
         chance: 0,
+        perItem: { values: followed.map((own) => Number(own.every(Boolean))) },
       };
     },
   };

@@ -62,12 +62,11 @@ export function needles({ name, essays, words, length, count }: NeedleOptions, a
     name,
     items,
     maxTokens: NEEDLE_TOKENS,
-    result: (all, answers) => ({
-      items: all.length,
-      metrics: { found: shareOf(all.map(({ value }, i) => (answers[i] ?? '').includes(value))) },
-      main: 'found',
-      chance: 0,
-    }),
+    result(all, answers) {
+      const found = all.map(({ value }, i) => (answers[i] ?? '').includes(value));
+      const perItem = { values: found.map(Number) };
+      return { items: all.length, metrics: { found: shareOf(found) }, main: 'found', chance: 0, perItem };
+    },
   };
 }
 

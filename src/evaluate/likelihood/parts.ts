@@ -55,6 +55,9 @@ export function likelihoodPart(
       metrics: task.metrics(items, answers),
       main: task.main,
       chance: task.chance,
+      perItem: {
+        values: items.map((item, i) => Number(task.solves(item, answers[i] ?? { logprobs: [], greedy: [] }))),
+      },
     }),
   };
 }
@@ -130,6 +133,7 @@ export function textPart(
           perplexity: exponentialOf(ratioOf(of('nats'), of('tokens'))),
           bits_per_byte: scaled(ratioOf(of('nats'), of('bytes')), 1 / Math.LN2),
         },
+        perItem: { values: of('nats'), sizes: of('tokens') },
         counts: { tokens: total('tokens'), bytes: total('bytes') },
       };
     },
