@@ -90,9 +90,10 @@ export function tableOf(
     const pair = pairOf(name);
     if (!pair) return [];
     const [student, teacher] = pair;
-    const { share } = shareAboveChance([pair]);
-    const ratio = Number.isFinite(share.value) ? `${spread(share, percent)} above chance` : '-';
-    const wanted = least === undefined ? '' : verdict(share.value >= least, `at least ${percent(least)}`);
+    const { share, teacher: above } = shareAboveChance([pair]);
+    // Of a teacher that knows nothing there is no share.
+    const ratio = above > 0 ? `${spread(share, percent)} above chance` : '-';
+    const wanted = least === undefined ? '' : verdict(above > 0 && share.value >= least, `at least ${percent(least)}`);
     return [{ measure, teacher: score(teacher), student: score(student), ratio, wanted }];
   };
   const rows: Row[] = [];
@@ -119,8 +120,8 @@ export function tableOf(
       measure: 'their mean above chance',
       teacher: percent(teacher),
       student: percent(student),
-      ratio: spread(share, percent),
-      wanted: verdict(share.value >= LEAST_ABOVE_CHANCE, `at least ${percent(LEAST_ABOVE_CHANCE)}`),
+      ratio: teacher > 0 ? spread(share, percent) : '-',
+      wanted: verdict(teacher > 0 && share.value >= LEAST_ABOVE_CHANCE, `at least ${percent(LEAST_ABOVE_CHANCE)}`),
     });
   }
   rows.push(...shareRow('ifeval', 'IFEval, prompts, strict', LEAST_IFEVAL));

@@ -1,19 +1,20 @@
 // npm run bench -- distilled: a student beside its teacher, in one table: held-out text, benchmarks, instructions, needles, and what
 // it costs. Every part is stored as it is done, so that a run that was stopped goes on, and parts may come from several machines.
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { mkdir, rm, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { z } from 'zod';
 import { engineNames, openEngine } from '../src/engines/default.node.ts';
 import type { EvaluateOptions } from '../src/evaluate/evaluate.node.ts';
 import { evaluate } from '../src/evaluate/evaluate.node.ts';
+import { weightFiles, weightsHash } from '../src/evaluate/files.node.ts';
 import { writeFileAtomic } from '../src/files/atomic.node.ts';
 import { readTextIfPresent } from '../src/files/json.node.ts';
 import { load } from '../src/generate/load.ts';
 import { measureGeneration } from '../src/generate/measure.ts';
-import { resolveModel } from '../src/generate/source.node.ts';
 import type { Numerics } from '../src/generate/weights.ts';
 import { numericsNames } from '../src/generate/weights.ts';
+import { LfmError } from '../src/tensor/error.ts';
 import { ROOT } from '../test/root.ts';
 import type { SideResults, Speed } from './distilled-table.ts';
 import { storedSchema, tableOf } from './distilled-table.ts';
@@ -24,7 +25,7 @@ import { chosen } from './options.ts';
 const help = `npm run bench -- distilled --teacher MODEL --student MODEL [OPTION...]
   --data FOLDER    the benchmarks' and RULER's files (default ../shared/data)
   --books FILE     text that neither was trained on; --chats FILE: conversations that the teacher wrote, held out
-  --only A,B       of texts, benchmarks, ifeval, needles, speed (default: all)
+  --only A,B       measure only these of texts, benchmarks, ifeval, needles, speed (default: all)
   --items N        items of each benchmark (default 1000)
   --needles N      questions of each length (default 100)
   --windows N      windows of each text, chats (default 100)
@@ -32,7 +33,7 @@ const help = `npm run bench -- distilled --teacher MODEL --student MODEL [OPTION
   --numerics MODE  of speed (default stable); all else is measured in exact
   --threads N      of speed (default 2)
   --out FOLDER     where results are stored (default .cache/distilled)
-  --resume         keep what is stored there, and measure the rest
+  --resume         keep what is stored there, of all parts, and measure the rest of those that are asked for
   --json           print the table as JSON`;
 
 const groups = ['texts', 'benchmarks', 'ifeval', 'needles', 'speed'] as const;
@@ -41,6 +42,16 @@ const CONTEXT = 2048;
 const ROUNDS = 3;
 
 export async function benchDistilled(argv: readonly string[]): Promise<void> {
+  try {
+    await compareModels(argv);
+  } catch (error) {
+    if (!(error instanceof LfmError)) throw error;
+    console.error(error.message);
+    process.exitCode = 1;
+  }
+}
+
+async function compareModels(argv: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...argv],
     options: {
@@ -92,14 +103,21 @@ export async function benchDistilled(argv: readonly string[]): Promise<void> {
   };
   const models = { teacher, student };
   const results: Record<(typeof sides)[number], SideResults> = { teacher: {}, student: {} };
-  for (const group of only)
-    for (const [name, options] of plan[group] ?? [])
-      for (const side of sides) results[side][name] = await measured(out, side, name, models[side], options, resume);
-  const speed = only.includes('speed')
-    ? await kept(join(out, 'speed.json'), speedSchema, resume, () =>
-        measureSpeed(models, Number(values.threads), numerics ?? 'stable'),
-      )
-    : undefined;
+  const hashes = { teacher: await weightsHash(teacher), student: await weightsHash(student) };
+  for (const [group, parts] of Object.entries(plan))
+    for (const [name, options] of parts)
+      for (const side of sides) {
+        const path = join(out, `${side}-${name}.json`);
+        const asked = { weights: hashes[side], items: options.limit ?? 'all' };
+        const stored = await kept(path, storedSchema, asked, resume, only.includes(group), () =>
+          measured(path, models[side], options, resume),
+        );
+        if (stored) results[side][name] = stored;
+      }
+  const asked = { ...hashes, threads: values.threads, numerics };
+  const speed = await kept(join(out, 'speed.json'), speedSchema, asked, resume, only.includes('speed'), () =>
+    measureSpeed(models, Number(values.threads), numerics ?? 'stable'),
+  );
   const rows = tableOf(results, speed);
   const run = { ...(await describeRun('distilled')), command: `npm run bench -- distilled ${argv.join(' ')}` };
   if (values.json) console.log(JSON.stringify({ ...run, teacher, student, rows }, undefined, 2));
@@ -107,37 +125,50 @@ export async function benchDistilled(argv: readonly string[]): Promise<void> {
     console.log('| measure | teacher | student | student to teacher | wanted |\n|---|---|---|---|---|');
     for (const { measure, teacher: theirs, student: ours, ratio, wanted } of rows)
       console.log(`| ${[measure, theirs, ours, ratio, wanted].join(' | ')} |`);
-    console.log(`\n${run.commit}, ${run.cpu}, ${run.cores} cores, node ${run.node}, load ${run.loadAverage}`);
+    const kinds = Object.values(results).flatMap((parts) =>
+      Object.values(parts).map(({ engine: on, dtype: type }) => `${on}, ${type}`),
+    );
+    console.log(`\nMeasured on ${[...new Set([...kinds, ...(speed ? [`${speed.engine} (speed)`] : [])])].join('; ')}.`);
+    console.log(`${run.commit}, ${run.cpu}, ${run.cores} cores, node ${run.node}, load ${run.loadAverage}`);
   }
 }
 
-/** What a file holds, or what is made and then stored there. */
-async function kept<T>(path: string, schema: z.ZodType<T>, resume: boolean, make: () => Promise<T>): Promise<T> {
+/**
+ * What a file holds under `resume`, or what is made and then stored there, if it `isWanted`. Errors: `other-settings`, where the file
+ * answers another question.
+ */
+async function kept<T>(
+  path: string,
+  schema: z.ZodType<T>,
+  asked: unknown,
+  resume: boolean,
+  isWanted: boolean,
+  make: () => Promise<T>,
+): Promise<T | undefined> {
   const text = resume ? await readTextIfPresent(path) : undefined;
-  if (text !== undefined) return schema.parse(JSON.parse(text));
-  const made = await make();
-  await writeFileAtomic(path, `${JSON.stringify(made)}\n`);
-  return made;
+  if (text !== undefined) {
+    const stored = z.object({ asked: z.unknown(), found: schema }).parse(JSON.parse(text));
+    if (isDeepStrictEqual(stored.asked, JSON.parse(JSON.stringify(asked)))) return stored.found;
+    throw new LfmError(
+      'other-settings',
+      `${path} was measured of ${JSON.stringify(stored.asked)}; asked for is ${JSON.stringify(asked)}: remove it, or choose another --out.`,
+    );
+  }
+  if (!isWanted) return undefined;
+  const found = await make();
+  await writeFileAtomic(path, `${JSON.stringify({ asked, found })}\n`);
+  return found;
 }
 
 /** One part of one side; its answers are kept one by one while it runs. */
-async function measured(
-  folder: string,
-  side: string,
-  name: string,
-  model: string,
-  options: EvaluateOptions,
-  resume: boolean,
-) {
-  const answers = join(folder, `${side}-${name}.answers.jsonl`);
+async function measured(path: string, model: string, options: EvaluateOptions, resume: boolean) {
+  const answers = path.replace(/json$/, 'answers.jsonl');
   if (!resume) await rm(answers, { force: true });
-  return kept(join(folder, `${side}-${name}.json`), storedSchema, resume, async () => {
-    const from = performance.now();
-    const found = await evaluate(model, { ...options, out: answers, resume });
-    const [part] = Object.values(found.parts);
-    console.error(`${side}, ${name}: ${((performance.now() - from) / 1000).toFixed(1)} s`);
-    return storedSchema.parse({ model: found.model, engine: found.engine, dtype: found.dtype, part });
-  });
+  const from = performance.now();
+  const found = await evaluate(model, { ...options, out: answers, resume });
+  const [part] = Object.values(found.parts);
+  console.error(`${basename(path, '.json')}: ${((performance.now() - from) / 1000).toFixed(1)} s`);
+  return storedSchema.parse({ model: found.model, engine: found.engine, dtype: found.dtype, part });
 }
 
 const oneSpeed = z.object({ tokensPerSecond: z.number(), stateBytes: z.number(), fileBytes: z.number() });
@@ -173,17 +204,10 @@ async function measureSpeed(
   const of = async (side: 'teacher' | 'student') => ({
     tokensPerSecond: median(rates[side]),
     stateBytes: states[side],
-    fileBytes: await fileBytes(models[side]),
+    fileBytes: (await Promise.all((await weightFiles(models[side])).map((path) => stat(path)))).reduce(
+      (sum, { size }) => sum + size,
+      0,
+    ),
   });
   return { engine: description, numerics, teacher: await of('teacher'), student: await of('student') };
-}
-
-/** Of the weights as they are shipped. */
-async function fileBytes(name: string): Promise<number> {
-  const resolved = await resolveModel(name);
-  if (resolved.kind === 'definition') return NaN;
-  if (resolved.kind === 'gguf') return (await stat(resolved.path)).size;
-  const names = (await readdir(resolved.path)).filter((file) => /\.(safetensors|gguf)$/.test(file));
-  const sizes = await Promise.all(names.map((file) => stat(join(resolved.path, file)).then(({ size }) => size)));
-  return sizes.reduce((sum, size) => sum + size, 0);
 }

@@ -4,12 +4,14 @@ import { Option } from 'commander';
 import type { Evaluation } from '../evaluate/evaluate.node.ts';
 import { evaluate, taskNames } from '../evaluate/evaluate.node.ts';
 import type { Estimate } from '../evaluate/part.ts';
+import { missingFromHub } from '../generate/source.node.ts';
 import { formatTable } from './format.node.ts';
 import type { Io } from './io.node.ts';
 import { interruptible } from './io.node.ts';
 import type { LoadFlags } from './options.node.ts';
 import { addLoadOptions, engineChoice, positive } from './options.node.ts';
 import { Progress } from './progress.node.ts';
+import { pullShown } from './pull.node.ts';
 
 interface Flags extends LoadFlags {
   readonly tasks?: string;
@@ -57,6 +59,8 @@ export function registerEvaluate(program: Command, io: Io): void {
     .action(async (model: string, flags: Flags) => {
       const { tasks = '', text: texts, data, limit, window, maxTokens, dtype, numerics, out, resume, json } = flags;
       const names = [...new Set(tasks.split(',').filter((name) => name !== ''))];
+      const missing = await missingFromHub(model);
+      if (missing) await pullShown(io, missing, false);
       const found = await interruptible(io, async (signal) => {
         const lines = new Map<string, Progress>();
         const show = (what: string, share: number) => {

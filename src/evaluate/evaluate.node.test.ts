@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { evaluate, taskNames } from './evaluate.node.ts';
+import { evaluate } from './evaluate.node.ts';
 import type { EvaluateOptions } from './evaluate.node.ts';
+import { likelihoodTasks } from './tasks/likelihood-tasks.ts';
 import { perplexityOf, ratioOf, shareOf } from './statistics.ts';
 
 const fixture = new URL('../../test/fixtures/evaluate/', import.meta.url).pathname;
+const taskNames = Object.keys(likelihoodTasks);
 const text = join(fixture, 'text.txt');
 const base: EvaluateOptions = {
   tasks: [],

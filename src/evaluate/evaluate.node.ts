@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { z } from 'zod';
 import { parseJsonObject } from '../files/json.ts';
 import { LfmError } from '../tensor/error.ts';
-import { findData, readBeginning, readItems } from './files.node.ts';
+import { findData, readBeginning, readItems, weightsHash } from './files.node.ts';
 import type { KeptAnswers } from './kept-answers.node.ts';
 import { openAnswers, unkeptAnswers } from './kept-answers.node.ts';
 import type { TextRow } from './likelihood/parts.ts';
@@ -73,8 +73,11 @@ export async function evaluate(name: string, options: EvaluateOptions): Promise<
   const asked = await Promise.all(
     tasks.filter((task) => !(task in likelihoodTasks)).map((task) => readAsked(task, options)),
   );
-  const settings = { model: name, dtype, numerics, limit, window: options.window, maxTokens: options.maxTokens };
-  const kept = out === undefined ? unkeptAnswers() : await openAnswers(out, settings, resume);
+  const settings = { dtype, numerics, limit, window: options.window, maxTokens: options.maxTokens };
+  const kept =
+    out === undefined
+      ? unkeptAnswers()
+      : await openAnswers(out, { weights: await weightsHash(name), ...settings }, resume);
   const results: Record<string, Evaluation['parts'][string]> = {};
   const answerAll = async (parts: readonly Part[]) => {
     for (const part of parts)

@@ -1,9 +1,12 @@
 // Files of benchmarks and texts: found in a folder packed or not, and read whole, or as far as is asked.
-import { access } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { access, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { jsonLines } from '../data/documents.ts';
 import { readText } from '../data/text-files.node.ts';
+import { hashing } from '../files/manifest.node.ts';
+import { resolveModel } from '../generate/source.node.ts';
 import { LfmError } from '../tensor/error.ts';
 
 /** A benchmark's file in the user's folder, or in its folder `benchmarks`. Errors: `data-missing`. */
@@ -58,4 +61,22 @@ export async function readBeginning(path: string, most = Infinity): Promise<stri
     if (bytes >= most) break;
   }
   return text;
+}
+
+/** Paths of a model's weights. Errors: those of `resolveModel`, `no-weights`. */
+export async function weightFiles(name: string): Promise<readonly string[]> {
+  const resolved = await resolveModel(name);
+  if (resolved.kind === 'gguf') return [resolved.path];
+  const { path } = resolved.kind === 'folder' ? resolved : { path: undefined };
+  const files = path === undefined ? [] : (await readdir(path)).filter((file) => file.endsWith('.safetensors'));
+  if (path !== undefined && files.length > 0) return files.toSorted().map((file) => join(path, file));
+  throw new LfmError('no-weights', `${name} has no weights: there is nothing to measure.`);
+}
+
+/** What tells weights from others that come to stand under the same name: SHA-256 of their files, in hex. */
+export async function weightsHash(name: string): Promise<string> {
+  const hash = hashing();
+  for (const path of await weightFiles(name))
+    for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk as Buffer);
+  return hash.digest('hex');
 }
