@@ -39,7 +39,7 @@ export interface ScorerOptions extends LikelihoodOptions {
 }
 
 /** Large runs of few shapes for an accelerator, small ones of any shape for a CPU, whose caches they fit. */
-const fixedSizes: RunSizes = { tokens: 8192, positions: 2048, lengths: [128, 256, 512, 1024, 2048, 4096, 8192] };
+const fixedSizes: RunSizes = { tokens: 8192, positions: 2048, lengths: [128, 512, 2048, 8192] };
 const looseSizes: RunSizes = { tokens: 1024, positions: 256 };
 /** Runs under way before the first one's results are waited for. */
 const IN_FLIGHT = 3;
