@@ -110,7 +110,7 @@ async function openOnDevice(name: string, options: MeasuredOptions): Promise<Ans
     batchOf,
     async answer(prompts, { maxTokens, longest }) {
       const generator = await generatorFor(longest, maxTokens);
-      const answers = await generator.answer(prompts, { maxTokens, seed: 0, endTokens: stopIds });
+      const answers = await generator.answer(prompts, { maxTokens, seed: 0, endTokens: stopIds, longest });
       return answers.map(({ tokens }) => tokenizer.decode(tokens, { skipSpecialTokens: true }));
     },
     async [Symbol.asyncDispose]() {
