@@ -28,7 +28,11 @@ export function likelihoodPart(
 ): Part<LikelihoodAnswer> {
   const rowsOf = (number: number): ScoredRow[] => {
     const item = items[number];
-    const rows = item?.continuations.map((text) => pairRow(model.tokenizer, item.context, text, model.before)) ?? [];
+    const rowOf = (context: string, text: string) => ({
+      ...pairRow(model.tokenizer, context, text, model.before),
+      group: number,
+    });
+    const rows = item?.continuations.map((text) => rowOf(item.context, text)) ?? [];
     const longest = Math.max(...rows.map(({ tokens }) => tokens.length));
     if (longest <= scorer.longest) return rows;
     throw new LfmError(

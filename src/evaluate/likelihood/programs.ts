@@ -3,9 +3,10 @@
 // Shapes: B rows of T tokens, M = B * T, N positions that are scored, D features, V classes.
 import { asProduct } from '../../liquid/ends.ts';
 import type { Model } from '../../liquid/index.ts';
-import { createContext, parameterTypes } from '../../liquid/index.ts';
+import { createContext, parameterTypes, stateTypes, stepProgram } from '../../liquid/index.ts';
+import { take } from '../../liquid/parameter.ts';
 import { parametersIn } from '../../liquid/quantized.ts';
-import type { Dim, Program, Tensor } from '../../tensor/index.ts';
+import type { ArrayType, Dim, Program, Tensor } from '../../tensor/index.ts';
 import {
   add,
   cast,
@@ -25,6 +26,7 @@ import {
   tanh,
   trace,
 } from '../../tensor/index.ts';
+import { inline } from '../../tensor/tracer.ts';
 
 export interface LikelihoodOptions {
   /** Of parameters and arithmetic; scores and their softmax are float32 whatever it is. */
@@ -45,6 +47,41 @@ export function hiddenProgram(
     const { hidden_BTD } = model.forward(parametersIn(model, inputs, dtype), inputs, context);
     return { hidden: reshape(hidden_BTD, [multiplyDims(batch, length), model.hiddenSize]) };
   });
+}
+
+/**
+ * `stepProgram` with its hidden states as rows: inputs `tokens` [B, T], `starts` and `lengths` [B], `state.NAME` of `capacity`; outputs
+ * `hidden` float32 [B * T, D] and `state.NAME`.
+ */
+export function spanProgram(
+  model: Model,
+  { batch, length, capacity }: { readonly batch: Dim; readonly length: Dim; readonly capacity: number },
+): Program {
+  const step = stepProgram(model, { batch, length, capacity, allLogits: true, hidden: true });
+  const types = Object.fromEntries(step.inputs.map(({ name, value }) => [name, value]));
+  const body = (inputs: Readonly<Record<string, Tensor>>) => {
+    const results = inline(
+      step,
+      step.inputs.map(({ name }) => take(inputs, name)),
+    );
+    const found = Object.fromEntries(step.outputs.flatMap(({ name }, i) => (results[i] ? [[name, results[i]]] : [])));
+    return { ...found, hidden: reshape(take(found, 'hidden'), [multiplyDims(batch, length), model.hiddenSize]) };
+  };
+  return trace('span', types, body, { donations: step.donations });
+}
+
+/** States `state.NAME` of R rows, each as that of row `parents` [R] int32 of B. */
+export function forkProgram(model: Model, capacity: number): Program {
+  const states = Object.entries(stateTypes(model, { batch: 'B', capacity }));
+  const types: Record<string, ArrayType> = {
+    ...Object.fromEntries(states.map(([name, type]) => [`state.${name}`, type])),
+    parents: { dtype: 'int32', shape: ['R'] },
+  };
+  return trace('fork', types, (inputs) =>
+    Object.fromEntries(
+      states.map(([name]) => [`state.${name}`, embed(take(inputs, 'parents'), take(inputs, `state.${name}`))]),
+    ),
+  );
 }
 
 /** Logits float32 [N, V]: of bfloat16 they are sums in float32 that were never rounded to bfloat16. */

@@ -25,6 +25,13 @@ const scored: ScoredRow[] = cuts.map(({ row, length }, i) => {
   const places = tokens.map((_, place) => place).filter((place) => place % 2 === i % 2 || place === length - 1);
   return { tokens, places, labels: places.map((place) => (place * 37 + i) % 128) };
 });
+// A group that begins alike with its first row's ten tokens; labels follow from shared tokens and from each row's own.
+for (const length of [10, 14, 17]) {
+  const places = [6, 9, 11, 13, 16].filter((place) => place < length);
+  const labels = places.map((place) => (place * 11 + length) % 128);
+  scored.push({ tokens: rows[1].slice(0, length), places, labels, group: 7 });
+  cuts.push({ row: 1, length });
+}
 // One that greedy decoding gives.
 const likeliest = logitsAt(0, 4).indexOf(Math.max(...logitsAt(0, 4)));
 scored.push({ tokens: rows[0].slice(0, 5), places: [4], labels: [likeliest] });

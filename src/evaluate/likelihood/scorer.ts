@@ -6,6 +6,8 @@ import type { Model } from '../../liquid/index.ts';
 import type { Program } from '../../tensor/index.ts';
 import { LfmError } from '../../tensor/index.ts';
 import type { LikelihoodOptions } from './programs.ts';
+import type { Scorable } from './families.ts';
+import { familiesOf, familyRuns, FamilyRunner } from './families.ts';
 import { hiddenProgram, scoreProgram } from './programs.ts';
 
 /** Tokens that a model reads, and at which of them (counted from 0, ascending) which token should follow. */
@@ -13,6 +15,8 @@ export interface ScoredRow {
   readonly tokens: readonly number[];
   readonly places: readonly number[];
   readonly labels: readonly number[];
+  /** Rows of one number that follow each other begin alike. */
+  readonly group?: number;
 }
 
 export interface RowScore {
@@ -44,10 +48,10 @@ const looseSizes: RunSizes = { tokens: 1024, positions: 256 };
 /** Runs under way before the first one's results are waited for. */
 const IN_FLIGHT = 3;
 
-/** Rows of one run, by their places in the list that was given. */
+/** Rows of one run, by their places in the list that was given, and the run. */
 interface Run {
-  readonly length: number;
   readonly rows: readonly number[];
+  readonly start: () => Promise<readonly Scorable[]>;
 }
 
 export class Scorer {
@@ -56,9 +60,11 @@ export class Scorer {
   /** By length; under 0 one for all lengths, and of `scores` one for all. */
   readonly #programs = new Map<number, Promise<Executable>>();
   #scores: Promise<Executable> | undefined;
+  readonly #families: FamilyRunner;
 
   constructor(options: ScorerOptions) {
     this.#options = options;
+    this.#families = new FamilyRunner(options.engine, options.model, (program) => this.#compile(program));
     this.#sizes = options.sizes ?? (options.engine.name === 'xla' ? fixedSizes : looseSizes);
   }
 
@@ -84,7 +90,7 @@ export class Scorer {
     try {
       for (const run of this.#runsOf(rows)) {
         signal?.throwIfAborted();
-        const results = await this.#start(run, rows);
+        const results = await this.#scored(await run.start());
         pending.push(async () => {
           for (const [row, { logprob, isGreedy }] of await results()) {
             const before = scores[row] ?? { logprob: 0, isGreedy: true };
@@ -107,6 +113,7 @@ export class Scorer {
   async release(): Promise<void> {
     const made = await Promise.allSettled([...this.#programs.values(), ...(this.#scores ? [this.#scores] : [])]);
     for (const one of made) if (one.status === 'fulfilled') one.value.release();
+    await this.#families.release();
   }
 
   #check({ tokens, labels }: ScoredRow): void {
@@ -120,27 +127,38 @@ export class Scorer {
       );
   }
 
-  /** Rows by falling length, as many to a run as its tokens hold. */
+  /** Where shapes are free, rows that begin alike share their beginning. All others run whole. */
   #runsOf(rows: readonly ScoredRow[]): Run[] {
+    const { tokens, lengths } = this.#sizes;
+    const all = Array.from(rows.keys());
+    const { families, alone } = lengths ? { families: [], alone: all } : familiesOf(rows);
+    const shared = familyRuns(families, rows, this.#options.model, tokens).map((run) => ({
+      rows: run.flatMap((family) => family.rows),
+      start: () => this.#families.run(run, rows),
+    }));
+    return [...shared, ...this.#wholeRuns(rows, alone)];
+  }
+
+  /** Rows by falling length, as many to a run as its tokens hold. */
+  #wholeRuns(rows: readonly ScoredRow[], chosen: readonly number[]): Run[] {
     const { tokens, lengths } = this.#sizes;
     const size = (row: number) => rows[row]?.tokens.length ?? 0;
     const lengthOf = (row: number) => lengths?.find((length) => length >= size(row)) ?? size(row);
     const runs: { length: number; rows: number[] }[] = [];
-    for (const row of Array.from(rows.keys()).toSorted((a, b) => size(b) - size(a))) {
+    for (const row of chosen.toSorted((a, b) => size(b) - size(a))) {
       const last = runs.at(-1);
       const length = lengthOf(row);
       const fits = last && (lengths ? last.length === length : true) && (last.rows.length + 1) * last.length <= tokens;
       if (fits) last.rows.push(row);
       else runs.push({ length, rows: [row] });
     }
-    return runs;
+    return runs.map(({ length, rows: own }) => ({ rows: own, start: () => this.#runWhole(length, own, rows) }));
   }
 
-  async #start({ length, rows }: Run, all: readonly ScoredRow[]): Promise<() => Promise<[number, RowScore][]>> {
+  async #runWhole(length: number, rows: readonly number[], all: readonly ScoredRow[]): Promise<Scorable[]> {
     const { engine } = this.#options;
     const batch = this.#sizes.lengths ? this.#sizes.tokens / length : rows.length;
     const program = await this.#programFor(length);
-    const scoring = await this.#scoring();
     const tokens = new Int32Array(batch * length);
     const [owners, places, labels]: [number[], number[], number[]] = [[], [], []];
     rows.forEach((row, b) => {
@@ -155,39 +173,53 @@ export class Scorer {
     const uploaded = await engine.upload('int32', [batch, length], tokens);
     const { hidden } = await program.run({ tokens: uploaded }).finally(() => uploaded.dispose());
     if (!hidden) throw new LfmError('no-result', 'A run over rows gave no hidden states.');
-    const parts: { readonly from: number; readonly found: Buffers }[] = [];
+    return [{ hidden, owners, places, labels }];
+  }
+
+  /** Starts the scoring of hidden states, which it takes over; what comes back waits for it, once, and must be called. */
+  async #scored(given: readonly Scorable[]): Promise<() => Promise<[number, RowScore][]>> {
+    const parts: { readonly owners: readonly number[]; readonly found: Buffers }[] = [];
     const drop = () => parts.forEach(({ found }) => disposeBuffers(found));
     try {
-      for (let from = 0; from < places.length; from += this.#sizes.positions) {
-        const to = Math.min(places.length, from + this.#sizes.positions);
-        const count = this.#sizes.lengths ? this.#sizes.positions : to - from;
-        const column = (values: readonly number[]) => {
-          const filled = new Int32Array(count);
-          filled.set(values.slice(from, to));
-          return engine.upload('int32', [count], filled);
-        };
-        const given = { places: await column(places), labels: await column(labels) };
-        parts.push({ from, found: await scoring.run({ hidden, ...given }).finally(() => disposeBuffers(given)) });
+      const scoring = await this.#scoring();
+      for (const { hidden, owners, places, labels } of given) {
+        for (let from = 0; from < places.length; from += this.#sizes.positions) {
+          const to = Math.min(places.length, from + this.#sizes.positions);
+          const inputs = {
+            places: await this.#column(places.slice(from, to)),
+            labels: await this.#column(labels.slice(from, to)),
+          };
+          const found = await scoring.run({ hidden, ...inputs }).finally(() => disposeBuffers(inputs));
+          parts.push({ owners: owners.slice(from, to), found });
+        }
       }
     } catch (error) {
       drop();
       throw error;
     } finally {
-      hidden.dispose();
+      for (const { hidden } of given) hidden.dispose();
     }
     return async () => {
       try {
         const results: [number, RowScore][] = [];
-        for (const { from, found } of parts) {
+        for (const { owners, found } of parts) {
           const [logprobs, greedy] = [await this.#numbers(found['logprobs']), await this.#numbers(found['greedy'])];
-          for (let at = 0; at < logprobs.length && from + at < owners.length; at++)
-            results.push([owners[from + at] ?? 0, { logprob: Number(logprobs[at]), isGreedy: greedy[at] === 1 }]);
+          owners.forEach((owner, at) =>
+            results.push([owner, { logprob: logprobs[at] ?? NaN, isGreedy: greedy[at] === 1 }]),
+          );
         }
         return results;
       } finally {
         drop();
       }
     };
+  }
+
+  /** Of as many elements as a run scores, where that is fixed. */
+  #column(values: readonly number[]): Promise<Buffer> {
+    const filled = new Int32Array(this.#sizes.lengths ? this.#sizes.positions : values.length);
+    filled.set(values);
+    return this.#options.engine.upload('int32', [filled.length], filled);
   }
 
   async #numbers(buffer: Buffer | undefined): Promise<Float32Array> {
