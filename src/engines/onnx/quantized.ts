@@ -2,6 +2,8 @@
 import type { Operation, Value } from '../../tensor/index.ts';
 import { fillJoined } from './joined.ts';
 import type { Lowering, Rule } from './lowering.ts';
+import type { Operands } from './packed-forms.ts';
+import { planes } from './packed-forms.ts';
 import { expandedProduct } from './wasm-layouts.ts';
 
 /** Sums of x [..., K] over blocks, [..., G], as a product with zeros and ones: one walk. */
@@ -16,81 +18,6 @@ function blockSums(lowering: Lowering, x: Value, blocks: number, block: number):
   );
   return lowering.node('MatMul', [lowering.name(x), members]);
 }
-
-/** What MatMulNBits takes of a matrix [N, K]. */
-interface Operands {
-  readonly x: string;
-  readonly levels: string;
-  readonly scales: string;
-  /** Absent: the middle level. */
-  readonly zeroPoints?: string;
-  readonly bits: number;
-  /** Blocks of a row. */
-  readonly blocks: number;
-}
-
-/**
- * 8 bits as two planes of 4, since the kernel has no float32 products with 8: level - 128 = 16 (high - 8) + low. The planes stand
- * side by side in rows of twice the length, and meet x twice.
- */
-function planes(lowering: Lowering, x: Value, packed: Value, scales: Value): Operands {
-  const [rows = 1, blocks = 1, block = 1] = packed.shape.map(Number);
-  const name = lowering.name(packed);
-  // Two blocks a byte, the first in the low half: 8 for the high planes, 0 for the low ones.
-  const zeroPoints = Array.from(
-    { length: blocks },
-    (_, i) => (2 * i < blocks ? 8 : 0) | (2 * i + 1 < blocks ? 0x80 : 0),
-  );
-  const row = lowering.constant('uint8', [1, blocks], zeroPoints);
-  const given = lowering.name(x);
-  return {
-    x: lowering.node('Concat', [given, given], { attributes: { axis: { int: x.shape.length - 1 } } }),
-    levels: lowering.derive(`${name} in planes`, {
-      dtype: 'uint8',
-      dims: [rows, 2 * blocks, block / 2],
-      from: [packed],
-      fill: (into, levels) => levels && splitLevels(levels, blocks * block, into),
-    }),
-    scales: lowering.derive(`${name} in planes, scales`, {
-      dtype: 'float32',
-      dims: [rows, 2 * blocks],
-      from: [scales],
-      fill: (into, each) => each && widenScales(floatsOf(each), blocks, floatsOf(into)),
-    }),
-    zeroPoints: lowering.node('Expand', [row, lowering.integers([rows, blocks])]),
-    bits: 4,
-    blocks: 2 * blocks,
-  };
-}
-
-/** Of each row of `columns` levels the high halves, two a byte, then the low ones. */
-function splitLevels(levels: Uint8Array, columns: number, into: Uint8Array): void {
-  const four = new Uint32Array(levels.buffer, levels.byteOffset, levels.length / 4);
-  const two = new Uint16Array(into.buffer, into.byteOffset, into.length / 2);
-  const units = columns / 4;
-  for (let row = 0; row < four.length; row += units) {
-    for (let i = 0; i < units; i++) {
-      const given = four[row + i] as number;
-      two[2 * row + i] = inPairs((given >>> 4) & 0x0f0f0f0f);
-      two[2 * row + units + i] = inPairs(given & 0x0f0f0f0f);
-    }
-  }
-}
-
-/** Four levels, each in the low half of a byte, as two bytes. */
-function inPairs(four: number): number {
-  const pairs = (four | (four >>> 4)) & 0x00ff00ff;
-  return pairs | (pairs >>> 8);
-}
-
-function widenScales(scales: Float32Array, blocks: number, into: Float32Array): void {
-  for (let from = 0, to = 0; from < scales.length; from += blocks, to += 2 * blocks) {
-    into.set(scales.subarray(from, from + blocks), to + blocks);
-    for (let i = 0; i < blocks; i++) into[to + i] = 16 * (scales[from + i] as number);
-  }
-}
-
-const floatsOf = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 
 /**
  * Only for weights that are bound: the kernel is fast, and rounds activations, with weights laid out beforehand. Float zero
@@ -143,7 +70,7 @@ export const matmulNBits: {
       domain: 'com.microsoft',
       attributes: {
         K: { int: given.blocks * block },
-        N: { int: rows },
+        N: { int: given.rows ?? rows },
         bits: { int: given.bits },
         block_size: { int: block },
         accuracy_level: { int: isFloat ? 1 : 4 },
@@ -156,7 +83,23 @@ export const matmulNBits: {
         attributes: { transB: { int: 1 } },
       });
       lowering.define(target, 'Add', [levels, toMinimums]);
-    } else lowering.define(target, 'MatMulNBits', inputs, spec);
+    } else if (given.rows === undefined) lowering.define(target, 'MatMulNBits', inputs, spec);
+    else {
+      const parts: Value[] = [0, 1].map(() => ({ ...y, id: -1 }));
+      lowering.defineAll(
+        parts,
+        'Split',
+        [lowering.node('MatMulNBits', inputs, spec), lowering.integers([rows, rows])],
+        {
+          attributes: { axis: { int: -1 } },
+        },
+      );
+      lowering.define(
+        target,
+        'Add',
+        parts.map((part) => lowering.name(part)),
+      );
+    }
     if (joined.length === 1) return;
     const values = joined.map((one) => one.results[0]);
     lowering.defineAll(values, 'Split', [lowering.name(target), lowering.integers(sizes)], {
