@@ -1,9 +1,7 @@
 // matmul_quantized as com.microsoft.MatMulNBits, whose weights are laid out anew when the session is made.
 import type { Operation, Value } from '../../tensor/index.ts';
-import { fillJoined } from './joined.ts';
-import type { Lowering, Rule } from './lowering.ts';
-import type { Operands } from './packed-forms.ts';
-import { planes } from './packed-forms.ts';
+import type { Lowering, NodeSpec, Rule } from './lowering.ts';
+import { columnRanges, columnsOf, planes, planeScales, planeZeroPoints } from './packed-forms.ts';
 import { expandedProduct } from './wasm-layouts.ts';
 
 /** Sums of x [..., K] over blocks, [..., G], as a product with zeros and ones: one walk. */
@@ -17,6 +15,22 @@ function blockSums(lowering: Lowering, x: Value, blocks: number, block: number):
     },
   );
   return lowering.node('MatMul', [lowering.name(x), members]);
+}
+
+interface NodeCall {
+  readonly inputs: readonly string[];
+  readonly spec: NodeSpec;
+}
+
+const summed = (lowering: Lowering, [first = '', ...others]: readonly string[]) =>
+  others.length === 0 ? first : lowering.node('Sum', [first, ...others]);
+
+/** x cut along its last axis. */
+function cut(lowering: Lowering, x: string, sizes: readonly number[]): string[] {
+  if (sizes.length === 1) return [x];
+  const parts = sizes.map((size): Value => ({ id: -1, dtype: 'float32', shape: [size] }));
+  lowering.defineAll(parts, 'Split', [x, lowering.integers(sizes)], { attributes: { axis: { int: -1 } } });
+  return parts.map((part) => lowering.name(part));
 }
 
 /**
@@ -42,63 +56,55 @@ export const matmulNBits: {
     const joined = lowering.joins.get(operation) ?? [operation];
     if (joined.length === 0) return;
     const [bits, block] = [Number(attributes.bits), Number(attributes.block)];
-    const blocks = Number(scales.shape[1]);
     const sizes = joined.map((one) => Number(one.operands[1]?.shape[0]));
     const rows = sizes.reduce((a, b) => a + b);
-    const part = (index: number) =>
-      joinedPart(
-        lowering,
-        joined.flatMap((one) => one.operands[index] ?? []),
-        rows,
-      );
+    const parts = (index: number) => joined.flatMap((one) => one.operands[index] ?? []);
     const isFloat = attributes.activations === 'float32';
-    const given: Operands =
-      bits === 8 && isFloat
-        ? planes(lowering, x, packed, scales)
-        : {
-            x: lowering.name(x),
-            levels: part(1),
-            scales: part(2),
-            ...(minimums && { zeroPoints: lowering.zeros('uint8', [rows, Math.ceil((blocks * bits) / 8)]) }),
-            bits,
-            blocks,
-          };
-    const inputs = [given.x, given.levels, given.scales, ...(given.zeroPoints ? [given.zeroPoints] : [])];
-    const product: Value = { ...y, shape: [...x.shape.slice(0, -1), rows] };
-    const target = joined.length === 1 ? y : product;
-    const spec = {
-      domain: 'com.microsoft',
-      attributes: {
-        K: { int: given.blocks * block },
-        N: { int: given.rows ?? rows },
-        bits: { int: given.bits },
-        block_size: { int: block },
-        accuracy_level: { int: isFloat ? 1 : 4 },
-      },
-    };
-    if (minimums) {
-      const levels = lowering.node('MatMulNBits', inputs, spec);
-      const toMinimums = lowering.node('FusedMatMul', [blockSums(lowering, x, blocks, block), part(3)], {
-        domain: 'com.microsoft',
-        attributes: { transB: { int: 1 } },
-      });
-      lowering.define(target, 'Add', [levels, toMinimums]);
-    } else if (given.rows === undefined) lowering.define(target, 'MatMulNBits', inputs, spec);
-    else {
-      const parts: Value[] = [0, 1].map(() => ({ ...y, id: -1 }));
-      lowering.defineAll(
-        parts,
-        'Split',
-        [lowering.node('MatMulNBits', inputs, spec), lowering.integers([rows, rows])],
-        {
-          attributes: { axis: { int: -1 } },
+    const inPlanes = bits === 8 && isFloat;
+    const target = joined.length === 1 ? y : { ...y, id: -1, shape: [...x.shape.slice(0, -1), rows] };
+    const blocks = Number(scales.shape[1]);
+    const ranges = isFloat ? columnRanges(blocks, block) : [{ from: 0, to: blocks }];
+    const xs = cut(
+      lowering,
+      lowering.name(x),
+      ranges.map(({ from, to }) => (to - from) * block),
+    );
+    const products = ranges.map((range, index): NodeCall => {
+      const [levels, steps] = inPlanes
+        ? [planes(lowering, packed, range), planeScales(lowering, scales, range)]
+        : [columnsOf(lowering, parts(1), range), columnsOf(lowering, parts(2), range)];
+      const zeroPoints = inPlanes
+        ? planeZeroPoints(lowering, rows, range)
+        : minimums && lowering.zeros('uint8', [rows, Math.ceil(((range.to - range.from) * bits) / 8)]);
+      return {
+        inputs: [xs[index] ?? '', levels, steps, ...(zeroPoints ? [zeroPoints] : [])],
+        spec: {
+          domain: 'com.microsoft',
+          attributes: {
+            K: { int: (range.to - range.from) * block },
+            N: { int: inPlanes ? 2 * rows : rows },
+            bits: { int: inPlanes ? 4 : bits },
+            block_size: { int: block },
+            accuracy_level: { int: isFloat ? 1 : 4 },
+          },
         },
-      );
-      lowering.define(
-        target,
-        'Add',
-        parts.map((part) => lowering.name(part)),
-      );
+      };
+    });
+    const [only] = products;
+    if (only && products.length === 1 && !minimums && !inPlanes)
+      lowering.define(target, 'MatMulNBits', only.inputs, only.spec);
+    else {
+      const terms = products.map(({ inputs, spec }) => lowering.node('MatMulNBits', inputs, spec));
+      if (minimums)
+        terms.push(
+          lowering.node(
+            'FusedMatMul',
+            [blockSums(lowering, x, blocks, block), columnsOf(lowering, parts(3), { from: 0, to: blocks })],
+            { domain: 'com.microsoft', attributes: { transB: { int: 1 } } },
+          ),
+        );
+      if (inPlanes) lowering.define(target, 'Add', cut(lowering, summed(lowering, terms), [rows, rows]));
+      else lowering.define(target, terms.length === 2 ? 'Add' : 'Sum', terms);
     }
     if (joined.length === 1) return;
     const values = joined.map((one) => one.results[0]);
@@ -107,12 +113,3 @@ export const matmulNBits: {
     });
   },
 };
-
-/** One part of several matrices, their rows behind one another. */
-function joinedPart(lowering: Lowering, parts: readonly Value[], rows: number): string {
-  const [first] = parts;
-  if (!first || parts.length === 1) return lowering.name(first);
-  const names = parts.map((part) => lowering.name(part));
-  const dims = [rows, ...first.shape.slice(1).map(Number)];
-  return lowering.derive(`joined ${names.join(' ')}`, { dtype: first.dtype, dims, from: parts, fill: fillJoined });
-}
