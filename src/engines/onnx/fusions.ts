@@ -1,10 +1,11 @@
-// Pairs of operations that ONNX Runtime has one kernel for: x logistic(x), and a sum that is normalised next; and queries that are
-// scaled as they are turned.
+// Operations that ONNX Runtime has one kernel for: x logistic(x), a sum that is normalised next, queries that are scaled as they are
+// turned, slices that cut a value.
 import type { Operation, Program, Value } from '../../tensor/index.ts';
 import { sameShape } from '../../tensor/index.ts';
 import { consumers, producers } from '../../tensor/program.ts';
 import { heldAttention, holdsScores, rotated } from './attention.ts';
 import type { Lowering, Rule } from './lowering.ts';
+import { splitRule, splitsOf } from './splits.ts';
 
 /** By the operation that is lowered in place of both; `others` are passed over. */
 export interface Fusions {
@@ -90,6 +91,10 @@ export function fusionsOf(program: Program, lowering: Lowering, own: Readonly<Re
   const outputs = new Set(program.outputs.map(({ value }) => value));
   const rules = new Map<Operation, Rule>();
   const others = new Set<Operation>();
+  for (const [first, parts] of splitsOf(program)) {
+    rules.set(first, splitRule(parts));
+    for (const part of parts) if (part !== first) others.add(part);
+  }
   const scaled = new Map<string, string>();
   for (const operation of program.operations) {
     const rotation = rotationOf(operation, producedBy, readersOf);
