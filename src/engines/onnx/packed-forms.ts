@@ -114,4 +114,5 @@ export function planeZeroPoints(lowering: Lowering, rows: number, { from, to }: 
   });
 }
 
-const floatsOf = (bytes: Uint8Array = new Uint8Array()) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+const floatsOf = (bytes: Uint8Array = new Uint8Array()) =>
+  new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
