@@ -84,7 +84,7 @@ export class Generator implements AsyncDisposable {
     this.engine = engine;
     this.model = model;
     this.#weights = weights;
-    this.#manyRows = engine.name === 'xla' ? undefined : withRoundedRows(model);
+    this.#manyRows = engine.keepsOneForm ? undefined : withRoundedRows(model);
     this.#capacities = options.capacities ?? capacitiesOf(model);
     this.chunk = options.chunk ?? 512;
     this.contextLength = Math.min(model.contextLength, this.#capacities.at(-1) ?? 0);
