@@ -174,9 +174,15 @@ describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}
     const text = await lastText(page);
     await page.getByLabel('this tab').check();
     await page.getByText('comes into this tab').waitFor();
+    await page.getByLabel('Show tokens').check();
     await page.getByRole('button', { name: 'Regenerate' }).click();
     await page.getByText('2 of 2').waitFor();
     await done(page);
+    const tokens = page.getByRole('listbox', { name: 'Tokens' });
+    expect((await tokens.getByRole('option').allTextContents()).length).toBe(12);
+    await tokens.getByRole('option').first().hover();
+    expect(await page.locator('.others td').count()).toBeGreaterThanOrEqual(8);
+    await page.getByLabel('Show tokens').uncheck();
     expect(await lastText(page)).toBe(text);
     expect(await page.getByText(/12 tokens, [\d.]+ a second/).count()).toBe(1);
     await page.getByRole('button', { name: 'Model', exact: true }).click();
