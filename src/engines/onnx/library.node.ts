@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import koffi, { type LibraryHandle, stackSize } from '../koffi.node.ts';
 import { LfmError } from '../../tensor/error.ts';
+import { renameLibrary } from './soname.node.ts';
 
 const expectedVersion = '1.30.0';
 const apiVersion = 30;
@@ -120,6 +121,7 @@ export class Library {
     checkStacks();
     const loaded = load(file);
     const base = koffi.decode(loaded.func('void *OrtGetApiBase()')(), koffi.array('void *', 2)) as Pointer[];
+    renameLibrary(base[0] ?? 0n);
     const method = (pointer: Pointer | undefined, result: string, args: readonly string[]): unknown =>
       koffi.decode(pointer, koffi.proto(result, [...args]));
     const version = (method(base[1], 'const char *', []) as () => string)();
