@@ -80,7 +80,10 @@ export function decodeBytes(model: Model, length: number, dtype: RunType = 'bflo
 export function parameterCounts(model: Model): { readonly total: number; readonly active: number } {
   // Packed matrices have other bytes, but as many parameters.
   const parameters = Object.fromEntries(
-    Object.entries(model.parameters).map(([name, { shape, quantized: _, ...rest }]) => [name, { ...rest, shape }]),
+    Object.entries(model.parameters).map(([name, parameter]) => {
+      const { quantized: _, ...plain } = parameter;
+      return [name, plain];
+    }),
   );
   const active = decodeBytes({ ...model, parameters }, 1, 'float32').weights / byteLength('float32', 1);
   return { total: parameterTotal(model), active };

@@ -1,4 +1,5 @@
 // The entry point `lfm/worker`: a model that runs in a worker of this browser tab, with the shape of a LanguageModel's chat.
+import * as z from 'zod';
 import type { ChatMessage, ChatOptions } from '../generate/chat.ts';
 import type { TextOptions } from '../generate/model.ts';
 import type { Details, TextStream } from '../generate/reply.ts';
@@ -255,6 +256,5 @@ export class Talk {
 /** A schema of zod has code in it, which cannot be sent. */
 async function sentSchema(schema: ObjectSchema | undefined): Promise<JsonObject | undefined> {
   if (!isTyped(schema)) return schema;
-  const { z } = await import('zod');
   return z.toJSONSchema(schema, { io: 'input' }) as JsonObject;
 }
