@@ -2,8 +2,10 @@
 import { load } from 'lfm';
 
 async function greedy() {
-  await using model = await load('brook-7m', { engine: 'onnx' });
-  return (await model.generate('Once upon a time', { maxTokens: 12, temperature: 0 })).text;
+  const model = await load('brook-7m', { engine: 'onnx' });
+  const { text: said } = await model.generate('Once upon a time', { maxTokens: 12, temperature: 0 });
+  await model[Symbol.asyncDispose]();
+  return said;
 }
 
 const text = (...bytes) => bytes.flatMap((each) => (typeof each === 'string' ? [...Buffer.from(each)] : each));
