@@ -151,6 +151,9 @@ describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}
     await page.getByLabel('Temperature').waitFor();
     expect(await overhang()).toBeLessThanOrEqual(0);
     await page.keyboard.press('Escape');
+    await page.setViewportSize({ width: 320, height: 640 });
+    expect(await overhang()).toBeLessThanOrEqual(0);
+    await page.setViewportSize(phone.viewport);
     await page.getByRole('button', { name: 'Model', exact: true }).tap();
     await page.getByRole('heading', { name: 'Memory' }).waitFor();
     expect(await page.getByText('7,202,432').count()).toBe(1);

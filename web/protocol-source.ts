@@ -23,19 +23,22 @@ export function protocolSource(send: Send): ChatSource {
     const response = await send(path, { ...sent, ...(signal && { signal }) });
     if (response.ok) return response;
     const { error }: ErrorBody = await response.json().catch(() => ({}));
-    throw new Error(error?.message ?? `The server answered with status ${response.status}.`);
+    throw new Refused(error?.message ?? `The server answered with status ${response.status}.`, error?.code ?? '');
   };
+  const askFor = (asked: Asked, signal: AbortSignal) =>
+    ask(asked.mode === 'chat' ? '/v1/chat/completions' : '/v1/completions', bodyOf(asked), signal);
   return {
     async models() {
       const { data }: { data: ServedModel[] } = await (await ask('/v1/models')).json();
       return data.map((model): ModelInfo => ({ ...model, contextLength: model.context_length }));
     },
     async *answer(asked, signal) {
-      const response = await ask(
-        asked.mode === 'chat' ? '/v1/chat/completions' : '/v1/completions',
-        bodyOf(asked),
-        signal,
-      );
+      const response = await askFor(asked, signal).catch((error: unknown) => {
+        // Whether a model chats is known once it is loaded, which the first question does.
+        if (!(error instanceof Refused) || error.code !== 'no_chat_template') throw error;
+        const turns = asked.turns.filter(({ role }) => role !== 'system');
+        return askFor({ ...asked, mode: 'continue', turns }, signal);
+      });
       if (!response.body) throw new Error('The server sent no answer.');
       // Whoever stops reading frees the model's place on the server.
       for await (const data of eventData(response.body)) {
@@ -53,6 +56,15 @@ export function protocolSource(send: Send): ChatSource {
   };
 }
 
+class Refused extends Error {
+  readonly code: string;
+
+  constructor(message: string, code: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
 interface ServedModel {
   readonly id: string;
   readonly loaded: boolean;
@@ -62,7 +74,7 @@ interface ServedModel {
 }
 
 interface ErrorBody {
-  readonly error?: { readonly message: string };
+  readonly error?: { readonly message: string; readonly code?: string | null };
 }
 
 interface Logprob {
