@@ -32,7 +32,7 @@ export class Pool<T extends RuntimeTensor> {
   take(dtype: DType, shape: readonly number[]): T {
     const value = this.idle.get(poolKey(dtype, shape))?.pop();
     if (value) this.idleBytes -= value.byteLength;
-    const taken = value ?? this.runtime.zeros(dtype, shape);
+    const taken = value ?? this.runtime.make(dtype, shape);
     this.liveBytes += taken.byteLength;
     this.liveBuffers++;
     return taken;

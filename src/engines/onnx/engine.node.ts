@@ -34,7 +34,7 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
   return engineOver<Value>(
     {
       description: `${version}, ${provider}, ${threads || 'all'} ${threads === 1 ? 'thread' : 'threads'}`,
-      zeros: (dtype, shape) => Value.zeros(dtype, shape),
+      make: (dtype, shape) => Value.zeros(dtype, shape),
       open: (model) => Session.open(model, settings),
       openBound: (lowered, bind) => openBound(lowered, bind, settings),
     },
