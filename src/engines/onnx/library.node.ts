@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import koffi, { type LibraryHandle, stackSize } from '../koffi.node.ts';
 import { LfmError } from '../../tensor/error.ts';
+import { mapLargeBlocks } from './memory.node.ts';
 
 const expectedVersion = '1.30.0';
 const apiVersion = 30;
@@ -213,7 +214,10 @@ let opened: Library | undefined;
  * @throws LfmError onnx-library-platform, onnx-library-missing, onnx-library-load, onnx-library-version
  */
 export function library(): Library {
-  opened ??= new Library(locateLibrary());
+  if (!opened) {
+    mapLargeBlocks();
+    opened = new Library(locateLibrary());
+  }
   return opened;
 }
 
