@@ -34,11 +34,13 @@ const OWN_TOKENS = 256;
 /** Families of groups of rows that stand one behind the other, and the rows that are in none. */
 export function familiesOf(rows: readonly ScoredRow[]): { readonly families: Family[]; readonly alone: number[] } {
   const [families, alone]: [Family[], number[]] = [[], []];
-  for (let from = 0, to = 0; from < rows.length; from = to) {
-    const { group } = rows[from] ?? {};
-    to = from + 1;
-    while (to < rows.length && group !== undefined && rows[to]?.group === group) to++;
-    const own = Array.from({ length: to - from }, (_, i) => from + i);
+  const groups: number[][] = [];
+  rows.forEach(({ group }, row) => {
+    const last = groups.at(-1);
+    if (last && group !== undefined && rows[last[0] ?? -1]?.group === group) last.push(row);
+    else groups.push([row]);
+  });
+  for (const own of groups) {
     const [first = [], ...others] = own.map((row) => rows[row]?.tokens ?? []);
     const differs = first.findIndex((token, i) => others.some((tokens) => tokens[i] !== token));
     const shared = differs < 0 ? first.length : differs;
