@@ -90,6 +90,9 @@ describe('what lfm evaluate refuses', () => {
   it('tasks that it does not know, and nothing', async () => {
     await expect(evaluate('brook-7m', { ...base, tasks: ['mmlu'] })).rejects.toMatchObject({ code: 'unknown-task' });
     await expect(evaluate('brook-7m', base)).rejects.toMatchObject({ code: 'bad-option' });
+    await expect(evaluate('brook-7m', { ...base, texts: [text], resume: true })).rejects.toMatchObject({
+      code: 'bad-option',
+    });
   });
 
   it('data that is not there, or damaged, naming file and line', async () => {

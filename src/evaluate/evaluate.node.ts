@@ -67,6 +67,8 @@ export async function evaluate(name: string, options: EvaluateOptions): Promise<
     throw new LfmError('unknown-task', `Expected tasks of ${taskNames.join(', ')}; found ${JSON.stringify(unknown)}.`);
   if (tasks.length + texts.length === 0)
     throw new LfmError('bad-option', `Nothing to measure: give --tasks of ${taskNames.join(', ')}, or --text FILE.`);
+  if (resume && out === undefined)
+    throw new LfmError('bad-option', '--resume goes on with the answers of a file: name it as --out FILE.');
   const scored = await Promise.all(
     tasks.filter((task) => task in likelihoodTasks).map((task) => readTask(task, options)),
   );

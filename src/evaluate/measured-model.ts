@@ -75,7 +75,7 @@ export async function openMeasured(name: string, options: MeasuredOptions = {}):
     // Whatever is measured runs over many rows at once.
     const rounded = engine.keepsOneForm ? undefined : withRoundedRows(model);
     if (rounded) {
-      const { all, dispose } = await roundWeights(engine, rounded, weights, undefined);
+      const { all, dispose } = await roundWeights(engine, rounded, weights, source.weights.identity);
       closing.push(dispose);
       model = rounded;
       weights = { ...weights, ...all };

@@ -3,7 +3,7 @@
 import type { Buffer, Buffers, Engine, Executable } from '../../engines/engine.ts';
 import { disposeBuffers } from '../../generate/state.ts';
 import type { Model } from '../../liquid/index.ts';
-import { stateBytes, stateTypes } from '../../liquid/index.ts';
+import { stateTypes } from '../../liquid/index.ts';
 import type { Program } from '../../tensor/index.ts';
 import { LfmError } from '../../tensor/index.ts';
 import { forkProgram, spanProgram } from './programs.ts';
@@ -27,17 +27,20 @@ export interface Scorable {
 const CAPACITY = 128;
 /** A shorter beginning is not worth a run of its own. */
 const LEAST_SHARED = 8;
-/** Of forked states at once. */
-const MOST_BYTES = 256 * 2 ** 20;
+/** Tokens of beginnings, and of rows' own, that are run at once: few, so that those of about one length stand together. */
+const BEGINNING_TOKENS = 320;
+const OWN_TOKENS = 256;
 
 /** Families of groups of rows that stand one behind the other, and the rows that are in none. */
 export function familiesOf(rows: readonly ScoredRow[]): { readonly families: Family[]; readonly alone: number[] } {
   const [families, alone]: [Family[], number[]] = [[], []];
-  for (let from = 0, to = 0; from < rows.length; from = to) {
-    const { group } = rows[from] ?? {};
-    to = from + 1;
-    if (group !== undefined) while (to < rows.length && rows[to]?.group === group) to++;
-    const own = Array.from({ length: to - from }, (_, i) => from + i);
+  const groups: number[][] = [];
+  rows.forEach(({ group }, row) => {
+    const last = groups.at(-1);
+    if (last && group !== undefined && rows[last[0] ?? -1]?.group === group) last.push(row);
+    else groups.push([row]);
+  });
+  for (const own of groups) {
     const [first = [], ...others] = own.map((row) => rows[row]?.tokens ?? []);
     const differs = first.findIndex((token, i) => others.some((tokens) => tokens[i] !== token));
     const shared = differs < 0 ? first.length : differs;
@@ -48,28 +51,23 @@ export function familiesOf(rows: readonly ScoredRow[]): { readonly families: Fam
   return { families, alone };
 }
 
-/** By falling length of the beginning, as many to a run as `tokens` hold of beginnings and of what follows them. */
-export function familyRuns(
-  families: readonly Family[],
-  rows: readonly ScoredRow[],
-  model: Model,
-  tokens: number,
-): Family[][] {
-  const mostRows = Math.max(1, Math.floor(MOST_BYTES / Math.max(1, stateBytes(model, CAPACITY, 'float32'))));
-  const own = (family: Family) =>
-    Math.max(...family.rows.map((row) => (rows[row]?.tokens.length ?? 0) - family.shared));
-  const fits = (run: readonly Family[]) => {
-    const count = run.reduce((sum, family) => sum + family.rows.length, 0);
-    const longest = Math.max(...run.map(own));
-    return count <= mostRows && run.length * (run[0]?.shared ?? 0) <= tokens && count * longest <= tokens;
-  };
+/** By falling length of the beginning. */
+export function familyRuns(families: readonly Family[]): Family[][] {
   const runs: Family[][] = [];
   for (const family of families.toSorted((a, b) => b.shared - a.shared)) {
     const last = runs.at(-1);
-    if (last && fits([...last, family])) last.push(family);
+    if (last && (last.length + 1) * (last[0]?.shared ?? 0) <= BEGINNING_TOKENS) last.push(family);
     else runs.push([family]);
   }
   return runs;
+}
+
+/** A row's tokens from `from` on, as line `line` of a run; `until`: where the run's part of it ends. */
+interface Line {
+  readonly row: number;
+  readonly line: number;
+  readonly from: number;
+  readonly until: number;
 }
 
 export class FamilyRunner {
@@ -88,36 +86,39 @@ export class FamilyRunner {
 
   /** Hidden states of the beginnings, and of what each row adds. Whoever takes them disposes them. */
   async run(families: readonly Family[], rows: readonly ScoredRow[]): Promise<Scorable[]> {
-    const engine = this.#engine;
-    const beginnings = families.map(({ shared, rows: [first = 0] }) => rows[first]?.tokens.slice(0, shared) ?? []);
-    const empty: Record<string, Buffer> = {};
-    for (const [name, { dtype, shape }] of Object.entries(
-      stateTypes(this.#model, { batch: families.length, capacity: CAPACITY }),
-    ))
-      empty[`state.${name}`] = await engine.zeros(dtype, shape.map(Number));
-    const begun = await this.#step(beginnings, new Int32Array(families.length), empty);
-    const parts = [this.#scorable(begun.hidden, begun.length, families, rows, true)];
-    const members = families.flatMap(({ shared, rows: own }, b) =>
-      own.map((row) => ({ b, shared, tokens: rows[row]?.tokens.slice(shared) ?? [] })),
+    const sizeOf = (row: number) => rows[row]?.tokens.length ?? 0;
+    const begun = await this.#step(
+      families.map(({ shared, rows: [first = 0] }) => rows[first]?.tokens.slice(0, shared) ?? []),
+      new Int32Array(families.length),
+      await this.#empty(families.length),
     );
+    const beginnings = families.flatMap(({ shared, rows: own }, line) =>
+      own.map((row) => ({ row, line, from: 0, until: shared })),
+    );
+    const parts = [scorable(begun, beginnings, rows)];
+    const members = families
+      .flatMap(({ shared, rows: own }, parent) => own.map((row) => ({ row, parent, from: shared })))
+      .filter(({ row, from }) => sizeOf(row) > from)
+      .toSorted((a, b) => sizeOf(b.row) - b.from - (sizeOf(a.row) - a.from));
     try {
-      // Where each row's own part is one token, its label follows from the beginning alone.
-      if (members.every(({ tokens }) => tokens.length === 0)) return parts;
-      const fork = await (this.#fork ??= this.#engine.compile(forkProgram(this.#model, CAPACITY)));
-      const parents = await engine.upload(
-        'int32',
-        [members.length],
-        Int32Array.from(members, ({ b }) => b),
-      );
-      const forked = await fork.run({ ...begun.states, parents }).finally(() => parents.dispose());
-      const starts = Int32Array.from(members, ({ shared }) => shared);
-      const { hidden, length, states } = await this.#step(
-        members.map(({ tokens }) => tokens),
-        starts,
-        forked,
-      );
-      disposeBuffers(states);
-      return [...parts, this.#scorable(hidden, length, families, rows, false)];
+      for (let at = 0; at < members.length;) {
+        const [longest] = members.slice(at);
+        const count = longest ? Math.floor(OWN_TOKENS / (sizeOf(longest.row) - longest.from)) : 0;
+        const taken = members.slice(at, at + Math.max(1, count));
+        at += taken.length;
+        const after = await this.#step(
+          taken.map(({ row, from }) => rows[row]?.tokens.slice(from) ?? []),
+          Int32Array.from(taken, ({ from }) => from),
+          await this.#forked(
+            begun.states,
+            taken.map(({ parent }) => parent),
+          ),
+        );
+        disposeBuffers(after.states);
+        const lines = taken.map(({ row, from }, line) => ({ row, line, from, until: sizeOf(row) }));
+        parts.push(scorable(after, lines, rows));
+      }
+      return parts;
     } catch (error) {
       for (const part of parts) part.hidden.dispose();
       throw error;
@@ -130,9 +131,22 @@ export class FamilyRunner {
     for (const made of [this.#span, this.#fork]) await made?.then((one) => one.release()).catch(() => undefined);
   }
 
+  async #empty(batch: number): Promise<Buffers> {
+    const made: Record<string, Buffer> = {};
+    for (const [name, { dtype, shape }] of Object.entries(stateTypes(this.#model, { batch, capacity: CAPACITY })))
+      made[`state.${name}`] = await this.#engine.zeros(dtype, shape.map(Number));
+    return made;
+  }
+
+  async #forked(states: Buffers, lines: readonly number[]): Promise<Buffers> {
+    const fork = await (this.#fork ??= this.#engine.compile(forkProgram(this.#model, CAPACITY)));
+    const parents = await this.#engine.upload('int32', [lines.length], Int32Array.from(lines));
+    return fork.run({ ...states, parents }).finally(() => parents.dispose());
+  }
+
   async #step(tokens: readonly (readonly number[])[], starts: Int32Array, states: Buffers) {
     const [engine, batch] = [this.#engine, tokens.length];
-    const length = Math.max(1, ...tokens.map((row) => row.length));
+    const length = Math.max(...tokens.map((row) => row.length));
     const padded = new Int32Array(batch * length);
     tokens.forEach((row, b) => padded.set(row, b * length));
     const span = await (this.#span ??= this.#compile(
@@ -151,29 +165,23 @@ export class FamilyRunner {
     if (hidden) return { hidden, length, states: after };
     throw new LfmError('no-result', 'A run over rows gave no hidden states.');
   }
+}
 
-  /** The labels that follow from tokens of the beginnings, or from what is each row's own. */
-  #scorable(
-    hidden: Buffer,
-    length: number,
-    families: readonly Family[],
-    rows: readonly ScoredRow[],
-    ofBeginnings: boolean,
-  ): Scorable {
-    const [owners, places, labels]: [number[], number[], number[]] = [[], [], []];
-    let at = 0;
-    families.forEach(({ shared, rows: own }, b) => {
-      for (const row of own) {
-        const line = ofBeginnings ? b : at++;
-        const { places: wanted = [], labels: next = [] } = rows[row] ?? {};
-        wanted.forEach((place, i) => {
-          if (place < shared !== ofBeginnings) return;
-          owners.push(row);
-          places.push(line * length + (ofBeginnings ? place : place - shared));
-          labels.push(next[i] ?? 0);
-        });
-      }
+/** The labels that follow from tokens of the lines. */
+function scorable(
+  { hidden, length }: { readonly hidden: Buffer; readonly length: number },
+  lines: readonly Line[],
+  rows: readonly ScoredRow[],
+): Scorable {
+  const [owners, places, labels]: [number[], number[], number[]] = [[], [], []];
+  for (const { row, line, from, until } of lines) {
+    const { places: wanted = [], labels: next = [] } = rows[row] ?? {};
+    wanted.forEach((place, i) => {
+      if (place < from || place >= until) return;
+      owners.push(row);
+      places.push(line * length + place - from);
+      labels.push(next[i] ?? 0);
     });
-    return { hidden, owners, places, labels };
   }
+  return { hidden, owners, places, labels };
 }

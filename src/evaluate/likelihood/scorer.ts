@@ -129,10 +129,10 @@ export class Scorer {
 
   /** Where shapes are free, rows that begin alike share their beginning. All others run whole. */
   #runsOf(rows: readonly ScoredRow[]): Run[] {
-    const { tokens, lengths } = this.#sizes;
+    const { lengths } = this.#sizes;
     const all = Array.from(rows.keys());
     const { families, alone } = lengths ? { families: [], alone: all } : familiesOf(rows);
-    const shared = familyRuns(families, rows, this.#options.model, tokens).map((run) => ({
+    const shared = familyRuns(families).map((run) => ({
       rows: run.flatMap((family) => family.rows),
       start: () => this.#families.run(run, rows),
     }));
