@@ -87,7 +87,7 @@ async function loadSource(
   const engine = given ?? (await openEngine(typeof wanted === 'string' ? { name: wanted } : wanted));
   try {
     const weights = await uploadWeights(engine, held, source.weights, onProgress, signal);
-    const generator = new Generator(engine, model, weights);
+    const generator = new Generator(engine, model, weights, { identity: source.weights.identity });
     let draft: { model: LanguageModel; tokens: number | undefined; isOwned: boolean } | undefined;
     try {
       if (guessing !== undefined) {

@@ -22,6 +22,8 @@ export interface StoredWeights {
   readFloat32(name: string): Promise<Float32Array>;
   /** A packed matrix as it is. Errors: `tensor-not-packed`, `quantized-scale`, those of the format. */
   readQuantized(name: string): Promise<QuantizedMatrix>;
+  /** Of the files: changes when they do. Absent: what is made of these weights is not worth keeping. */
+  readonly identity?: string | undefined;
   close(): Promise<void>;
 }
 

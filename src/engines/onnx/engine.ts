@@ -116,7 +116,7 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
       ];
     if (misfit) throw this.misfit(misfit.name, misfit.type, inputs[misfit.name]);
     const values = new Map<string, T>();
-    for (const [name, buffer] of given) values.set(name, buffer.again ? await buffer.present() : buffer.value);
+    for (const [name, buffer] of given) values.set(name, buffer.isPresent ? buffer.value : await buffer.present());
     for (const { name, slot } of this.ports) {
       const value = values.get(name);
       if (value) this.binding.setInput(slot, value);
@@ -181,19 +181,19 @@ export function engineOver<T extends RuntimeTensor>(
   return {
     name: 'onnx',
     description: `onnx (ONNX Runtime ${runtime.description})`,
-    async compile(program: Program, { bind = {} }: CompileOptions = {}): Promise<Executable> {
+    async compile(program: Program, { bind = {}, fewRows = false }: CompileOptions = {}): Promise<Executable> {
       const bound = new Set(Object.keys(bind));
       const given = boundBuffers(pool, bind);
-      const lowered = lower(program, bound, mapped, runtime.openBound !== undefined);
+      const lowered = lower(program, bound, mapped, runtime.openBound !== undefined, fewRows);
       if (runtime.openBound && bound.size > 0) {
         // Weights are laid out anew for their kernels, so this session is this executable's alone.
         const session = await runtime.openBound(lowered, given);
         return new OnnxExecutable(lowered, session, pool, bound, {}, () => session.release());
       }
-      const key = `${await hashProgram(program)} ${JSON.stringify([program.donations, [...bound]])}`;
+      const key = `${await hashProgram(program)} ${JSON.stringify([program.donations, [...bound], fewRows])}`;
       let entry = shared.get(key);
       if (!entry) {
-        entry = runtime.open(lowered.model).then((session) => ({ session, users: 0 }));
+        entry = runtime.open(lowered.encode()).then((session) => ({ session, users: 0 }));
         shared.set(key, entry);
         entry.catch(() => shared.delete(key));
       }
@@ -226,8 +226,8 @@ export function engineOver<T extends RuntimeTensor>(
     async upload(dtype: DType, shape: readonly number[], data: HostArray) {
       return pool.buffer(filled(pool, dtype, shape, data));
     },
-    async uploadStored(dtype, shape, data, again) {
-      return pool.buffer(filled(pool, dtype, shape, data), again);
+    async uploadStored(types, stored) {
+      return pool.stored(types, stored);
     },
     async download(buffer: Buffer): Promise<HostArray> {
       const found = pool.find(buffer);
@@ -235,9 +235,7 @@ export function engineOver<T extends RuntimeTensor>(
       return found.copy();
     },
     async zeros(dtype: DType, shape: readonly number[]) {
-      const value = pool.take(dtype, shape);
-      value.bytes().fill(0);
-      return pool.buffer(value);
+      return pool.buffer(pool.take(dtype, shape, true));
     },
     async copy(from: Buffer, to: Buffer, box: Box) {
       const [source, target] = [pool.find(from), pool.find(to)];

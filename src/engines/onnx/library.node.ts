@@ -5,7 +5,11 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import koffi, { type LibraryHandle, stackSize } from '../koffi.node.ts';
 import { LfmError } from '../../tensor/error.ts';
+<<<<<<< HEAD
 import { renameLibrary } from './soname.node.ts';
+=======
+import { mapLargeBlocks } from './memory.node.ts';
+>>>>>>> main
 
 const expectedVersion = '1.30.0';
 const apiVersion = 30;
@@ -215,7 +219,10 @@ let opened: Library | undefined;
  * @throws LfmError onnx-library-platform, onnx-library-missing, onnx-library-load, onnx-library-version
  */
 export function library(): Library {
-  opened ??= new Library(locateLibrary());
+  if (!opened) {
+    mapLargeBlocks();
+    opened = new Library(locateLibrary());
+  }
   return opened;
 }
 

@@ -14,13 +14,15 @@ import { joinedProducts } from './joined.ts';
 import type { Derived, Rule } from './lowering.ts';
 import { declaredDims, Lowering } from './lowering.ts';
 import { movementRules } from './movement.ts';
+import type { ExternalData } from './proto.ts';
 import { encodeModel, GraphBuilder } from './proto.ts';
 import type { Reading } from './repacked.ts';
 import { readingsOf } from './repacked.ts';
 import { variants } from './variants.ts';
 
 export interface LoweredProgram {
-  readonly model: Uint8Array<ArrayBuffer>;
+  /** The model, with the places in files of initializers that are there. */
+  readonly encode: (places?: ReadonlyMap<string, ExternalData>) => Uint8Array<ArrayBuffer>;
   /** The program as lowered: same inputs and outputs. */
   readonly program: Program;
   /** Names in the model, in the program's order; bound inputs are initializers. */
@@ -103,7 +105,7 @@ function squaresOf(program: Program): Map<Value, Value> {
 export function lowerBody(lowering: Lowering, program: Program, own: Readonly<Record<string, Rule>> = {}): string[] {
   const { scales, folded } = foldableScales(program);
   const squares = squaresOf(program);
-  const fusions = fusionsOf(program, lowering);
+  const fusions = fusionsOf(program, lowering, own);
   const rules: Readonly<Record<string, Rule>> = {
     ...elementwiseRules,
     ...movementRules,
@@ -146,7 +148,7 @@ export function lowerOutputs(
 
 /**
  * Lowers a program. `bound` names the inputs whose values are fixed: they become initializers, whose memory the session is
- * given; or, where `keepsWeights` is false, inputs, beside those that products make of them.
+ * given; or, where `keepsWeights` is false, inputs, beside those that products make of them. `fewRows`: see CompileOptions.
  * Errors: `onnx-unsupported` for what ONNX Runtime's kernels cannot do.
  */
 export function lower(
@@ -154,6 +156,7 @@ export function lower(
   bound: ReadonlySet<string> = new Set(),
   mapped = true,
   keepsWeights = true,
+  fewRows = false,
 ): LoweredProgram {
   const fixed = new Set(source.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
   const keep = (operation: Operation) => mapped && isMapped(operation, (value) => fixed.has(value));
@@ -162,7 +165,7 @@ export function lower(
   const given = program.inputs.flatMap(({ name, value }) => (!keepsWeights && bound.has(name) ? [value] : []));
   const weights = new Set(program.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
   const joins = keepsWeights ? joinedProducts(program, weights) : undefined;
-  const lowering = new Lowering(program, graph, undefined, new Set(given), joins);
+  const lowering = new Lowering(program, graph, undefined, new Set(given), joins, fewRows);
   const inputs = program.inputs.map(({ name, value }) => {
     const known = value.shape.filter((dim) => typeof dim === 'number');
     const id = `in:${name}`;
@@ -186,7 +189,7 @@ export function lower(
   graph.keepInitializers((name) => readings.has(name));
   graph.keepInputs((name) => readings.has(name) || free.has(name));
   return {
-    model: encodeModel(graph),
+    encode: (places) => encodeModel(graph, {}, places),
     program,
     inputs,
     outputs,

@@ -194,14 +194,16 @@ async function openTeacher(
         async close() {
           generator.dispose();
           await engine.close();
+          await source.weights.close();
         },
       };
     } catch (error) {
       await engine.close();
       throw error;
     }
-  } finally {
+  } catch (error) {
     await source.weights.close();
+    throw error;
   }
 }
 
