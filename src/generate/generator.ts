@@ -91,12 +91,8 @@ export class Generator implements AsyncDisposable {
     this.engine = engine;
     this.model = model;
     this.#weights = weights;
-<<<<<<< HEAD
     this.#manyRows = engine.keepsOneForm ? undefined : withRoundedRows(model);
-=======
-    this.#manyRows = engine.name === 'xla' ? undefined : withRoundedRows(model);
     this.#bySize = engine.name === 'xla';
->>>>>>> main
     this.#capacities = options.capacities ?? capacitiesOf(model);
     this.#identity = options.identity;
     this.chunk = options.chunk ?? 512;

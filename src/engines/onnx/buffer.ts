@@ -46,12 +46,8 @@ export class Pool<T extends RuntimeTensor> {
   take(dtype: DType, shape: readonly number[], isZero = false): T {
     const value = this.idle.get(poolKey(dtype, shape))?.pop();
     if (value) this.idleBytes -= value.byteLength;
-<<<<<<< HEAD
-    const taken = value ?? this.runtime.make(dtype, shape);
-=======
     if (isZero) value?.bytes().fill(0);
     const taken = value ?? this.runtime.zeros(dtype, shape);
->>>>>>> main
     this.liveBytes += taken.byteLength;
     this.liveBuffers++;
     return taken;

@@ -5,11 +5,8 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import koffi, { type LibraryHandle, stackSize } from '../koffi.node.ts';
 import { LfmError } from '../../tensor/error.ts';
-<<<<<<< HEAD
-import { renameLibrary } from './soname.node.ts';
-=======
 import { mapLargeBlocks } from './memory.node.ts';
->>>>>>> main
+import { renameLibrary } from './soname.node.ts';
 
 const expectedVersion = '1.30.0';
 const apiVersion = 30;

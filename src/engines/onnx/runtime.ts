@@ -32,8 +32,8 @@ export interface RuntimeSession<T extends RuntimeTensor> {
 export interface Runtime<T extends RuntimeTensor> {
   /** Version, provider and threads, for people. */
   readonly description: string;
-  /** A tensor whose elements are to be written: what they are before that is not said. */
-  make(dtype: DType, shape: readonly number[]): T;
+  /** A tensor of zeros. */
+  zeros(dtype: DType, shape: readonly number[]): T;
   open(model: Uint8Array): Promise<RuntimeSession<T>>;
   /**
    * A session that weights are part of, which may lay them out anew; `bind` by the names of their initializers. Absent where
