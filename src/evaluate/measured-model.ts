@@ -75,7 +75,8 @@ export async function openMeasured(name: string, options: MeasuredOptions = {}):
     // Whatever is measured runs over many rows at once.
     const rounded = engine.name === 'xla' ? undefined : withRoundedRows(model);
     if (rounded) {
-      const { all } = await roundWeights(engine, rounded, weights);
+      const { all, dispose } = await roundWeights(engine, rounded, weights, source.weights.identity);
+      closing.push(dispose);
       model = rounded;
       weights = { ...weights, ...all };
     }
