@@ -40,6 +40,8 @@ export interface CompileOptions {
    * buffers stay the caller's and must outlive the executable.
    */
   readonly bind?: Buffers;
+  /** Runs will be of a few rows (tokens of all texts together): an engine may choose its kernels by that. Default false. */
+  readonly fewRows?: boolean;
   /**
    * By name of an input or output (names that the program lacks are passed over; ports without one are copied to every
    * device). An engine without a mesh ignores it.

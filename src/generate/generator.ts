@@ -347,7 +347,10 @@ export class Generator implements AsyncDisposable {
     }
     const idle = this.#compiled.filter((one) => !kept.has(one.capacity));
     const executable = this.#discard(idle).then(async () =>
-      this.engine.compile(program, { bind: rounded ? await this.#roundedWeights(rounded) : this.#weights }),
+      this.engine.compile(program, {
+        bind: rounded ? await this.#roundedWeights(rounded) : this.#weights,
+        fewRows: this.#manyRows !== undefined && !many && !adapter,
+      }),
     );
     this.#compiled = [...this.#compiled.filter((one) => !idle.includes(one)), { key, capacity, kind, executable }];
     executable.catch(() => (this.#compiled = this.#compiled.filter((one) => one.executable !== executable)));

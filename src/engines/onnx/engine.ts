@@ -181,16 +181,16 @@ export function engineOver<T extends RuntimeTensor>(
   return {
     name: 'onnx',
     description: `onnx (ONNX Runtime ${runtime.description})`,
-    async compile(program: Program, { bind = {} }: CompileOptions = {}): Promise<Executable> {
+    async compile(program: Program, { bind = {}, fewRows = false }: CompileOptions = {}): Promise<Executable> {
       const bound = new Set(Object.keys(bind));
       const given = boundBuffers(pool, bind);
-      const lowered = lower(program, bound, mapped, runtime.openBound !== undefined);
+      const lowered = lower(program, bound, mapped, runtime.openBound !== undefined, fewRows);
       if (runtime.openBound && bound.size > 0) {
         // Weights are laid out anew for their kernels, so this session is this executable's alone.
         const session = await runtime.openBound(lowered, given);
         return new OnnxExecutable(lowered, session, pool, bound, {}, () => session.release());
       }
-      const key = `${await hashProgram(program)} ${JSON.stringify([program.donations, [...bound]])}`;
+      const key = `${await hashProgram(program)} ${JSON.stringify([program.donations, [...bound], fewRows])}`;
       let entry = shared.get(key);
       if (!entry) {
         entry = runtime.open(lowered.encode()).then((session) => ({ session, users: 0 }));

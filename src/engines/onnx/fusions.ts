@@ -1,8 +1,11 @@
-// Pairs of operations that ONNX Runtime has one kernel for: x logistic(x), and a sum that is normalised next.
+// Operations that ONNX Runtime has one kernel for: x logistic(x), a sum that is normalised next, queries that are scaled as they are
+// turned, slices that cut a value.
 import type { Operation, Program, Value } from '../../tensor/index.ts';
 import { sameShape } from '../../tensor/index.ts';
 import { consumers, producers } from '../../tensor/program.ts';
+import { heldAttention, holdsScores, rotated } from './attention.ts';
 import type { Lowering, Rule } from './lowering.ts';
+import { splitRule, splitsOf } from './splits.ts';
 
 /** By the operation that is lowered in place of both; `others` are passed over. */
 export interface Fusions {
@@ -59,14 +62,46 @@ function sumAndNorm({ operands: [, weight], results: [y], attributes }: Operatio
     );
 }
 
-/** Those of a program, found before its operations are lowered. */
-export function fusionsOf(program: Program, lowering: Lowering): Fusions {
+/** The rotation whose result is an attention's queries and nothing else. */
+function rotationOf(
+  { kind, operands: [q] }: Operation,
+  producedBy: ReadonlyMap<Value, Operation>,
+  readersOf: ReadonlyMap<Value, readonly Operation[]>,
+): Operation | undefined {
+  const rotation = kind === 'cached_attention' && q ? producedBy.get(q) : undefined;
+  return rotation?.kind === 'rotary' && q && readersOf.get(q)?.length === 1 ? rotation : undefined;
+}
+
+/** A rotation by tables that are scaled once, in `scaled` by their names, for all layers. */
+function scaledRotation(scale: number, scaled: Map<string, string>): Rule {
+  return (lowering, operation) =>
+    rotated(lowering, operation, (table) => {
+      const name = lowering.name(table);
+      const key = `${scale} ${name}`;
+      const found = scaled.get(key) ?? lowering.node('Mul', [name, lowering.constant('float32', [], [scale])]);
+      scaled.set(key, found);
+      return found;
+    });
+}
+
+/** Those of a program, found before its operations are lowered. Kinds in `own` have rules that stand by themselves. */
+export function fusionsOf(program: Program, lowering: Lowering, own: Readonly<Record<string, Rule>>): Fusions {
   const [readersOf, producedBy] = [consumers(program), producers(program)];
   const inputs = new Set(program.inputs.map(({ value }) => value));
   const outputs = new Set(program.outputs.map(({ value }) => value));
   const rules = new Map<Operation, Rule>();
   const others = new Set<Operation>();
+  for (const [first, parts] of splitsOf(program)) {
+    rules.set(first, splitRule(parts));
+    for (const part of parts) if (part !== first) others.add(part);
+  }
+  const scaled = new Map<string, string>();
   for (const operation of program.operations) {
+    const rotation = rotationOf(operation, producedBy, readersOf);
+    if (rotation && !own.cached_attention && holdsScores(lowering, operation)) {
+      rules.set(rotation, scaledRotation(Number(operation.attributes.scale), scaled));
+      rules.set(operation, (inner, attention) => heldAttention(inner, attention, attention.operands[0]));
+    }
     const gated = gateOf(operation, readersOf);
     const [result] = operation.results;
     if (gated && result && !outputs.has(result)) {

@@ -24,12 +24,3 @@ export function joinedProducts({ operations }: Program, weights: ReadonlySet<Val
   const found = [...byInput.values()].flatMap((groups) => [...groups.values()]).filter(({ length }) => length > 1);
   return new Map(found.flatMap((group) => group.map((one, index) => [one, index === 0 ? group : []] as const)));
 }
-
-/** Puts the bytes of all behind one another. */
-export function fillJoined(into: Uint8Array, ...parts: readonly Uint8Array[]): void {
-  let at = 0;
-  for (const part of parts) {
-    into.set(part, at);
-    at += part.length;
-  }
-}

@@ -105,7 +105,7 @@ function squaresOf(program: Program): Map<Value, Value> {
 export function lowerBody(lowering: Lowering, program: Program, own: Readonly<Record<string, Rule>> = {}): string[] {
   const { scales, folded } = foldableScales(program);
   const squares = squaresOf(program);
-  const fusions = fusionsOf(program, lowering);
+  const fusions = fusionsOf(program, lowering, own);
   const rules: Readonly<Record<string, Rule>> = {
     ...elementwiseRules,
     ...movementRules,
@@ -148,7 +148,7 @@ export function lowerOutputs(
 
 /**
  * Lowers a program. `bound` names the inputs whose values are fixed: they become initializers, whose memory the session is
- * given; or, where `keepsWeights` is false, inputs, beside those that products make of them.
+ * given; or, where `keepsWeights` is false, inputs, beside those that products make of them. `fewRows`: see CompileOptions.
  * Errors: `onnx-unsupported` for what ONNX Runtime's kernels cannot do.
  */
 export function lower(
@@ -156,6 +156,7 @@ export function lower(
   bound: ReadonlySet<string> = new Set(),
   mapped = true,
   keepsWeights = true,
+  fewRows = false,
 ): LoweredProgram {
   const fixed = new Set(source.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
   const keep = (operation: Operation) => mapped && isMapped(operation, (value) => fixed.has(value));
@@ -164,7 +165,7 @@ export function lower(
   const given = program.inputs.flatMap(({ name, value }) => (!keepsWeights && bound.has(name) ? [value] : []));
   const weights = new Set(program.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
   const joins = keepsWeights ? joinedProducts(program, weights) : undefined;
-  const lowering = new Lowering(program, graph, undefined, new Set(given), joins);
+  const lowering = new Lowering(program, graph, undefined, new Set(given), joins, fewRows);
   const inputs = program.inputs.map(({ name, value }) => {
     const known = value.shape.filter((dim) => typeof dim === 'number');
     const id = `in:${name}`;

@@ -41,6 +41,8 @@ export class Lowering {
   /** Bound values that are inputs of every run, since the runtime would not lay them out: products ask for what suits them. */
   readonly given: ReadonlySet<Value>;
   readonly joins: Joins;
+  /** Whether runs are of a few rows, for which other kernels are the faster ones. */
+  readonly fewRows: boolean;
   private readonly root: Lowering;
   private readonly names = new Map<Value, string>();
   private readonly spreads = new Map<Value, Spread>();
@@ -59,10 +61,12 @@ export class Lowering {
     outer?: Lowering,
     given: ReadonlySet<Value> = new Set(),
     joins: Joins = new Map(),
+    fewRows = outer?.fewRows ?? false,
   ) {
     this.program = program;
     this.given = given;
     this.joins = joins;
+    this.fewRows = fewRows;
     this.graph = graph;
     this.root = outer ? outer.root : this;
   }

@@ -2,7 +2,8 @@
 // present state out, weights in a file beside it.
 import type { DType, Program, Shape, Value } from '../../tensor/index.ts';
 import { expanded, LfmError, withoutIdleHistory } from '../../tensor/index.ts';
-import { growingAttention, isMapped } from './composites.ts';
+import { growingAttention } from './attention.ts';
+import { isMapped } from './composites.ts';
 import { lowerOutputs } from './lower.ts';
 import type { Derived } from './lowering.ts';
 import { Lowering } from './lowering.ts';
