@@ -1,5 +1,5 @@
 // The rows of npm run bench -- distilled: what each side came to, their ratio, and what issue 10 wants of it.
-import { z } from 'zod';
+import * as z from 'zod';
 import { perplexityRatio, shareAboveChance } from '../src/evaluate/compare.ts';
 import type { Estimate } from '../src/evaluate/part.ts';
 

@@ -3,7 +3,7 @@
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { engineNames, openEngine } from '../src/engines/default.node.ts';
 import type { EvaluateOptions } from '../src/evaluate/evaluate.node.ts';
 import { evaluate } from '../src/evaluate/evaluate.node.ts';

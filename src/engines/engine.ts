@@ -87,6 +87,8 @@ export interface Engine {
   readonly device?: { readonly kind: string; readonly memoryBytes: number | undefined };
   /** Whether a training step runs better as one program, whose gradients never leave it, than as two. */
   readonly fusesSteps?: boolean;
+  /** Whether packed weights are best held in one form there, however many rows a step has. */
+  readonly keepsOneForm?: boolean;
   compile(program: Program, options?: CompileOptions): Promise<Executable>;
   /** Copies host memory (in HostArray's layout for the dtype) into a new buffer; where there is a mesh, each device gets its part. */
   upload(dtype: DType, shape: readonly number[], data: HostArray, sharding?: Sharding): Promise<Buffer>;

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { evaluate } from './evaluate.node.ts';
 import type { EvaluateOptions } from './evaluate.node.ts';
 import { likelihoodTasks } from './tasks/likelihood-tasks.ts';

@@ -1,6 +1,6 @@
 // An evaluation from names to numbers: data read and checked first, then part after part, block after block.
 import { basename } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseJsonObject } from '../files/json.ts';
 import { LfmError } from '../tensor/error.ts';
 import { findData, readBeginning, readItems, weightsHash } from './files.node.ts';

@@ -2,7 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { access, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { jsonLines } from '../data/documents.ts';
 import { readText } from '../data/text-files.node.ts';
 import { hashing } from '../files/manifest.node.ts';

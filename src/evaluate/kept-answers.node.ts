@@ -1,7 +1,7 @@
 // Answers on the disk as they come, a line each behind a line that says what was asked: a run that was stopped goes on from them.
 import { appendFile } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { writeFileAtomic } from '../files/atomic.node.ts';
 import { readTextIfPresent } from '../files/json.node.ts';
 import { LfmError } from '../tensor/error.ts';

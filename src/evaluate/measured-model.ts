@@ -73,7 +73,7 @@ export async function openMeasured(name: string, options: MeasuredOptions = {}):
     closing.push(async () => disposeBuffers(weights));
     if (dtype === 'bfloat16') weights = await narrowed(engine, weights);
     // Whatever is measured runs over many rows at once.
-    const rounded = engine.name === 'xla' ? undefined : withRoundedRows(model);
+    const rounded = engine.keepsOneForm ? undefined : withRoundedRows(model);
     if (rounded) {
       const { all, dispose } = await roundWeights(engine, rounded, weights, source.weights.identity);
       closing.push(dispose);

@@ -91,7 +91,7 @@ export class Generator implements AsyncDisposable {
     this.engine = engine;
     this.model = model;
     this.#weights = weights;
-    this.#manyRows = engine.name === 'xla' ? undefined : withRoundedRows(model);
+    this.#manyRows = engine.keepsOneForm ? undefined : withRoundedRows(model);
     this.#bySize = engine.name === 'xla';
     this.#capacities = options.capacities ?? capacitiesOf(model);
     this.#identity = options.identity;

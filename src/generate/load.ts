@@ -39,6 +39,8 @@ export interface LoadOptions extends SchedulerOptions {
   readonly onNotice?: ((line: string) => void) | undefined;
   /** Told of a model that comes from the hub, before it is read. */
   readonly onDownload?: FetchOptions['onDownload'];
+  /** In a browser: sent with each request for the model's files, such as an API key. */
+  readonly headers?: FetchOptions['headers'];
   readonly signal?: AbortSignal | undefined;
 }
 

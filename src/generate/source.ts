@@ -60,4 +60,6 @@ export interface AdapterSource extends Pick<StoredWeights, 'readFloat32' | 'clos
 export interface FetchOptions {
   readonly onDownload?: ((progress: { doneBytes: number; totalBytes: number }) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** In a browser: sent with each request for the model's files. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }

@@ -1,5 +1,5 @@
 // The model of a recipe: an LFM2 configuration in camelCase, a config.json with its model_type, or a folder to start from.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Model } from '../liquid/index.ts';
 import { modelFromConfig } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';

@@ -1,5 +1,5 @@
 // A recipe: everything that decides a training run, as plain data. Knows no file system.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../tensor/error.ts';
 import { adamWDefaults } from './adamw.ts';
 import { nearest } from './nearest.ts';

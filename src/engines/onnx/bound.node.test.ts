@@ -129,6 +129,7 @@ it('maps what another engine kept, and makes it anew of other weights or of a da
     const sessions = new BoundSessions(options, folder, inPlace ? 0 : Infinity);
     const on = engineOver<Value>({
       description: 'kept',
+      make: (dtype, shape) => Value.zeros(dtype, shape),
       zeros: (dtype, shape) => Value.zeros(dtype, shape),
       open: (model) => Session.open(model, options),
       openBound: (lowered, bind) => sessions.open(lowered, bind),

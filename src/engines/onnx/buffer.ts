@@ -42,12 +42,12 @@ export class Pool<T extends RuntimeTensor> {
     return buffer && this.buffers.get(buffer);
   }
 
-  /** `isZero`: all zeros, which fresh memory is without being touched. */
+  /** `isZero`: all zeros. */
   take(dtype: DType, shape: readonly number[], isZero = false): T {
     const value = this.idle.get(poolKey(dtype, shape))?.pop();
     if (value) this.idleBytes -= value.byteLength;
     if (isZero) value?.bytes().fill(0);
-    const taken = value ?? this.runtime.zeros(dtype, shape);
+    const taken = value ?? (isZero ? this.runtime.zeros(dtype, shape) : this.runtime.make(dtype, shape));
     this.liveBytes += taken.byteLength;
     this.liveBuffers++;
     return taken;

@@ -40,7 +40,8 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
   const bound = new BoundSessions(settings, keep);
   return engineOver<Value>(
     {
-      description: `${version}, ${provider}, ${threads || 'all'} threads`,
+      description: `${version}, ${provider}, ${threads || 'all'} ${threads === 1 ? 'thread' : 'threads'}`,
+      make: (dtype, shape) => Value.zeros(dtype, shape),
       zeros: (dtype, shape) => Value.zeros(dtype, shape),
       open: (model) => Session.open(model, settings),
       openBound: (lowered, bind) => bound.open(lowered, bind),

@@ -30,7 +30,7 @@ class Forms<T extends RuntimeTensor> {
     if (!form) {
       const present: T[] = [];
       for (const source of sources) present.push(await source.present());
-      const value = this.runtime.zeros(dtype, dims);
+      const value = this.runtime.make(dtype, dims);
       fill(value.bytes(), ...present.map((source) => source.bytes()));
       forms.set(name, (form = { value, users: 0 }));
     }

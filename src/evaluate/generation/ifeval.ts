@@ -1,5 +1,5 @@
 // IFEval (Zhou et al. 2023, arXiv 2311.07911): prompts with instructions whose following code can check.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../../tensor/error.ts';
 import type { InstructionSettings } from '../instructions/checkers.ts';
 import { checkers, follows, settingsSchema } from '../instructions/checkers.ts';

@@ -1,6 +1,6 @@
 // A needle in a haystack: RULER's niah_single_2 (Hsieh et al. 2024, arXiv 2404.06654). Essays hold one sentence that gives a key its
 // number; the model is asked for it, with its answer begun.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../../tensor/error.ts';
 import { Random } from '../../tensor/index.ts';
 import { sentencesOf } from '../instructions/words.ts';

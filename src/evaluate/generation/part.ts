@@ -1,5 +1,5 @@
 // Questions that are answered in words, as a part of an evaluation: the texts are what is kept.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../../tensor/error.ts';
 import type { Part, PartResult } from '../part.ts';
 import type { Answerer, Question } from './answerer.ts';

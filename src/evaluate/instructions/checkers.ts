@@ -1,6 +1,6 @@
 // Whether an answer follows an instruction that can be checked by code: the 25 types of IFEval (Zhou et al. 2023, arXiv 2311.07911),
 // as its prompts state them. Strict: the answer as it is, nothing taken off first.
-import { z } from 'zod';
+import * as z from 'zod';
 import { languageOf } from './language.ts';
 import { capitalWordCount, isCapital, isSmall, sentencesOf, wordCount } from './words.ts';
 

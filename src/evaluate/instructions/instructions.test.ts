@@ -1,7 +1,7 @@
 // Checkers of instructions against IFEval's own (tools/oracles/ifeval_checks.py), and what that cannot say: sentences.
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { checkers, follows, settingsSchema } from './checkers.ts';
 import { languageOf } from './language.ts';
 import { sentencesOf, wordCount } from './words.ts';

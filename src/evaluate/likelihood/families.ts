@@ -36,7 +36,7 @@ export function familiesOf(rows: readonly ScoredRow[]): { readonly families: Fam
   for (let from = 0, to = 0; from < rows.length; from = to) {
     const { group } = rows[from] ?? {};
     to = from + 1;
-    while (to < rows.length && group !== undefined && rows[to]?.group === group) to++;
+    if (group !== undefined) while (to < rows.length && rows[to]?.group === group) to++;
     const own = Array.from({ length: to - from }, (_, i) => from + i);
     const [first = [], ...others] = own.map((row) => rows[row]?.tokens ?? []);
     const differs = first.findIndex((token, i) => others.some((tokens) => tokens[i] !== token));

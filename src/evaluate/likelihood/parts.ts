@@ -1,5 +1,5 @@
 // Benchmarks and texts as parts of an evaluation, answered by a scorer.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ChatTemplate } from '../../generate/chat.ts';
 import { chatTurns } from '../../generate/chat-turns.ts';
 import { LfmError } from '../../tensor/error.ts';

@@ -1,6 +1,6 @@
 // Benchmarks that are answered by what a model finds likely, as lm-evaluation-harness 0.4 defines them: which fields make the prompt,
 // what may follow it, and what counts as right. Zero examples before the question.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../../tensor/error.ts';
 import type { Estimate } from '../part.ts';
 import { perplexityOf, shareOf } from '../statistics.ts';

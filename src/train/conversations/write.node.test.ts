@@ -3,7 +3,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ContaminationIndex } from '../../data/contamination.ts';
 import { writeModelFolder } from '../../generate/testing.node.ts';
 import { Random } from '../../tensor/index.ts';

@@ -2,7 +2,7 @@
 // from one batch; report.json says what was asked for, what was kept and why the rest was not.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { openEngine } from '#engine';
 import type { EngineChoice } from '#engine';
 import { openSource } from '#source';
