@@ -1,15 +1,17 @@
 // Sessions whose weights are bound. One is given what its kernels read in place for as long as it lives, and what they lay out anew
 // only while it is made; those over the same weights share what was laid out, and what was made of the weights to be read.
+import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { DType } from '../../tensor/index.ts';
 import { byteLength, countOf, LfmError } from '../../tensor/index.ts';
 import type { OnnxBuffer } from './buffer.ts';
 import { KeptWeights } from './kept.node.ts';
 import type { LoweredProgram } from './lower.ts';
 import type { Derived } from './lowering.ts';
-import { Mapping } from './mapping.node.ts';
 import { returnFreed } from './memory.node.ts';
 import type { ExternalData } from './proto.ts';
-import { scratchArrays } from './scratch.node.ts';
+import { writeArrays } from './scratch.node.ts';
 import type { SessionOptions } from './options.node.ts';
 import { PrepackedWeights } from './prepacked.node.ts';
 import { kindOf, laysOut } from './probe.node.ts';
@@ -45,6 +47,8 @@ interface Shared {
 
 /** Files are kept for weights of so many bytes or more. */
 const LEAST_KEPT = 2 ** 25;
+/** Where files were tried to be mapped, and removed while they are. */
+const isTried = process.platform === 'linux';
 const FILES_FOLDER = 'session.model_external_initializers_file_folder_path';
 
 export class BoundSessions {
@@ -55,7 +59,7 @@ export class BoundSessions {
   /** `folder`: where weights are kept as kernels take them; absent: nowhere. */
   constructor(options: SessionOptions, folder?: string, leastKept = LEAST_KEPT) {
     this.#options = options;
-    this.#files = { folder: Mapping.isPossible ? folder : undefined, leastKept };
+    this.#files = { folder: isTried ? folder : undefined, leastKept };
   }
 
   /** The first of the buffers tells which weights they are. Errors: those of reading weights and of `Session.open`. */
@@ -213,18 +217,20 @@ export class BoundSessions {
   ): Promise<void> {
     const uses = new Map<string, number>();
     for (const { from } of given) for (const name of from) uses.set(name, (uses.get(name) ?? 0) + 1);
-    const values = await scratchArrays(folder, given, async (one, into) => {
-      await fillFrom(one, bind, into);
-      for (const name of one.from) {
-        const left = (uses.get(name) ?? 0) - 1;
-        uses.set(name, left);
-        if (left === 0) bind[name]?.letGo();
-      }
-    });
+    const scratch = join(folder, `${randomUUID()}.scratch`);
     try {
-      (await Session.open(lowered.encode(), { ...options, initializers: values })).release();
+      const places = await writeArrays(scratch, given, async (one, into) => {
+        await fillFrom(one, bind, into);
+        for (const name of one.from) {
+          const left = (uses.get(name) ?? 0) - 1;
+          uses.set(name, left);
+          if (left === 0) bind[name]?.letGo();
+        }
+      });
+      const config = { ...options.config, [FILES_FOLDER]: folder };
+      (await Session.open(lowered.encode(places), { ...options, config })).release();
     } finally {
-      for (const value of Object.values(values)) value.release();
+      await rm(scratch, { force: true });
     }
   }
 }

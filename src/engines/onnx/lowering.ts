@@ -18,7 +18,7 @@ export interface Derived {
   readonly dims: readonly number[];
   /** Names of the initializers that it is made of. */
   readonly from: readonly string[];
-  /** Writes its elements, row-major, given those of `from`. */
+  /** Writes its elements, row-major, given those of `from`. They are kept in files: kept.node.ts's FORMAT goes up with a change to them. */
   readonly fill: (into: Uint8Array, ...from: readonly Uint8Array[]) => void;
 }
 

@@ -20,17 +20,6 @@ export function liveCounts(): LiveCounts {
   return { ...live };
 }
 
-/** What a tensor may lie in. */
-export interface Block {
-  readonly byteLength: number;
-  readonly address: bigint;
-  /** The memory itself, not a copy. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Keeps it until `release`. */
-  retain(): void;
-  release(): void;
-}
-
 /** Cache line, and the widest vector register. */
 const alignment = 64;
 /** Blocks from this size on are unmapped page by page on Linux: glibc keeps freed blocks of up to 32 MiB for itself. */
@@ -45,7 +34,7 @@ const madviseDontNeed = 4;
  * view of foreign memory (koffi.view) would end the process, Node 20 being unable to detach those. Detaching frees the
  * block at the next turn of the event loop, without a garbage collection; on Linux its pages leave the process at once.
  */
-export class Memory implements Block {
+export class Memory {
   readonly byteLength: number;
   /** Where it starts, a multiple of 64. */
   readonly address: bigint;

@@ -1,12 +1,10 @@
-// Arrays in a file that has no name any more: memory that the system may take back, gone with its last user.
-import { randomUUID } from 'node:crypto';
-import { open, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+// Arrays written into a file, one at a time in memory, for ONNX Runtime to map.
+import { open } from 'node:fs/promises';
+import { basename } from 'node:path';
 import type { DType } from '../../tensor/index.ts';
 import { byteLength, countOf } from '../../tensor/index.ts';
-import { Mapping } from './mapping.node.ts';
 import { allocate } from './memory.node.ts';
-import { Value } from './value.node.ts';
+import type { ExternalData } from './proto.ts';
 
 interface Wanted {
   readonly name: string;
@@ -16,38 +14,27 @@ interface Wanted {
 
 const PAGE = 4096;
 
-/** Tensors by name, one after the other written by `fill`, so that one at a time is in memory. Errors: those of `fill` and of the file system. */
-export async function scratchArrays<W extends Wanted>(
-  folder: string,
+/** Where each stands, by name. The file, which must be new, is the caller's also where this fails. Errors: those of `fill` and of the file system. */
+export async function writeArrays<W extends Wanted>(
+  path: string,
   wanted: readonly W[],
   fill: (one: W, into: Uint8Array) => Promise<void>,
-): Promise<Record<string, Value>> {
-  const path = join(folder, `scratch-${randomUUID()}`);
-  const file = await open(path, 'wx+', 0o600);
+): Promise<Map<string, ExternalData>> {
+  const places = new Map<string, ExternalData>();
+  const file = await open(path, 'wx', 0o600);
   try {
-    const places: { readonly one: W; readonly offset: number; readonly bytes: number }[] = [];
     let offset = 0;
     for (const one of wanted) {
-      const bytes = byteLength(one.dtype, countOf(one.dims));
-      places.push({ one, offset, bytes });
-      using memory = allocate(bytes);
+      const length = byteLength(one.dtype, countOf(one.dims));
+      places.set(one.name, { location: basename(path), offset, length });
+      using memory = allocate(length);
       await fill(one, memory.bytes);
-      for (let done = 0; done < bytes;)
-        done += (await file.write(memory.bytes, done, bytes - done, offset + done)).bytesWritten;
-      offset += Math.ceil(bytes / PAGE) * PAGE;
+      for (let done = 0; done < length;)
+        done += (await file.write(memory.bytes, done, length - done, offset + done)).bytesWritten;
+      offset += Math.ceil(length / PAGE) * PAGE;
     }
-    await file.truncate(offset);
-    const mapping = new Mapping(file, offset);
-    try {
-      const made = places.map(
-        ({ one, offset: at, bytes }) => [one.name, Value.over(one.dtype, one.dims, mapping.part(at, bytes))] as const,
-      );
-      return Object.fromEntries(made);
-    } finally {
-      mapping.dispose();
-    }
+    return places;
   } finally {
     await file.close();
-    await rm(path, { force: true });
   }
 }
