@@ -39,9 +39,8 @@ export function holdsScores(lowering: Lowering, { operands: [q, , , cache], attr
  */
 export const cachedAttention: Mapping = {
   fits: ({ operands, attributes }) => {
-    const [q, , , cache] = operands;
-    const [batch, length, , width] = q?.shape ?? [];
-    const known = typeof width === 'number' && width % 8 === 0 && typeof cache?.shape[2] === 'number';
+    const [batch, length, , width] = operands[0]?.shape ?? [];
+    const known = typeof width === 'number' && width % 8 === 0;
     return floats(operands.slice(0, 5)) && known && attributes.window === null && (batch === 1 || length === 1);
   },
   rule: (lowering, operation) => {
