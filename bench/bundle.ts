@@ -1,7 +1,8 @@
-// lfm as one file for a bare machine, which needs only node and koffi beside it:
+// lfm as one file for a bare machine, which needs only node, and beside it koffi and the package.json of lfm:
 //
 //   npx tsx bench/bundle.ts lfm-bench.mjs                  # or another entry point: ... gpu.mjs bench/main.ts
 //   node lfm-bench.mjs benchmark train --engine xla --shape 350m --batch 8 --length 2048 --mesh data=2
+//   node lfm-bench.mjs evaluate ./model --tasks hellaswag,piqa --data data --engine xla --dtype bfloat16
 //
 // The plug-in and CUDA's libraries come from Python's packages there, or --plugin. ONNX Runtime stays behind.
 import { fileURLToPath } from 'node:url';

@@ -1,6 +1,6 @@
 // lfm's side of npm run bench -- generate: a command a line of JSON on standard input, an answer a line.
 import { createInterface } from 'node:readline';
-import { z } from 'zod';
+import * as z from 'zod';
 import { load } from '../src/generate/load.ts';
 import { numericsNames } from '../src/generate/weights.ts';
 import { decodeBytes } from '../src/liquid/index.ts';

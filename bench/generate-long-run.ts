@@ -18,7 +18,6 @@ const engine = await openEngine({ name: 'onnx', threads: Number(threads) });
 const source = await openSource(path);
 const held = heldModel(source, numerics as Numerics);
 const weights = await uploadWeights(engine, held, source.weights);
-await source.weights.close();
 const generator = new Generator(engine, held.model, weights, { capacities: [length] });
 const state = await generator.open(length);
 for (const [name, { shape }] of Object.entries(stateTypes(held.model, { batch: 1, capacity: state.capacity }))) {

@@ -1,6 +1,7 @@
 // npm run bench -- NAME: lfm beside its rivals, in one run.
 import { benchCollectives } from './collectives.ts';
 import { benchDecode } from './decode.ts';
+import { benchDistilled } from './distilled.ts';
 import { benchMad } from './mad.ts';
 import { benchExperts } from './experts.ts';
 import { benchExports } from './exports.ts';
@@ -21,6 +22,7 @@ import { benchTrain } from './train.ts';
 const benches: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
   train: benchTrain,
   decode: benchDecode,
+  distilled: benchDistilled,
   mad: benchMad,
   sequences: benchSequences,
   generate: benchGenerate,

@@ -2,7 +2,7 @@
 // token costs, from test/fixtures. Shapes: T tokens, D hidden.
 import { readdirSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { openEngine } from '../src/engines/default.node.ts';
 import type { Buffer, Engine } from '../src/engines/engine.ts';
 import { createContext, findOperator, flopsOfProgram, operatorNames } from '../src/liquid/index.ts';

@@ -1,7 +1,7 @@
 // lfm's side of npm run bench -- serve: a server in a process of its own, which also runs its engine without HTTP. It prints its
 // address, then answers a command a line of JSON.
 import { createInterface } from 'node:readline';
-import { z } from 'zod';
+import * as z from 'zod';
 import { MOST_SCORED_TOKENS } from '../src/generate/scored-prompts.ts';
 import { load } from '../src/generate/load.ts';
 import { numericsNames } from '../src/generate/weights.ts';

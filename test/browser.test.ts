@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { ROOT } from './root.ts';
 
 /** Bytes after gzip. Raise it knowingly: the change that does says what a page gets for it. Of late: lowering to ONNX, GGUF files; grammars, adapters. */
-const BUDGET = 262_000;
+const BUDGET = 210_000;
 
 const NATIVE = ['koffi', 'onnxruntime-node'];
 

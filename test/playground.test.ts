@@ -151,6 +151,9 @@ describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}
     await page.getByLabel('Temperature').waitFor();
     expect(await overhang()).toBeLessThanOrEqual(0);
     await page.keyboard.press('Escape');
+    await page.setViewportSize({ width: 320, height: 640 });
+    expect(await overhang()).toBeLessThanOrEqual(0);
+    await page.setViewportSize(phone.viewport);
     await page.getByRole('button', { name: 'Model', exact: true }).tap();
     await page.getByRole('heading', { name: 'Memory' }).waitFor();
     expect(await page.getByText('7,202,432').count()).toBe(1);
@@ -174,9 +177,15 @@ describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}
     const text = await lastText(page);
     await page.getByLabel('this tab').check();
     await page.getByText('comes into this tab').waitFor();
+    await page.getByLabel('Show tokens').check();
     await page.getByRole('button', { name: 'Regenerate' }).click();
     await page.getByText('2 of 2').waitFor();
     await done(page);
+    const tokens = page.getByRole('listbox', { name: 'Tokens' });
+    expect((await tokens.getByRole('option').allTextContents()).length).toBe(12);
+    await tokens.getByRole('option').first().hover();
+    expect(await page.locator('.others td').count()).toBeGreaterThanOrEqual(8);
+    await page.getByLabel('Show tokens').uncheck();
     expect(await lastText(page)).toBe(text);
     expect(await page.getByText(/12 tokens, [\d.]+ a second/).count()).toBe(1);
     await page.getByRole('button', { name: 'Model', exact: true }).click();

@@ -17,6 +17,7 @@ const chromium = findChromium();
 const PROMPTS = ['Once upon a time', 'The cat sat on the', 'Lily and Ben went to the park. They'];
 const PATIENCE = 120_000;
 const greedy = { maxTokens: 64, temperature: 0 };
+const headers = { authorization: 'Bearer a-key-of-ours' };
 
 /** What the page has at hand, on its globalThis: the client's code, and a model once it is loaded. */
 interface Tab {
@@ -42,6 +43,7 @@ describe.skipIf(!chromium)('a model in the tab', () => {
     server = await serve({
       models: [{ name: 'brook-7m', load: () => load(path), path }],
       port: 0,
+      apiKeys: ['a-key-of-ours'],
       assets: new Map([
         ['/', { type: 'text/html; charset=utf-8', body: html }],
         ['/page.js', { type: 'text/javascript', body: script }],
@@ -69,13 +71,16 @@ describe.skipIf(!chromium)('a model in the tab', () => {
     asked.length = 0;
     await page.goto(server.url);
     await page.waitForFunction(() => 'tab' in globalThis);
-    return page.evaluate(async (threads) => {
-      const { tab } = globalThis as unknown as { tab: Tab };
-      const { data } = await (await fetch('/tab/models')).json();
-      const progress: TabProgress[] = [];
-      tab.model = await tab.loadInTab(data[0].url, { threads, onProgress: (told) => progress.push(told) });
-      return { engine: tab.model.info.engine, isolated: crossOriginIsolated, progress };
-    }, threads);
+    return page.evaluate(
+      async ({ threads, headers }) => {
+        const { tab } = globalThis as unknown as { tab: Tab };
+        const { data } = await (await fetch('/tab/models', { headers })).json();
+        const progress: TabProgress[] = [];
+        tab.model = await tab.loadInTab(data[0].url, { threads, headers, onProgress: (told) => progress.push(told) });
+        return { engine: tab.model.info.engine, isolated: crossOriginIsolated, progress };
+      },
+      { threads, headers },
+    );
   }
 
   // One thread: two that must wait for each other take ten times as long on a machine that others use.
@@ -154,6 +159,41 @@ describe.skipIf(!chromium)('a model in the tab', () => {
     expect(seen.length).toBeLessThan(10);
   });
 
+  it('speaks the protocol of the server, whose answers end with their readers', async () => {
+    const found = await page.evaluate(async () => {
+      const { tab } = globalThis as unknown as { tab: Tab };
+      const ask = (body: object, signal?: AbortSignal) =>
+        tab.model.fetch('/v1/completions', {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(body),
+          ...(signal && { signal }),
+        });
+      const whole = await (await ask({ prompt: 'Once', max_tokens: 4, temperature: 0, logprobs: 2 })).json();
+      const form = await (await ask({ prompt: 'It', max_tokens: 60, regex: 'down(, down){2}\\.' })).json();
+      const refused = (await ask({ prompt: 'It', regex: '(' })).status;
+      const long = { prompt: 'One day', max_tokens: 400, stream: true };
+      const running = async () => (await tab.model.status()).running;
+      const ends: number[] = [];
+      for (const leave of ['reader', 'signal']) {
+        const ending = new AbortController();
+        const reader = (await ask(long, ending.signal)).body?.getReader();
+        await reader?.read();
+        ends.push(await running());
+        if (leave === 'reader') await reader?.cancel();
+        else ending.abort();
+        for (let turn = 0; (await running()) > 0 && turn < 20; turn++) await new Promise((r) => setTimeout(r, 10));
+        ends.push(await running());
+      }
+      return { logprobs: whole.choices[0].logprobs, form: form.choices[0].text, refused, ends };
+    });
+    const expected = await model.generate('Once', { maxTokens: 4, temperature: 0 });
+    expect(found.logprobs.tokens).toEqual(expected.tokens.map(({ id }) => model.tokenizer.decode([id])));
+    for (const [i, { logprob }] of expected.tokens.entries())
+      expect(found.logprobs.token_logprobs[i]).toBeCloseTo(logprob, 3);
+    expect(found).toMatchObject({ form: 'down, down, down.', refused: 400, ends: [1, 0, 1, 0] });
+  });
+
   it('takes the weights from the browser on a second visit, and has threads', { timeout: PATIENCE }, async () => {
     expect(asked).toContain('GET /tab/models/brook-7m/model.safetensors');
     const { engine, progress } = await visit(2);
@@ -171,24 +211,26 @@ describe.skipIf(!chromium)('a model in the tab', () => {
   });
 
   it('says what is wrong', async () => {
-    const codes = await page.evaluate(async () => {
+    const codes = await page.evaluate(async (headers) => {
       const { tab } = globalThis as unknown as { tab: Tab };
       const codeOf = (work: PromiseLike<unknown>) =>
         work.then(
           () => 'nothing',
           (error: unknown) => (error instanceof Error && 'code' in error ? String(error.code) : String(error)),
         );
-      const missing = await codeOf(tab.loadInTab('/tab/models/none'));
+      const missing = await codeOf(tab.loadInTab('/tab/models/none', { headers }));
+      const noKey = await codeOf(tab.loadInTab('/tab/models/brook-7m'));
       const noScript = await codeOf(tab.loadInTab('/tab/models/brook-7m', { worker: '/tab/none.js' }));
       const full = await codeOf(tab.model.generate('a '.repeat(20_000)));
       const open = tab.model.generate('One day', { maxTokens: 2000 })[Symbol.asyncIterator]();
       await open.next();
       await tab.model[Symbol.asyncDispose]();
       const closed = await codeOf(open.next().then(() => open.next()));
-      return { missing, noScript, full, closed };
-    });
+      return { missing, noKey, noScript, full, closed };
+    }, headers);
     expect(codes).toEqual({
       missing: 'model-file-missing',
+      noKey: 'file-unreadable',
       noScript: 'tab-failed',
       full: 'context-full',
       closed: 'model-closed',

@@ -154,6 +154,8 @@ function withTransformers(folder: string): void {
   run(project, join(folder, 'node_modules/.bin/lfm'), 'convert', 'brook-7m', '--to', 'onnx', '--out', 'brook-onnx');
   for (const order of ['lfm-first', 'transformers-first'])
     expectText('with-transformers', run(project, process.execPath, 'main.js', order), /the same tokens/);
+  if (process.platform === 'linux')
+    expectText('with-transformers', run(project, process.execPath, 'older.js'), /both ran, .* 1\.21\.0/);
 }
 
 /** Beside the installed library, which it finds there; without it among its dependencies. */

@@ -8,7 +8,8 @@ import {
   parseConversations,
   saveConversation,
 } from './history.ts';
-import { serverSource } from './server-source.ts';
+import { protocolSource } from './protocol-source.ts';
+import { keyHeaders, serverFetch } from './server.ts';
 import type { Place, Settings } from './settings.ts';
 import { apiKey, parseBox, saveSettings } from './settings.ts';
 import type { Asked, ChatSource, ToolCall, Turn } from './source.ts';
@@ -16,10 +17,13 @@ import { chosenModel, getState, modeOf, setState } from './store.ts';
 import { tabSource } from './tab-source.ts';
 import { Reader } from './reader.ts';
 
-const server = serverSource(apiKey.get);
+const ask = serverFetch(apiKey.get);
+const server = protocolSource(ask);
 const sources: Readonly<Record<Place, ChatSource>> = {
   server,
   tab: tabSource({
+    send: ask,
+    headers: () => keyHeaders(apiKey.get()),
     server,
     onProgress: ({ stage, doneBytes, totalBytes }) => {
       const text = stage === 'download' ? 'The model comes into this tab…' : 'Its weights are laid out…';

@@ -1,6 +1,6 @@
 // What the AI SDK asks for in one call, in our words: messages, tools, options, and warnings of what is not to be had.
 import type { LanguageModelV4CallOptions, LanguageModelV4FunctionTool, SharedV4Warning } from '@ai-sdk/provider';
-import { z } from 'zod';
+import * as z from 'zod';
 import { isJsonObject, type JsonObject } from '../files/json.ts';
 import type { ChatMessage } from '../generate/chat.ts';
 import type { SamplingOptions } from '../generate/sampler.ts';

@@ -1,6 +1,6 @@
 // The AI SDK's embedding model, specification v4: the mean of the last hidden states, of length 1.
 import type { EmbeddingModelV4, EmbeddingModelV4CallOptions, EmbeddingModelV4Result } from '@ai-sdk/provider';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../tensor/error.ts';
 import { unsupported } from './call.ts';
 import type { Server } from './http.ts';

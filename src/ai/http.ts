@@ -1,5 +1,5 @@
 // Answers of `lfm serve`, or of another server of OpenAI's protocol, over HTTP.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ChatMessage } from '../generate/chat.ts';
 import { eventData } from '../serve/event-data.ts';
 import { LfmError } from '../tensor/error.ts';

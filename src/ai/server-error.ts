@@ -1,5 +1,5 @@
 // A refusal of a server, which the AI SDK takes for its own APICallError: what may pass, it asks again.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../tensor/error.ts';
 
 /** What `APICallError.isInstance` looks for. The package itself is needed for its types only. */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { shippedNames } from '../generate/source.node.ts';
 import { parityFixtures, parityNames } from '../generate/testing-parity.node.ts';
 import { writeModelFolder } from '../generate/testing.node.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { cpuPlugin, openCpu } from '../engines/xla/testing.node.ts';
 import { writeModelFolder } from '../generate/testing.node.ts';
 import { main } from './program.node.ts';

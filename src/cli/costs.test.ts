@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { devices, memoryAt, speedOn } from '../liquid/index.ts';
 import { announcedNames } from '../models/announcement.ts';
 import { catalogue } from '../models/catalogue.ts';

@@ -1,4 +1,4 @@
-// lfm data: conversations to train on, written by a model.
+// lfm data: conversations and texts to train on, written by a model.
 import type { Command } from 'commander';
 import { InvalidArgumentError, Option } from 'commander';
 import type { ConversationReport } from '../train/conversations/write.node.ts';
@@ -13,6 +13,7 @@ import { Progress } from './progress.node.ts';
 interface Flags extends EngineFlags {
   readonly out: string;
   readonly conversations: number;
+  readonly texts?: number;
   readonly batch: number;
   readonly maxTokens: number;
   readonly capacity: number;
@@ -29,14 +30,16 @@ interface Flags extends EngineFlags {
 
 const helpText = `
 Questions are drawn from topics, tasks and styles; some conversations have further turns, and some are written by code that
-knows the answers (sums, extraction, copying, recall). Left out are answers that did not end, say nothing, go round in circles
+knows the answers (sums, extraction, copying, recall). With --texts the model goes on from openings instead: of stories, of
+instructions, of questions with answers, or the first words of a passage. Left out are answers that did not end, say nothing, go round in circles
 or were nearly given before, and whatever shares 8 words in a row with a file of --benchmarks. The folder holds part-NNNNN.jsonl
 and report.json; the same command goes on where it was stopped.
 
 Examples:
   lfm data SmolLM2-135M-Instruct.Q4_1.gguf --out chats --conversations 200
   lfm data ./teacher --out chats --conversations 50000 --engine xla --dtype bfloat16 --batch 256 \\
-    --benchmarks hellaswag.jsonl.br piqa.jsonl.br --passages stories.txt`;
+    --benchmarks hellaswag.jsonl.br piqa.jsonl.br --passages stories.txt
+  lfm data ./teacher --out texts --texts 50000 --temperature 1 --min-p 0.05 --max-tokens 384 --capacity 448`;
 
 function share(text: string): number {
   const value = Number(text);
@@ -53,10 +56,11 @@ function amount(text: string): number {
 export function registerData(program: Command, io: Io): void {
   const defaults = conversationDefaults;
   addEngineOptions(program.command('data'))
-    .description('have a model write conversations to train on')
+    .description('have a model write conversations or texts to train on')
     .argument('<model>', 'who writes: a shipped name, a folder or a GGUF file')
     .requiredOption('--out <dir>', 'the folder to write, or to go on with')
     .option('--conversations <n>', 'conversations of the model to keep', positive, 1000)
+    .option('--texts <n>', 'texts to keep, instead of conversations', positive)
     .option('--turns <n>', 'most questions of a conversation', positive, defaults.turns)
     .option('--verified <share>', 'share of conversations with known answers', share, defaults.verified)
     .option('--passages <files...>', 'texts whose paragraphs are asked about', [])
@@ -79,6 +83,7 @@ export function registerData(program: Command, io: Io): void {
       const { passages, benchmarks } = flags;
       const settings = {
         model,
+        kind: flags.texts === undefined ? ('conversations' as const) : ('texts' as const),
         seed,
         batch,
         maxTokens,
@@ -92,7 +97,7 @@ export function registerData(program: Command, io: Io): void {
       };
       const report = await interruptible(io, async (signal) => {
         const progress = new Progress(io.stderr, 'Writing');
-        const options = { conversations, engine: engineChoice(flags), dtype, signal };
+        const options = { count: flags.texts ?? conversations, engine: engineChoice(flags), dtype, signal };
         return writeConversations(out, settings, { ...options, onProgress: (done) => progress.update(done) }).finally(
           () => progress.end(),
         );
@@ -103,12 +108,12 @@ export function registerData(program: Command, io: Io): void {
 
 function describe(
   out: string,
-  { kept, tokens, refused, contamination, benchmarkRuns, seconds }: ConversationReport,
+  { settings, kept, tokens, refused, contamination, benchmarkRuns, seconds }: ConversationReport,
 ): string {
   const rows = [
     ...Object.entries(kept).map(([who, number]) => [
       `kept, by ${who}`,
-      `${number} conversations, ${tokens[who] ?? 0} tokens of answers`,
+      `${number} ${settings.kind}, ${tokens[who] ?? 0} tokens written`,
     ]),
     ...Object.entries(refused).map(([why, number]) => [`left out: ${why}`, String(number)]),
     ...Object.entries(contamination).map(([name, { count, examples }]) => [

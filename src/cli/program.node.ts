@@ -8,6 +8,7 @@ import { registerCompare } from './compare.node.ts';
 import { registerConvert } from './convert.node.ts';
 import { registerData } from './data.node.ts';
 import { registerEngines } from './engines.node.ts';
+import { registerEvaluate } from './evaluate.node.ts';
 import { registerFinetune } from './finetune.node.ts';
 import { registerChat, registerGenerate, registerStart } from './generate.node.ts';
 import { importOperators } from './import.node.ts';
@@ -60,6 +61,7 @@ async function createProgram(io: Io): Promise<Command> {
   registerConvert(program, io);
   registerQuantize(program, io);
   registerData(program, io);
+  registerEvaluate(program, io);
   registerBenchmark(program, io);
   registerEngines(program, io);
   registerServe(program, io);

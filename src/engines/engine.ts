@@ -1,5 +1,5 @@
 // The one interface of all engines: compile a program, run it over buffers that the engine owns.
-import type { DType, HostArray, Program } from '../tensor/index.ts';
+import type { ArrayType, DType, HostArray, Program } from '../tensor/index.ts';
 import type { Part } from '../tensor/part.ts';
 
 /**
@@ -49,6 +49,14 @@ export interface CompileOptions {
   readonly shardings?: Readonly<Record<string, Sharding>>;
 }
 
+/** Arrays that lie together in a file. */
+export interface Stored {
+  /** All of them, by name. */
+  read(): Promise<Readonly<Record<string, HostArray>>>;
+  /** Tells these numbers from all others that ever were; absent: nothing that is made of them may outlive the process. */
+  readonly identity?: string | undefined;
+}
+
 /** A part of one buffer and its place in another: where it begins in each, and its size along each axis. */
 export interface Box {
   readonly from: readonly number[];
@@ -79,19 +87,16 @@ export interface Engine {
   readonly device?: { readonly kind: string; readonly memoryBytes: number | undefined };
   /** Whether a training step runs better as one program, whose gradients never leave it, than as two. */
   readonly fusesSteps?: boolean;
+  /** Whether packed weights are best held in one form there, however many rows a step has. */
+  readonly keepsOneForm?: boolean;
   compile(program: Program, options?: CompileOptions): Promise<Executable>;
   /** Copies host memory (in HostArray's layout for the dtype) into a new buffer; where there is a mesh, each device gets its part. */
   upload(dtype: DType, shape: readonly number[], data: HostArray, sharding?: Sharding): Promise<Buffer>;
   /**
-   * As `upload`, of elements that `again` reads once more: an engine whose programs lay bound weights out anew may free the memory
-   * until it is needed. What reads it then fails with the errors of `again`, too.
+   * Buffers by name for arrays that can be read at any time: an engine whose programs lay bound weights out anew may do so when they
+   * are needed, and free the memory in between. What needs them fails with the errors of `read`, too.
    */
-  uploadStored?(
-    dtype: DType,
-    shape: readonly number[],
-    data: HostArray,
-    again: () => Promise<HostArray>,
-  ): Promise<Buffer>;
+  uploadStored?(types: Readonly<Record<string, ArrayType>>, stored: Stored): Promise<Record<string, Buffer>>;
   /** Copies a buffer's elements out. */
   download(buffer: Buffer): Promise<HostArray>;
   /** The blocks that make up a buffer, each once. There where there is a mesh, as `uploadParts` is. */

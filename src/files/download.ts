@@ -7,6 +7,8 @@ export interface DownloadOptions {
   /** Hears of bytes that arrive over the network; of a file that was kept, once, with all of them done. */
   readonly onDownload?: ((progress: { doneBytes: number; totalBytes: number }) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Sent with each request. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Under this header a kept file says which version of it was downloaded. */
@@ -18,10 +20,10 @@ const VERSION = 'x-lfm-version';
  * Errors: `file-unreadable`, `file-cut-short`, the reason of `signal`.
  */
 export async function openUrl(url: string, options: DownloadOptions = {}): Promise<ByteSource | undefined> {
-  const { onDownload, signal } = options;
+  const { onDownload, signal, headers = {} } = options;
   const cache = await openCache();
   const kept = await cache?.match(url);
-  const head = await fetch(url, { method: 'HEAD', signal: signal ?? null, cache: 'no-cache' }).catch(
+  const head = await fetch(url, { method: 'HEAD', headers, signal: signal ?? null, cache: 'no-cache' }).catch(
     (cause: unknown) => {
       signal?.throwIfAborted();
       if (kept) return undefined;
@@ -56,7 +58,11 @@ function unreadable(url: string, { status }: Response): LfmError {
 }
 
 async function download(url: string, cache: Cache | undefined, options: DownloadOptions): Promise<Blob> {
-  const response = await fetch(url, { signal: options.signal ?? null, cache: 'no-store' });
+  const response = await fetch(url, {
+    headers: options.headers ?? {},
+    signal: options.signal ?? null,
+    cache: 'no-store',
+  });
   if (!response.ok || !response.body) throw unreadable(url, response);
   const whole = new Response(counted(response.body, Number(response.headers.get('content-length') ?? 0), options), {
     headers: { [VERSION]: versionOf(response) },

@@ -1,5 +1,5 @@
 // STEM.parts.json: where the parts of tensors lie that several devices wrote, each in a safetensors file of its own.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../tensor/error.ts';
 import type { Part } from '../tensor/part.ts';
 import { countOf } from '../tensor/shape.ts';

@@ -73,7 +73,8 @@ export class BatchGenerator {
   }
 
   /**
-   * An answer for each of at most B prompts; equal seeds give equal answers. Errors: `bad-batch` for more prompts, an empty one
+   * An answer for each of at most B prompts; equal seeds give equal answers. `longest`: tokens of the longest prompt of all calls, so that
+   * they share a program. Errors: `bad-batch` for more prompts, an empty one
    * or one longer than `longestPrompt`.
    */
   async answer(
@@ -82,10 +83,16 @@ export class BatchGenerator {
       maxTokens,
       seed,
       endTokens,
-    }: { readonly maxTokens: number; readonly seed: number; readonly endTokens: readonly number[] },
+      longest: expected = 0,
+    }: {
+      readonly maxTokens: number;
+      readonly seed: number;
+      readonly endTokens: readonly number[];
+      readonly longest?: number;
+    },
   ): Promise<Answer[]> {
     const { batch, temperature = 0 } = this.#options;
-    const longest = Math.max(...prompts.map(({ length }) => length));
+    const longest = Math.max(expected, ...prompts.map(({ length }) => length));
     const room = this.longestPrompt(maxTokens);
     if (prompts.length === 0 || prompts.length > batch || longest > room || prompts.some(({ length }) => length === 0))
       throw new LfmError(

@@ -2,7 +2,7 @@
 // and what templates refuse.
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { trainBpe } from '../text/bpe-train.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { type ChatMessage, type ChatOptions, ChatTemplate, readChatTemplate } from './chat.ts';

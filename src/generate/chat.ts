@@ -1,6 +1,6 @@
 // A chat as tokens: the model's own template, with what people write kept from posing as control tokens.
 import type { Template } from '@huggingface/jinja';
-import { z } from 'zod';
+import * as z from 'zod';
 import { isJsonObject, type JsonObject } from '../files/json.ts';
 import { AddedTokenMatcher } from '../text/added-tokens.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';

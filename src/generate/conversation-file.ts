@@ -1,5 +1,5 @@
 // A conversation as bytes: a mark, a version, a header in JSON, arrays one after another, and a SHA-256 of all before it.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Model } from '../liquid/index.ts';
 import { stateTypes } from '../liquid/index.ts';
 import { byteLength, countOf, LfmError, viewHostArray } from '../tensor/index.ts';

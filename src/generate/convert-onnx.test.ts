@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { OnnxType } from './convert-onnx.node.ts';
 import { convertToOnnx } from './convert-onnx.node.ts';
 import { quantizeModel } from './quantize.node.ts';

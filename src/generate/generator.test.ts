@@ -131,6 +131,27 @@ describe('sizes', () => {
     expect(await run([4, 6, 20])).toBeAllClose(await run([20]), equal);
   });
 
+  it('of states are no matter to a program [onnx]', async () => {
+    const compiled: string[] = [];
+    const engine = await (engines.find(([name]) => name === 'onnx')?.[1]() ?? expect.fail('onnx is absent'));
+    const counting: Engine = {
+      ...engine,
+      compile(program, options) {
+        compiled.push(program.inputs.find(({ name }) => name.startsWith('state.'))?.value.shape.join() ?? '');
+        return engine.compile(program, options);
+      },
+    };
+    const generator = await make(counting, { capacities: [6, 12, 20] });
+    const state = await generator.open();
+    for (const id of first.slice(0, -1)) await generator.feed(state, [[id]]);
+    const [logits = new Float32Array()] = await generator.feed(state, [first.slice(-1)]);
+    expect(state.capacity).toBe(20);
+    expect(logits).toBeAllClose(logitsAt(0, 16), near);
+    expect(compiled.length).toBe(1);
+    await generator.close();
+    await engine.close();
+  });
+
   it('are programs of few lengths where lengths are fixed [reference]', async () => {
     const compiled: string[] = [];
     const plain = referenceEngine();

@@ -3,7 +3,7 @@
 import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { stepProgram, withRoundedRows } from '../liquid/index.ts';
-import type { Dim } from '../tensor/index.ts';
+import type { Dim, Program } from '../tensor/index.ts';
 import { hashProgram, LfmError } from '../tensor/index.ts';
 import type { Adapter } from './adapter.ts';
 import { joined, sha256, toHex } from './digest.ts';
@@ -17,6 +17,8 @@ export interface GeneratorOptions {
   readonly capacities?: readonly number[];
   /** Most tokens of a prompt that one run takes: more is faster, to a point, and takes more memory. Default 512. */
   readonly chunk?: number;
+  /** Tells the weights from all others that ever were; given, an engine may keep what it makes of them. */
+  readonly identity?: string | undefined;
 }
 
 export interface StepOptions {
@@ -28,7 +30,8 @@ export interface StepOptions {
 
 interface Compiled {
   readonly key: string;
-  readonly capacity: number;
+  /** Of the states that it serves; a symbol: any. */
+  readonly capacity: Dim;
   /** Of the adapters that run in it; absent: the model as it is. */
   readonly kind: string | undefined;
   readonly executable: Promise<Executable>;
@@ -39,6 +42,7 @@ interface Shape {
   readonly batch: Dim;
   readonly length: Dim;
   readonly positions: Dim;
+  /** Of the state that is to run; `#compile` knows whether it matters. */
   readonly capacity: number;
   readonly output: 'logits' | 'hidden';
   /** Whether packed weights are laid out for many rows: see `withRoundedRows`. */
@@ -67,6 +71,7 @@ export class Generator implements AsyncDisposable {
   readonly #weights: Buffers;
   /** For steps of many rows, where another form of the weights is faster there. */
   readonly #manyRows: Model | undefined;
+  readonly #identity: string | undefined;
   #rounded: Promise<RoundedWeights> | undefined;
   readonly #capacities: readonly number[];
   readonly #states = new Set<State>();
@@ -74,6 +79,8 @@ export class Generator implements AsyncDisposable {
   /** Removed while states were still made under them. */
   readonly #retired = new Set<Adapter>();
   readonly #running = new Set<Promise<unknown>>();
+  /** Whether programs are made for states of one size: on engines of fixed shapes, and where windows or positions go by it. */
+  #bySize: boolean;
   /** The one used last stands last. */
   #compiled: readonly Compiled[] = [];
   #closed = false;
@@ -84,8 +91,10 @@ export class Generator implements AsyncDisposable {
     this.engine = engine;
     this.model = model;
     this.#weights = weights;
-    this.#manyRows = engine.name === 'xla' ? undefined : withRoundedRows(model);
+    this.#manyRows = engine.keepsOneForm ? undefined : withRoundedRows(model);
+    this.#bySize = engine.name === 'xla';
     this.#capacities = options.capacities ?? capacitiesOf(model);
+    this.#identity = options.identity;
     this.chunk = options.chunk ?? 512;
     this.contextLength = Math.min(model.contextLength, this.#capacities.at(-1) ?? 0);
   }
@@ -250,8 +259,7 @@ export class Generator implements AsyncDisposable {
     for (const state of this.#states) this.release(state);
     await this.#dropRetired();
     await this.#discard(this.#compiled);
-    const rounded = await this.#rounded?.catch(() => undefined);
-    if (rounded) disposeBuffers(rounded.made);
+    await (await this.#rounded?.catch(() => undefined))?.dispose();
     for (const { buffers } of this.#adapters.values()) disposeBuffers(buffers);
     disposeBuffers(this.#weights);
   }
@@ -315,7 +323,8 @@ export class Generator implements AsyncDisposable {
 
   /** Compiles once; programs of sizes that no state has are let go first, since each may hold a copy of the weights. */
   async #compile(shape: Shape): Promise<Executable> {
-    const { batch, length, positions, capacity, output, adapter, many } = shape;
+    const { batch, length, positions, output, adapter, many } = shape;
+    const capacity = this.#bySize ? shape.capacity : 'C';
     const kind = adapter?.kind;
     const key = [batch, length, positions, capacity, output, kind, many].join();
     const found = this.#compiled.find((one) => one.key === key);
@@ -323,13 +332,20 @@ export class Generator implements AsyncDisposable {
       if (found !== this.#compiled.at(-1)) this.#compiled = [...this.#compiled.filter((one) => one !== found), found];
       return found.executable;
     }
-    const used = new Set([...this.#states].map((state) => state.capacity)).add(capacity);
+    const used = new Set<Dim>([...this.#states].map((state) => state.capacity)).add(capacity);
     const recent = new Set(this.#compiled.toReversed().flatMap((one) => (used.has(one.capacity) ? [] : one.capacity)));
     const kept = new Set([...used, ...[...recent].slice(0, IDLE_CAPACITIES)]);
-    const idle = this.#compiled.filter((one) => !kept.has(one.capacity));
     const rounded = many ? this.#manyRows : undefined;
     const model = adapter?.model ?? rounded ?? this.model;
-    const program = stepProgram(model, { batch, length, capacity, positions, hidden: output === 'hidden' });
+    let program: Program;
+    try {
+      program = stepProgram(model, { batch, length, capacity, positions, hidden: output === 'hidden' });
+    } catch (error) {
+      if (this.#bySize || !(error instanceof LfmError && error.code === 'unbound-symbol')) throw error;
+      this.#bySize = true;
+      return this.#compile(shape);
+    }
+    const idle = this.#compiled.filter((one) => !kept.has(one.capacity));
     const executable = this.#discard(idle).then(async () =>
       this.engine.compile(program, {
         bind: rounded ? await this.#roundedWeights(rounded) : this.#weights,
@@ -342,7 +358,7 @@ export class Generator implements AsyncDisposable {
   }
 
   async #roundedWeights(model: Model): Promise<Buffers> {
-    return (await (this.#rounded ??= roundWeights(this.engine, model, this.#weights))).all;
+    return (await (this.#rounded ??= roundWeights(this.engine, model, this.#weights, this.#identity))).all;
   }
 
   async #discard(compiled: readonly Compiled[]): Promise<void> {

@@ -1,7 +1,7 @@
 // GGUF models as a whole against transformers: tiny ones (tools/oracles/gguf_models.py, gguf_architectures.py) and the real one (real_model.py).
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { hasRealModel, REAL_MODEL, without } from '../../test/real-model.ts';
 import { load } from './load.ts';
 import type { LanguageModel } from './model.ts';

@@ -39,6 +39,8 @@ export interface LoadOptions extends SchedulerOptions {
   readonly onNotice?: ((line: string) => void) | undefined;
   /** Told of a model that comes from the hub, before it is read. */
   readonly onDownload?: FetchOptions['onDownload'];
+  /** In a browser: sent with each request for the model's files, such as an API key. */
+  readonly headers?: FetchOptions['headers'];
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -85,7 +87,7 @@ async function loadSource(
   const engine = given ?? (await openEngine(typeof wanted === 'string' ? { name: wanted } : wanted));
   try {
     const weights = await uploadWeights(engine, held, source.weights, onProgress, signal);
-    const generator = new Generator(engine, model, weights);
+    const generator = new Generator(engine, model, weights, { identity: source.weights.identity });
     let draft: { model: LanguageModel; tokens: number | undefined; isOwned: boolean } | undefined;
     try {
       if (guessing !== undefined) {

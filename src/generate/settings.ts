@@ -1,5 +1,5 @@
 // What a model folder says of generating: tokens that end a text, and the sampling its maker advises.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../tensor/index.ts';
 import type { SamplingOptions } from './sampler.ts';
 

@@ -1,6 +1,6 @@
 // Our own stored form of packed weights: for a matrix NAME the tensors NAME.packed (uint8 [N, G, block * bits / 8]), NAME.scales and,
 // where affine, NAME.minimums (float16 [N, G]), and in config.json a `quantization_config` with method, version, bits and block.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { QuantizedMatrix } from '../files/quantized.ts';
 import { dequantizeMatrix, requireFinite } from '../files/quantized.ts';
 import type { QuantizedForm } from '../tensor/index.ts';

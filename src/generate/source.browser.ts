@@ -21,7 +21,7 @@ export async function openSource(url: string, fetching: FetchOptions = {}): Prom
     return openGgufSource(name.replace(/\.gguf$/i, ''), await readGguf(file, name));
   }
   const json = async (file: string) => {
-    const text = await readText(`${base}/${file}`);
+    const text = await readText(`${base}/${file}`, fetching.headers);
     return text === undefined ? undefined : parseJsonObject(text, file, 'json-file');
   };
   const config = await json('config.json');
@@ -35,7 +35,7 @@ export async function openSource(url: string, fetching: FetchOptions = {}): Prom
     generationConfig: await json('generation_config.json'),
     tokenizer: await json('tokenizer.json'),
     tokenizerConfig: await json('tokenizer_config.json'),
-    chatTemplate: await readText(`${base}/chat_template.jinja`),
+    chatTemplate: await readText(`${base}/chat_template.jinja`, fetching.headers),
     weights: packedWeights(await tensorsIn(file, 'model.safetensors'), config, name),
   };
 }
@@ -56,17 +56,17 @@ export async function openAdapter(url: string): Promise<AdapterSource> {
   };
 }
 
-async function readIfPresent(url: string): Promise<Uint8Array | undefined> {
+async function readIfPresent(url: string, headers: FetchOptions['headers']): Promise<Uint8Array | undefined> {
   try {
-    return await host.readBytes(url);
+    return await host.readBytes(url, headers);
   } catch (error) {
     if (error instanceof LfmError && error.code === 'file-not-found') return undefined;
     throw error;
   }
 }
 
-async function readText(url: string): Promise<string | undefined> {
-  const bytes = await readIfPresent(url);
+async function readText(url: string, headers?: FetchOptions['headers']): Promise<string | undefined> {
+  const bytes = await readIfPresent(url, headers);
   return bytes && new TextDecoder('utf-8', { fatal: true }).decode(bytes);
 }
 

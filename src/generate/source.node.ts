@@ -88,17 +88,28 @@ export async function openSource(name: string, fetching: FetchOptions = {}): Pro
       `${name} is a definition without weights (${resolved.entry.title}): "lfm inspect ${name}" tells what it takes. To have text, give the folder of a trained model${names}; "lfm train" makes one of your own.`,
     );
   }
-  if (resolved.kind === 'gguf') return openGgufSource(resolved.name, await openGguf(resolved.path));
+  if (resolved.kind === 'gguf') {
+    const source = await openGgufSource(resolved.name, await openGguf(resolved.path));
+    return { ...source, weights: { ...source.weights, identity: await identityOf([resolved.path]) } };
+  }
   const folder = await openModelFolder(resolved.path);
   try {
     await requireWhole(folder.path);
     const { config, generationConfig, tokenizer, tokenizerConfig, chatTemplate } = folder;
-    const weights = packedWeights(folder.weights, config, resolved.name);
+    const files = (await readdir(folder.path)).filter((file) => file.endsWith('.safetensors')).toSorted();
+    const identity = await identityOf(files.map((file) => join(folder.path, file)));
+    const weights = { ...packedWeights(folder.weights, config, resolved.name), identity };
     return { name: resolved.name, config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights };
   } catch (error) {
     await folder.weights.close();
     throw error;
   }
+}
+
+/** Which files these are, and that nobody wrote to them since. */
+async function identityOf(paths: readonly string[]): Promise<string> {
+  const found = await Promise.all(paths.map((path) => stat(path, { bigint: true })));
+  return found.map(({ dev, ino, size, mtimeNs }) => [dev, ino, size, mtimeNs].join(' ')).join();
 }
 
 /** Opens a peft folder. Errors: `adapter-missing`, `json-file-…`, `safetensors-…`. */

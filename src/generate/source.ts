@@ -22,6 +22,8 @@ export interface StoredWeights {
   readFloat32(name: string): Promise<Float32Array>;
   /** A packed matrix as it is. Errors: `tensor-not-packed`, `quantized-scale`, those of the format. */
   readQuantized(name: string): Promise<QuantizedMatrix>;
+  /** Of the files: changes when they do. Absent: what is made of these weights is not worth keeping. */
+  readonly identity?: string | undefined;
   close(): Promise<void>;
 }
 
@@ -58,4 +60,6 @@ export interface AdapterSource extends Pick<StoredWeights, 'readFloat32' | 'clos
 export interface FetchOptions {
   readonly onDownload?: ((progress: { doneBytes: number; totalBytes: number }) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** In a browser: sent with each request for the model's files. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }

@@ -1,7 +1,7 @@
 // Texts under a schema, a regular expression or a grammar, from models that write at random.
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { openEngine } from '#engine';
 import type { Engine } from '../engines/engine.ts';
 import { attention, defineModel, initialise, layer, shortConv, swiglu } from '../liquid/index.ts';

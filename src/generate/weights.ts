@@ -5,13 +5,16 @@ import type { Model, OperatorConstructor } from '../liquid/index.ts';
 import { packable, withQuantized } from '../liquid/index.ts';
 import type { ParameterReader } from '../models/index.ts';
 import { modelFromConfig, parametersOf } from '../models/index.ts';
-import type { Activations, ArrayType, HostArray, QuantizedForm } from '../tensor/index.ts';
+import type { Activations, HostArray, QuantizedForm } from '../tensor/index.ts';
 import { LfmError, quantizedTypes } from '../tensor/index.ts';
 import type { ModelSource, StoredWeights } from './source.ts';
 import { disposeBuffers } from './state.ts';
 
 export interface LoadProgress {
-  /** Bytes of the checkpoint read so far, and in all. After the last the programs are compiled. */
+  /**
+   * Bytes of the checkpoint read so far, and in all. After the last the programs are compiled. Of what the engine kept when the model
+   * was loaded before, nothing is read.
+   */
   readonly loadedBytes: number;
   readonly totalBytes: number;
 }
@@ -73,8 +76,8 @@ export function heldModel(
 }
 
 /**
- * A buffer for each of the model's `parameterTypes`; a tensor at a time, so that only one is held twice. An engine may come back
- * for some as long as the buffers live: `stored` stays open until then.
+ * A buffer for each of the model's `parameterTypes`; a tensor at a time, so that only one is held twice. An engine may read some
+ * when it needs them, and again, as long as the buffers live: `stored` stays open until then.
  */
 export async function uploadWeights(
   engine: Engine,
@@ -86,28 +89,43 @@ export async function uploadWeights(
   const names = Object.keys(model.parameters);
   const bytesOf = (key: string) => parameters.tensors.get(key)?.byteLength ?? 0;
   const totalBytes = names.reduce((sum, key) => sum + bytesOf(key), 0);
+  // What floats become is as large as they are: not worth keeping.
+  const isPacked = Object.values(model.parameters).some(({ quantized }) => quantized !== undefined);
+  const identity = isPacked ? stored.identity : undefined;
+  const loaded = new Set<string>();
   let loadedBytes = 0;
-  const buffers: Record<string, Buffer> = {};
-  const upload = (type: ArrayType, data: HostArray, again: () => Promise<HostArray>): Promise<Buffer> => {
-    const shape = type.shape.map(Number);
-    return engine.uploadStored?.(type.dtype, shape, data, again) ?? engine.upload(type.dtype, shape, data);
+  const tell = (key: string) => {
+    if (loaded.has(key)) return;
+    loaded.add(key);
+    loadedBytes += bytesOf(key);
+    onProgress?.({ loadedBytes, totalBytes });
   };
+  const buffers: Record<string, Buffer> = {};
   try {
     for (const [key, { shape, quantized }] of Object.entries(model.parameters)) {
       signal?.throwIfAborted();
-      if (quantized) {
-        const read = () => stored.readQuantized(parameters.whole(key) ?? key);
-        const matrix = await read();
-        for (const [part, type] of Object.entries(quantizedTypes(shape, quantized.form))) {
-          const again = async () => partOf(await read(), part);
-          buffers[`${key}.${part}`] = await upload(type, partOf(matrix, part), again);
-        }
-      } else {
-        const again = () => parameters.readFloat32(key);
-        buffers[key] = await upload({ dtype: 'float32', shape }, await again(), again);
+      const types = quantized ? quantizedTypes(shape, quantized.form) : { '': { dtype: 'float32', shape } as const };
+      const read = async (): Promise<Readonly<Record<string, HostArray>>> => {
+        signal?.throwIfAborted();
+        const arrays = quantized
+          ? partsOf(await stored.readQuantized(parameters.whole(key) ?? key))
+          : { '': await parameters.readFloat32(key) };
+        tell(key);
+        return arrays;
+      };
+      const named = (part: string) => (part ? `${key}.${part}` : key);
+      if (engine.uploadStored) {
+        const own = identity === undefined ? undefined : JSON.stringify([identity, key]);
+        for (const [part, buffer] of Object.entries(await engine.uploadStored(types, { read, identity: own })))
+          buffers[named(part)] = buffer;
+        continue;
       }
-      loadedBytes += bytesOf(key);
-      onProgress?.({ loadedBytes, totalBytes });
+      const arrays = await read();
+      for (const [part, type] of Object.entries(types)) {
+        const data = arrays[part];
+        if (!data) throw new LfmError('no-result', `A packed matrix came without its ${part}.`);
+        buffers[named(part)] = await engine.upload(type.dtype, type.shape.map(Number), data);
+      }
     }
     return buffers;
   } catch (error) {
@@ -116,8 +134,8 @@ export async function uploadWeights(
   }
 }
 
-function partOf(matrix: QuantizedMatrix, part: string): HostArray {
-  const data = part === 'packed' ? matrix.packed : part === 'scales' ? matrix.scales : matrix.minimums;
-  if (data) return data;
-  throw new LfmError('no-result', `A packed matrix came without its ${part}.`);
-}
+const partsOf = ({ packed, scales, minimums }: QuantizedMatrix): Readonly<Record<string, HostArray>> => ({
+  packed,
+  scales,
+  ...(minimums && { minimums }),
+});

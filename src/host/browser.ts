@@ -7,10 +7,10 @@ export const host: Host = {
 
   cacheFolder: () => 'lfm',
 
-  async readBytes(location) {
+  async readBytes(location, headers = {}) {
     let response: Response;
     try {
-      response = await fetch(location);
+      response = await fetch(location, { headers });
     } catch (cause) {
       throw new LfmError('file-unreadable', `Could not fetch ${String(location)}: the request failed.`, { cause });
     }

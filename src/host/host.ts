@@ -11,10 +11,10 @@ export interface Host {
   cacheFolder(): string;
 
   /**
-   * The bytes at a location: a path or file: URL on Node, any URL that fetch takes in a browser.
+   * The bytes at a location: a path or file: URL on Node, any URL that fetch takes in a browser, with `headers`.
    * @throws LfmError `file-not-found`, `file-unreadable`
    */
-  readBytes(location: string | URL): Promise<Uint8Array>;
+  readBytes(location: string | URL, headers?: Readonly<Record<string, string>>): Promise<Uint8Array>;
 
   /** Logical cores this process may use, at least 1. */
   coreCount(): number;

@@ -22,6 +22,7 @@ import {
   shortConv,
   stepProgram,
   swiglu,
+  withQuantized,
 } from './index.ts';
 
 const mlp = swiglu({ intermediateSize: 4608 });
@@ -48,6 +49,9 @@ function within(actual: number, expected: number, share: number): void {
 describe('accounting', () => {
   it('counts parameters', () => {
     expect(parameterCounts(model)).toEqual({ total: parameters, active: parameters });
+    const form = { bits: 4, block: 32, affine: true } as const;
+    const packed = withQuantized(model, { 'model.layers.0.feed_forward.w1.weight': form }, 'float32');
+    expect(parameterCounts(packed)).toEqual({ total: parameters, active: parameters });
     const untied = defineModel({ vocabSize: 100, hiddenSize: 8, layers: [], tieEmbeddings: false });
     expect(parameterCounts(untied)).toEqual({ total: 1608, active: 816 });
   });

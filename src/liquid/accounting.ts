@@ -78,7 +78,14 @@ export function decodeBytes(model: Model, length: number, dtype: RunType = 'bflo
 
 /** Parameters stored, and those that one token reads: of a table that is looked up, a row. */
 export function parameterCounts(model: Model): { readonly total: number; readonly active: number } {
-  const active = decodeBytes(model, 1, 'float32').weights / byteLength('float32', 1);
+  // Packed matrices have other bytes, but as many parameters.
+  const parameters = Object.fromEntries(
+    Object.entries(model.parameters).map(([name, parameter]) => {
+      const { quantized: _, ...plain } = parameter;
+      return [name, plain];
+    }),
+  );
+  const active = decodeBytes({ ...model, parameters }, 1, 'float32').weights / byteLength('float32', 1);
   return { total: parameterTotal(model), active };
 }
 

@@ -42,7 +42,7 @@ export interface ContextOptions {
   readonly length: Dim;
   readonly normEps: number;
   /** Where state is in use: how far it reaches, how many tokens of each row come to it, and how many it may hold. */
-  readonly span?: { readonly starts: Tensor; readonly lengths: Tensor; readonly capacity?: number };
+  readonly span?: { readonly starts: Tensor; readonly lengths: Tensor; readonly capacity?: Dim };
   readonly segments?: Tensor | undefined;
   readonly timeSteps?: Tensor | undefined;
   readonly counted?: Tensor | undefined;

@@ -59,7 +59,7 @@ export { gradientProgram, lossProgram, stateTypes, stepProgram } from './program
 export type { LossOptions, StateOptions, StepOptions, TrainingObjective } from './programs.ts';
 export { alignment, distillation, teacherPrefix } from './objectives.ts';
 export type { DistillOptions, Teacher } from './objectives.ts';
-export { withOperators, withoutLayers } from './replace.ts';
+export { withNarrowMlps, withOperators, withoutLayers } from './replace.ts';
 export { devices } from './devices.ts';
 export { layerStack } from './pictures/layer-stack.ts';
 export { lineChart } from './pictures/line-chart.ts';

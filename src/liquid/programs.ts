@@ -227,8 +227,8 @@ export function gradientProgram(model: Model, options: LossOptions & { readonly 
 
 export interface StateOptions {
   readonly batch: Dim;
-  /** Most tokens that a row may hold. */
-  readonly capacity: number;
+  /** Most tokens that a row may hold; a symbol where one program is to serve states of any size. */
+  readonly capacity: Dim;
   readonly dtype?: 'float32' | 'bfloat16' | 'float16';
 }
 
@@ -257,10 +257,11 @@ export interface StepOptions extends StateOptions {
  *
  * What is not valid leaves no trace that a later step could see: a row of length 0 stays as it was (its logits mean nothing).
  * starts + lengths must not exceed the capacity: rows past it are not kept.
+ * Errors: `bad-capacity`; `unbound-symbol` where windows or positions go by a capacity that is a symbol.
  */
 export function stepProgram(model: Model, options: StepOptions): Program {
   const { batch, length, dtype = 'float32', allLogits = false, positions, hidden: raw = false } = options;
-  if (options.capacity < 1)
+  if (typeof options.capacity === 'number' && options.capacity < 1)
     throw new LfmError('bad-capacity', `A state for ${options.capacity} tokens was asked for; expected 1 or more.`);
   const perRow: ArrayType = { dtype: 'int32', shape: [batch] };
   const types = {

@@ -1,5 +1,6 @@
 // What an operator remembers between tokens: how it grows, and the buffers that hold it.
 import type { Dim } from '../tensor/index.ts';
+import { LfmError } from '../tensor/index.ts';
 
 /** `fixed`: the same size at any length; `rows`: a row more with each token; `window`: the last `size` rows. */
 export type StateDeclaration =
@@ -27,10 +28,14 @@ function rowsAt(state: StateDeclaration, length: number): number {
   return state.kind === 'fixed' ? 1 : state.kind === 'rows' ? length : Math.min(state.size, length);
 }
 
-/** Shape of the buffer for `batch` rows of at most `capacity` tokens each. */
-export function bufferShape(state: StateDeclaration, batch: Dim, capacity: number): readonly Dim[] {
+/** Shape of the buffer for `batch` rows of at most `capacity` tokens each. Errors: `unbound-symbol` for a window in a symbol. */
+export function bufferShape(state: StateDeclaration, batch: Dim, capacity: Dim): readonly Dim[] {
   if (state.kind === 'fixed') return [batch, ...state.shape];
-  return [batch, ...state.shape.toSpliced(-1, 0, rowsAt(state, capacity))];
+  const [last = 1, ...first] = state.shape.toReversed();
+  const before = [batch, ...first.toReversed()];
+  if (typeof capacity === 'number') return [...before, rowsAt(state, capacity), last];
+  if (state.kind === 'rows') return [...before, capacity, last];
+  throw new LfmError('unbound-symbol', `A window of ${state.size} rows needs a known capacity; found ${capacity}.`);
 }
 
 /** Elements in use, for one row of the batch, after `length` tokens. */

@@ -1,7 +1,7 @@
 // Every definition: its parameters against tools/oracles/catalogue.py, its state against public facts, and that it traces.
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { lossProgram, memoryAt, parameterCounts, stateBytes, stepProgram } from '../liquid/index.ts';
 import { announcedNames, publishedScores } from './announcement.ts';
 import { catalogue } from './catalogue.ts';

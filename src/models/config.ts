@@ -1,5 +1,5 @@
 // Reading a config.json from outside: bounded numbers, and errors that name the key.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../tensor/error.ts';
 
 export function wholeNumber(least: number, most: number) {

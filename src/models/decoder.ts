@@ -1,6 +1,6 @@
 // What the configurations of Llama and its relatives have in common: sizes, each with the defaults of its model_type in
 // transformers, heads that must divide, rotary positions in the spellings of all years.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AttentionOptions, RotaryScaling } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import { wholeNumber } from './config.ts';

@@ -1,6 +1,6 @@
 // Gemma 2 (arXiv 2408.00118): windowed and full attention by turns, scores and logits capped by tanh, norms before and after every
 // operator, embeddings times the root of their width.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Model } from '../liquid/index.ts';
 import { attention, block, defineModel, mlp, rmsFromOne, stack } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';

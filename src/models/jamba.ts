@@ -1,6 +1,6 @@
 // Jamba (Lieber et al. 2024, arXiv 2403.19887; 1.5: 2408.12570): Mamba layers with an attention layer among each eight, which
 // has no positions; every second layer's SwiGLU is a mixture of experts.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Layer, Model } from '../liquid/index.ts';
 import { attention, defineModel, layer, mamba, moe, swiglu } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';

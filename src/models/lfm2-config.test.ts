@@ -1,7 +1,7 @@
 // Every spelling of an LFM2 configuration, against what transformers derives (test/fixtures/lfm2/configs.json).
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { parameterCounts } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import { fromHuggingFace, lfm2, modelFromConfig, toHuggingFace } from './index.ts';

@@ -1,6 +1,6 @@
 // LFM2-MoE (arXiv 2511.23404): LFM2's layers with sigmoid routing to a few experts, chosen with a bias that balances them; the
 // first layers are dense.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Layer, Model } from '../liquid/index.ts';
 import { attention, defineModel, layer, moe, shortConv, swiglu } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';

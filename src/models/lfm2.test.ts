@@ -1,7 +1,7 @@
 // LFM2 against transformers: test/fixtures/lfm2, which tools/oracles/lfm2.py writes.
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { openSafetensors } from '../files/safetensors.node.ts';
 import { gradientProgram, lossProgram } from '../liquid/index.ts';
 import type { Host } from '../liquid/testing.ts';

@@ -1,5 +1,5 @@
 // LFM2 (arXiv 2511.23404): gated short convolutions with a few layers of grouped-query attention, SwiGLU after each.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Layer, Model } from '../liquid/index.ts';
 import { attention, defineModel, layer, shortConv, swiglu } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';

@@ -1,6 +1,6 @@
 // LFM3 (October 2026): gated short convolutions of seven taps, sliding-window and global attention with a gate a head, norms
 // before and after every operator.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AttentionOptions, Layer, Model } from '../liquid/index.ts';
 import { attention, block, defineModel, rms, shortConv, stack, swiglu } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';

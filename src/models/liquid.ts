@@ -1,5 +1,5 @@
 // Models of any operators as a config.json: `model_type` "liquid", layers by name, each operator by name with its options.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Layer, Model, Operator, OperatorConstructor } from '../liquid/index.ts';
 import {
   block,

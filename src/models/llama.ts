@@ -1,6 +1,6 @@
 // Llama (Touvron et al. 2023, arXiv 2302.13971; grouped queries since 2307.09288): attention and SwiGLU at every depth.
 // SmolLM2, Llama 2 and 3, TinyLlama and others are this architecture; Mistral adds a window, Qwen 2 biases.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AttentionOptions, Model } from '../liquid/index.ts';
 import { attention, defineModel, layer, swiglu } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';

@@ -1,5 +1,5 @@
 // Mixtral (arXiv 2401.04088): Llama's attention, and in every layer a softmax over experts of which two are run.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Model } from '../liquid/index.ts';
 import { attention, defineModel, layer, moe } from '../liquid/index.ts';
 import type { Spelling } from './checkpoint.ts';

@@ -1,5 +1,5 @@
 // OpenELM (arXiv 2404.14619): attention whose heads, and SwiGLU whose width, grow from layer to layer.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Model } from '../liquid/index.ts';
 import { attention, defineModel, layer, swiglu } from '../liquid/index.ts';
 import { LfmError } from '../tensor/error.ts';

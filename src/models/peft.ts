@@ -1,6 +1,6 @@
 // peft's adapter_config.json of LoRA adapters (Hu et al. 2021, arXiv 2106.09685): read, with all that it may ask for and that is not
 // known here refused, and written.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../tensor/error.ts';
 import { wholeNumber } from './config.ts';
 

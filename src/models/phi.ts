@@ -1,6 +1,6 @@
 // Phi 1.5 (Li et al. 2023, arXiv 2309.05463): attention and MLP side by side on one layer norm, biases everywhere, half of each
 // head turned by position.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Model } from '../liquid/index.ts';
 import { attention, block, defineModel, layerNormed, mlp, stack } from '../liquid/index.ts';
 import type { Spelling } from './checkpoint.ts';

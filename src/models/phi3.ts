@@ -1,5 +1,5 @@
 // Phi-3 (arXiv 2404.14219): Llama's layers, with positions stretched by LongRoPE where inputs are long.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Model } from '../liquid/index.ts';
 import type { Spelling } from './checkpoint.ts';
 import { parseConfig } from './config.ts';

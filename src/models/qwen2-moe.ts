@@ -1,5 +1,5 @@
 // Qwen2-MoE (arXiv 2407.10671): biases on queries, keys and values; experts, and one that all tokens share, behind a gate.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Layer, Model } from '../liquid/index.ts';
 import { attention, defineModel, layer, moe, swiglu } from '../liquid/index.ts';
 import type { Spelling } from './checkpoint.ts';

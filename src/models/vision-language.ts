@@ -1,6 +1,6 @@
 // The language models of LFM2-VL and LFM3-VL: an LFM2 or LFM3 in a folder that also holds a vision tower and a projector, which
 // are left out.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Model } from '../liquid/index.ts';
 import type { Names, Spelling } from './checkpoint.ts';
 import { parseConfig } from './config.ts';

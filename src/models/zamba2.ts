@@ -1,6 +1,6 @@
 // Zamba 2 (Glorioso et al. 2024, arXiv 2411.15242): Mamba 2 at every depth; at some, what a transformer block makes of the stream
 // and the embeddings is added to its input. There are one or two such blocks, used in turn, with adapters of each depth's own.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Layer, Model } from '../liquid/index.ts';
 import {
   block,

@@ -66,7 +66,7 @@ export async function answer(
   work.record.isStreamed = true;
   return eventStream(first, events, {
     stallSeconds: service.limits.stallSeconds,
-    drop: () => c.env.outgoing.destroy(),
+    drop: () => c.env.outgoing?.destroy(),
   });
 }
 

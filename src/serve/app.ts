@@ -1,19 +1,15 @@
 // The routes, and what every request goes through before one of them.
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import type { ContentfulStatusCode } from 'hono/utils/http-status';
-import { chat } from './chat.ts';
-import { completions } from './completions.ts';
-import { answerTo, codeOf, RequestError } from './errors.ts';
+import { codeOf, RequestError } from './errors.ts';
 import type { Guard } from './guard.node.ts';
-import { inspectModel } from './inspect.ts';
+import type { Metrics } from './metrics.ts';
 import { RequestRecord, type LogEntry } from './record.ts';
 import type { ServedModel } from './models.ts';
+import { addFailures, addModelRoutes } from './routes.ts';
 import type { Env, Service } from './service.ts';
-import { report } from './service.ts';
 import { loadModel, unloadModel } from './manage.ts';
 import { addTabRoutes, isTabCode } from './tab.node.ts';
-import { detokenize, embeddings, tokenize, tokenizerInfo } from './tokens.ts';
 
 /** A file of the page that is served at /. */
 export interface Asset {
@@ -24,6 +20,7 @@ export interface Asset {
 export interface AppOptions {
   readonly service: Service;
   readonly guard: Guard;
+  readonly metrics: Metrics;
   readonly onRequest: (entry: LogEntry) => void;
   /** By path; `/` is the page itself. */
   readonly assets?: ReadonlyMap<string, Asset> | undefined;
@@ -39,8 +36,8 @@ const POLICY =
 const isOpen = (method: string, path: string, assets: AppOptions['assets']) =>
   method === 'OPTIONS' || path === '/health' || assets?.has(path) === true || isTabCode(path);
 
-export function createApp({ service, guard, onRequest, assets, tab }: AppOptions): Hono<Env> {
-  const { pool, gate, limits, metrics } = service;
+export function createApp({ service, guard, metrics, onRequest, assets, tab }: AppOptions): Hono<Env> {
+  const { pool, gate, limits } = service;
   const app = new Hono<Env>();
 
   app.use(async (c, next) => {
@@ -107,31 +104,9 @@ export function createApp({ service, guard, onRequest, assets, tab }: AppOptions
     ),
   );
 
-  const describe = (id: string) => {
-    const loaded = pool.loadedAs(id);
-    const parent = pool.isAdapter(id) ? pool.baseOf(id) : null;
-    const facts = loaded && { context_length: loaded.contextLength, chats: loaded.chats, engine: loaded.engine };
-    return {
-      id,
-      object: 'model',
-      created: pool.created,
-      owned_by: 'lfm',
-      parent,
-      loaded: loaded !== undefined,
-      ...facts,
-    };
-  };
-  app.get('/v1/models', (c) => c.json({ object: 'list', data: pool.names.map(describe) }));
   app.post('/v1/models/load', (c) => loadModel(c, service, guard));
   app.post('/v1/models/unload', (c) => unloadModel(c, service, guard));
-  app.get('/v1/models/:id', (c) => c.json(describe(pool.resolve(c.req.param('id')))));
-  app.get('/v1/models/:id/inspect', (c) => inspectModel(c, service));
-  app.post('/v1/chat/completions', (c) => chat(c, service));
-  app.post('/v1/completions', (c) => completions(c, service));
-  app.post('/v1/embeddings', (c) => embeddings(c, service));
-  app.post('/tokenize', (c) => tokenize(c, service));
-  app.post('/detokenize', (c) => detokenize(c, service));
-  app.get('/tokenizer_info', (c) => tokenizerInfo(c, service));
+  addModelRoutes(app, service);
 
   for (const [path, { type, body }] of assets ?? []) {
     app.get(path, (c) =>
@@ -146,17 +121,6 @@ export function createApp({ service, guard, onRequest, assets, tab }: AppOptions
 
   if (tab) addTabRoutes(app, tab.folder, tab.models, POLICY);
 
-  app.notFound((c) => {
-    const known = app.routes.some(({ path, method }) => path === c.req.path && method !== 'ALL');
-    const what = known ? `${c.req.path} is not asked by ${c.req.method}.` : 'There is nothing under this path.';
-    const { body } = answerTo(new RequestError('not-found', what, { status: known ? 405 : 404 }));
-    return c.json(body, known ? 405 : 404);
-  });
-  app.onError((error, c) => {
-    const { status, body, retryAfter } = report(service, c.var.record, error);
-    if (retryAfter !== undefined) c.header('retry-after', String(retryAfter));
-    if (status === 401) c.header('www-authenticate', 'Bearer');
-    return c.json(body, status as ContentfulStatusCode);
-  });
+  addFailures(app, service);
   return app;
 }

@@ -1,5 +1,5 @@
 // What clients send, checked. Every key is one that is honoured, one that changes no text, or one that is refused by name.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Tool } from '../generate/tool-calls.ts';
 import { RequestError } from './errors.ts';
 

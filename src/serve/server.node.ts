@@ -54,9 +54,9 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const ending = new AbortController();
   // Every request listens to it while it is answered.
   setMaxListeners(0, ending.signal);
-  const service = { pool, gate, limits, metrics: new Metrics(), signal: ending.signal, onFailure };
+  const service = { pool, gate, limits, signal: ending.signal, onFailure };
   const tab = options.tabFolder === undefined ? undefined : { folder: options.tabFolder, models: options.models };
-  const app = createApp({ service, guard, onRequest, assets, tab });
+  const app = createApp({ service, guard, metrics: new Metrics(), onRequest, assets, tab });
   const server = createServer(
     {
       headersTimeout: limits.receiveSeconds * 1000,

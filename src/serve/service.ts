@@ -5,7 +5,6 @@ import type { LanguageModel } from '../generate/model.ts';
 import { answerTo, RequestError } from './errors.ts';
 import type { Gate } from './gate.ts';
 import type { Limits } from './limits.ts';
-import type { Metrics } from './metrics.ts';
 import type { ModelPool } from './models.ts';
 import type { RequestRecord } from './record.ts';
 
@@ -13,7 +12,6 @@ export interface Service {
   readonly pool: ModelPool;
   readonly gate: Gate;
   readonly limits: Limits;
-  readonly metrics: Metrics;
   /** Aborted where requests under way must end now. */
   readonly signal: AbortSignal;
   /** Hears of failures that are the server's own. */
@@ -21,7 +19,8 @@ export interface Service {
 }
 
 export interface Env {
-  Bindings: HttpBindings;
+  /** Node's request and answer; a worker has none. */
+  Bindings: Partial<HttpBindings>;
   Variables: {
     record: RequestRecord;
     /** Who may share cached states: one API key's requests. */

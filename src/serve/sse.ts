@@ -15,7 +15,7 @@ export function eventStream(
 ): Response {
   const encoder = new TextEncoder();
   let next: IteratorResult<string, void> | undefined = first;
-  let stall: NodeJS.Timeout | undefined;
+  let stall: ReturnType<typeof setTimeout> | undefined;
   const body = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {

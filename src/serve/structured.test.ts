@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { load } from '../generate/load.ts';
 import { writeModelFolder } from '../generate/testing.node.ts';
 import { serve } from './index.ts';

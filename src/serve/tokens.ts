@@ -88,5 +88,6 @@ function unit(vector: Float32Array): Float32Array {
 
 /** float32, little-endian, as clients read it. */
 function base64(vector: Float32Array): string {
-  return Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength).toString('base64');
+  const bytes = new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
 }

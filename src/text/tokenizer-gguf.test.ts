@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { hasRealModel, hasTexts, REAL_MODEL, TEXTS, without } from '../../test/real-model.ts';
 import type { GgufValue } from '../files/gguf.ts';
 import { openGguf } from '../files/gguf.node.ts';

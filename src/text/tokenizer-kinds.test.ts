@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { GgufValue } from '../files/gguf.ts';
 import { isJsonObject, parseJsonObject } from '../files/json.ts';
 import { LfmError } from '../tensor/error.ts';

@@ -2,7 +2,7 @@
 // trainer's place, written whole or not at all; the newest whole one is where a run goes on. Devices of a mesh each write and read their parts.
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { LoaderCursor } from '../data/loader.ts';
 import type { WriteFs } from '../files/atomic.node.ts';
 import { writeFolderAtomic } from '../files/atomic.node.ts';

@@ -1,5 +1,5 @@
 // The model of a recipe: an LFM2 configuration in camelCase, a config.json with its model_type, or a folder to start from.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Model } from '../liquid/index.ts';
 import { modelFromConfig } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
@@ -55,6 +55,8 @@ const fromSchema = z.strictObject({
   from: z.string().min(1).max(4096),
   /** Layers to leave out; the depths of `replace` are those that are left. */
   drop: z.array(z.number().int().min(0).max(1023)).min(1).max(1024).optional(),
+  /** Units that each gated MLP keeps: those with the largest weights. */
+  intermediateSize: count.optional(),
   /** What takes the place of the operators that mix tokens there; all other weights stay. */
   replace: z.union([replacement.transform((one) => [one]), z.array(replacement).min(1).max(64)]).optional(),
 });

@@ -1,5 +1,5 @@
 // A recipe: everything that decides a training run, as plain data. Knows no file system.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../tensor/error.ts';
 import { adamWDefaults } from './adamw.ts';
 import { nearest } from './nearest.ts';
@@ -284,7 +284,7 @@ function contradiction(recipe: Recipe): string | undefined {
 }
 
 function adapterContradiction({ model, objective: trained, quantize, engine, final }: Recipe): string | undefined {
-  if (!('from' in model) || 'replace' in model || 'drop' in model || 'model_type' in model)
+  if (!('from' in model) || 'model_type' in model || Object.keys(model).length > 1)
     return 'adapter: expected a model with { from }, and none of it replaced or left out: that is what is adapted.';
   if (trained.name !== 'next-token')
     return `adapter: it is trained on the next token; found the objective ${trained.name}.`;

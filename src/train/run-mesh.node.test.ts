@@ -70,4 +70,32 @@ describe.skipIf(!cpuPlugin)('a run [xla, data=2 x fsdp=2]', () => {
       expect(found[index]?.norm).toBeCloseTo(norm, 3);
     });
   });
+
+  it('learns from a teacher as on one device', async () => {
+    const folder = await temporaryFolder();
+    const text = join(folder, 'text.txt');
+    await writeFile(text, grammarText(20_000));
+    const teacher = join(folder, 'teacher', 'final');
+    await runRecipe(tinyRecipe({ steps: 8 }), { data: [text], out: join(folder, 'teacher') });
+    const recipe = tinyRecipe({
+      model: { from: teacher, intermediateSize: 16 },
+      tokenizer: {},
+      objective: { name: 'distill', teacher },
+    });
+    const curves: Awaited<ReturnType<typeof curve>>[] = [];
+    for (const mesh of [{ data: 4 }, {}]) {
+      const plugin = cpuPlugin?.path;
+      const engine = await xlaEngine({ cacheFolder: null, cpuDevices: 8, mesh, ...(plugin && { plugin }) });
+      const out = join(folder, JSON.stringify(mesh));
+      const { heldOut, teacher: taught } = await runRecipe(recipe, { engine, data: [text], out });
+      expect(heldOut?.natsPerToken).toBeGreaterThan(0);
+      expect(taught?.natsPerToken).toBeGreaterThan(0);
+      expect(engine.live().buffers).toBe(0);
+      await engine.close();
+      curves.push(await curve(out));
+    }
+    const [several = [], one = []] = curves;
+    expect(one).toHaveLength(12);
+    several.forEach(({ loss }, index) => expect(loss).toBeCloseTo(one[index]?.loss ?? NaN, 4));
+  });
 });

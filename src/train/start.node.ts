@@ -16,6 +16,7 @@ import { adaptedModel } from './adapter.ts';
 import type { Companions } from './model-folder.node.ts';
 import type { Recipe } from './recipe.ts';
 import { isStoredModel, modelOf } from './recipe-model.ts';
+import { withNarrowStored } from './narrow.ts';
 import type { Stored } from './stored.node.ts';
 import { hybridOf, openStored, readerOf, withoutStored } from './stored.node.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
@@ -90,7 +91,8 @@ async function openOwnStart(recipe: Recipe): Promise<StartingPoint> {
   if ('from' in spec) {
     const whole = await openStored(spec.from, endOfText);
     try {
-      const stored = spec.drop ? withoutStored(whole, spec.drop) : whole;
+      const left = spec.drop ? withoutStored(whole, spec.drop) : whole;
+      const stored = spec.intermediateSize === undefined ? left : withNarrowStored(left, spec.intermediateSize);
       const { adapter } = recipe;
       const model = adapter
         ? adaptedModel(stored.model, stored.parameters, adapter, spec.from)

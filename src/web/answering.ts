@@ -1,37 +1,15 @@
 // The worker's part: loads one model and answers what the page asks of it.
-import { onnxWebEngine } from '../engines/onnx/engine.web.ts';
-import type { WebEngine } from '../engines/onnx/engine.web.ts';
-import { load } from '../generate/load.ts';
 import type { LanguageModel } from '../generate/model.ts';
 import type { Reply } from '../generate/reply.ts';
 import { LfmError } from '../tensor/error.ts';
+import type { Open, Opened } from './opening.ts';
+import { protocolOver } from './protocol.ts';
 import type { Answer, Line, Numbered, Question } from './messages.ts';
 
-export interface AnsweringOptions {
-  /** URL of the folder with the engine's two files. */
-  readonly files: string;
-}
-
-/** Answers questions on a line until the worker ends. */
-export function answerOn(line: Line, { files }: AnsweringOptions): void {
+/** Answers questions on a line until the worker ends. `open` loads the model that is asked for. */
+export function answerOn(line: Line, open: Open): void {
   const texts = new Map<number, AbortController>();
-  let loaded: Promise<{ readonly model: LanguageModel; readonly engine: WebEngine }> | undefined;
-
-  const open = async (question: Question & { kind: 'load' }, say: (answer: Answer) => void) => {
-    const { threads, numerics = 'fast', ...settings } = question.settings;
-    const engine = await onnxWebEngine({ files, threads });
-    const model = await load(question.url, {
-      ...settings,
-      numerics,
-      engine,
-      // The memory of a tab is small.
-      maxBatch: 1,
-      onDownload: (progress) => say({ kind: 'progress', stage: 'download', ...progress }),
-      onProgress: ({ loadedBytes: doneBytes, totalBytes }) =>
-        say({ kind: 'progress', stage: 'weights', doneBytes, totalBytes }),
-    });
-    return { model, engine };
-  };
+  let loaded: Promise<Opened & { readonly respond: (request: Request) => Promise<Response> }> | undefined;
 
   const present = async () => {
     if (loaded) return loaded;
@@ -56,12 +34,38 @@ export function answerOn(line: Line, { files }: AnsweringOptions): void {
     }
   };
 
+  const pass = async (
+    id: number,
+    { method, path, type, body }: Question & { kind: 'request' },
+    say: (answer: Answer) => void,
+  ) => {
+    const ending = new AbortController();
+    texts.set(id, ending);
+    try {
+      const { respond } = await present();
+      const headers = type === null ? {} : { 'content-type': type };
+      const { signal } = ending;
+      const answered = await respond(new Request(new URL(path, 'http://tab'), { method, headers, body, signal }));
+      say({ kind: 'head', status: answered.status, headers: [...answered.headers] });
+      const reader = answered.body?.getReader();
+      for (let part = await reader?.read(); part?.value && !signal.aborted; part = await reader?.read())
+        say({ kind: 'bytes', bytes: new Uint8Array(part.value) });
+      if (signal.aborted) await reader?.cancel();
+      else say({ kind: 'over' });
+    } finally {
+      texts.delete(id);
+    }
+  };
+
   const answer = async (question: Numbered<Question>, say: (answer: Answer) => void): Promise<void> => {
     const { id } = question;
     switch (question.kind) {
       case 'load': {
         if (loaded) throw new LfmError('model-loaded', 'The worker holds a model already: start another worker.');
-        loaded = open(question, say);
+        loaded = open(question, (progress) => say({ kind: 'progress', ...progress })).then(async (opened) => ({
+          ...opened,
+          respond: await protocolOver(opened.model),
+        }));
         const { name, engine, contextLength, chats } = (await loaded).model;
         return say({ kind: 'loaded', info: { name, engine, contextLength, chats } });
       }
@@ -73,13 +77,14 @@ export function answerOn(line: Line, { files }: AnsweringOptions): void {
       }
       case 'generate':
         return write(id, (model, signal) => model.generate(question.text, { ...question.options, signal }), say);
+      case 'request':
+        return pass(id, question, say);
       case 'cancel':
         return texts.get(id)?.abort(new LfmError('cancelled', 'The text was ended.'));
       case 'status': {
-        const { model, engine } = await present();
+        const { model, memory } = await present();
         const { running, waiting } = model.scheduler.load;
-        const { bytes: bufferBytes } = engine.live();
-        const status = { running, waiting, cache: model.cache, bufferBytes, heapBytes: engine.heapBytes };
+        const status = { running, waiting, cache: model.cache, ...memory() };
         return say({ kind: 'status', status });
       }
     }

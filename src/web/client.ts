@@ -1,4 +1,5 @@
 // The entry point `lfm/worker`: a model that runs in a worker of this browser tab, with the shape of a LanguageModel's chat.
+import * as z from 'zod';
 import type { ChatMessage, ChatOptions } from '../generate/chat.ts';
 import type { TextOptions } from '../generate/model.ts';
 import type { Details, TextStream } from '../generate/reply.ts';
@@ -108,6 +109,46 @@ export class TabModel implements AsyncDisposable {
     return this.#write((sent) => ({ kind: 'generate', text, options: sent }), options);
   }
 
+  /**
+   * Asks for what `lfm serve` has under a path, of this model: OpenAI's protocol. It takes the place of `fetch` in clients of that
+   * protocol; the host of a URL says nothing. Errors: `model-closed`, the signal's reason.
+   */
+  readonly fetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
+    const request = new Request(input, init);
+    const { pathname, search } = new URL(request.url);
+    const leaving = new AbortController();
+    const body = ['GET', 'HEAD'].includes(request.method) ? null : await request.text();
+    const signal = AbortSignal.any([request.signal, leaving.signal]);
+    const answers = this.#talk.ask(
+      {
+        kind: 'request',
+        method: request.method,
+        path: `${pathname}${search}`,
+        type: request.headers.get('content-type'),
+        body,
+      },
+      signal,
+    );
+    const { value: head } = await answers.next();
+    if (head?.kind !== 'head') throw closed();
+    const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      start(controller) {
+        signal.addEventListener('abort', () => {
+          controller.error(signal.reason);
+          // It may wait for somebody to read on.
+          void answers.return();
+        });
+      },
+      async pull(controller) {
+        const { value } = await answers.next();
+        if (value?.kind === 'bytes') controller.enqueue(value.bytes);
+        else controller.close();
+      },
+      cancel: () => leaving.abort(new LfmError('cancelled', 'The answer was left.')),
+    });
+    return new Response(stream, { status: head.status, headers: head.headers });
+  };
+
   /** Texts under way, the state cache and the memory of the engine. */
   async status(): Promise<TabStatus> {
     for await (const answer of this.#talk.ask({ kind: 'status' })) if (answer.kind === 'status') return answer.status;
@@ -150,6 +191,9 @@ function closed(): LfmError {
   return new LfmError('model-closed', 'The worker was ended while it was still in use.');
 }
 
+/** After these answers more come. */
+const unfinished: ReadonlySet<Answer['kind']> = new Set(['piece', 'progress', 'head', 'bytes']);
+
 interface Asked {
   readonly answers: Answer[];
   wake: () => void;
@@ -191,7 +235,7 @@ export class Talk {
           await new Promise<void>((resolve) => (asked.wake = resolve));
           continue;
         }
-        isOver = answer.kind !== 'piece' && answer.kind !== 'progress';
+        isOver = !unfinished.has(answer.kind);
         if (answer.kind === 'failed') throw new LfmError(answer.code, answer.message);
         yield answer;
         if (isOver) return;
@@ -212,6 +256,5 @@ export class Talk {
 /** A schema of zod has code in it, which cannot be sent. */
 async function sentSchema(schema: ObjectSchema | undefined): Promise<JsonObject | undefined> {
   if (!isTyped(schema)) return schema;
-  const { z } = await import('zod');
   return z.toJSONSchema(schema, { io: 'input' }) as JsonObject;
 }

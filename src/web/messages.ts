@@ -15,6 +15,8 @@ export interface TabLoadSettings {
    */
   readonly numerics?: Numerics | undefined;
   readonly contextLength?: number | undefined;
+  /** Sent with requests for the model's files, such as a server's API key. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
   /** Bytes of the state cache. */
   readonly cacheBytes?: number | undefined;
 }
@@ -27,6 +29,14 @@ export type Question =
   | { readonly kind: 'chat'; readonly messages: readonly ChatMessage[]; readonly options: SentOptions }
   | { readonly kind: 'form'; readonly messages: readonly ChatMessage[]; readonly options: ChatOptions }
   | { readonly kind: 'generate'; readonly text: string; readonly options: SentOptions }
+  /** Of OpenAI's protocol: `path` with its query. */
+  | {
+      readonly kind: 'request';
+      readonly method: string;
+      readonly path: string;
+      readonly type: string | null;
+      readonly body: string | null;
+    }
   | { readonly kind: 'status' }
   /** `id` is the text's that is to end. */
   | { readonly kind: 'cancel' };
@@ -61,6 +71,10 @@ export type Answer =
   | { readonly kind: 'loaded'; readonly info: TabInfo }
   | { readonly kind: 'form'; readonly form: ReplyForm }
   | { readonly kind: 'piece'; readonly text: string }
+  /** The head of an answer, then its bytes, then its end. */
+  | { readonly kind: 'head'; readonly status: number; readonly headers: [string, string][] }
+  | { readonly kind: 'bytes'; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly kind: 'over' }
   | { readonly kind: 'end'; readonly finishReason: FinishReason; readonly details: Details }
   | { readonly kind: 'status'; readonly status: TabStatus }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string };

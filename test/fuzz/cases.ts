@@ -1,7 +1,7 @@
 // The files that fuzzing damages, and the readers that must then answer with success or one clear error.
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { openModelFolder } from '../../src/files/folder.node.ts';
 import { openSafetensors } from '../../src/files/safetensors.node.ts';
 import { addShards } from '../../src/files/shards.ts';

@@ -1,7 +1,7 @@
 // Buffers of the onnx engine: tensors over pooled memory, and such as may be read again.
-import type { DType, HostArray } from '../../tensor/index.ts';
+import type { ArrayType, DType, HostArray } from '../../tensor/index.ts';
 import { byteLength, countOf, LfmError, viewHostArray } from '../../tensor/index.ts';
-import type { Buffer } from '../engine.ts';
+import type { Buffer, Stored } from '../engine.ts';
 import type { Runtime, RuntimeTensor } from './runtime.ts';
 
 /** Idle memory kept for the next run, so that a step touches no fresh pages; never more bytes than are in use. */
@@ -18,8 +18,21 @@ export class Pool<T extends RuntimeTensor> {
   }
 
   /** A buffer over a tensor that was taken from here. */
-  buffer(value: T, again?: () => Promise<HostArray>): OnnxBuffer<T> {
-    const buffer = new OnnxBuffer(this, value, again);
+  buffer(value: T): OnnxBuffer<T> {
+    return this.known(new OnnxBuffer(this, value, value));
+  }
+
+  /** Buffers of arrays that are read when they are needed. */
+  stored(types: Readonly<Record<string, ArrayType>>, { read, identity }: Stored): Record<string, OnnxBuffer<T>> {
+    const group: Group<T> = { read, identity, members: {} };
+    for (const [name, { dtype, shape }] of Object.entries(types)) {
+      const type = { dtype, shape: shape.map(Number), byteLength: byteLength(dtype, countOf(shape.map(Number))) };
+      group.members[name] = this.known(new OnnxBuffer(this, type, undefined, { group, name }));
+    }
+    return { ...group.members };
+  }
+
+  private known(buffer: OnnxBuffer<T>): OnnxBuffer<T> {
     this.buffers.set(buffer, buffer);
     return buffer;
   }
@@ -29,10 +42,12 @@ export class Pool<T extends RuntimeTensor> {
     return buffer && this.buffers.get(buffer);
   }
 
-  take(dtype: DType, shape: readonly number[]): T {
+  /** `isZero`: all zeros. */
+  take(dtype: DType, shape: readonly number[], isZero = false): T {
     const value = this.idle.get(poolKey(dtype, shape))?.pop();
     if (value) this.idleBytes -= value.byteLength;
-    const taken = value ?? this.runtime.zeros(dtype, shape);
+    if (isZero) value?.bytes().fill(0);
+    const taken = value ?? (isZero ? this.runtime.zeros(dtype, shape) : this.runtime.make(dtype, shape));
     this.liveBytes += taken.byteLength;
     this.liveBuffers++;
     return taken;
@@ -67,23 +82,35 @@ function poolKey(dtype: DType, shape: readonly number[]): string {
   return `${dtype}[${shape.join(',')}]`;
 }
 
+/** Arrays that are read together. */
+interface Group<T extends RuntimeTensor> extends Stored {
+  readonly members: Record<string, OnnxBuffer<T>>;
+}
+
 export class OnnxBuffer<T extends RuntimeTensor> implements Buffer {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly byteLength: number;
   private readonly pool: Pool<T>;
   private held: T | undefined;
-  /** Reads the elements again, where they may be let go. */
-  readonly again: (() => Promise<HostArray>) | undefined;
-  private isLetGo = false;
+  /** Where its elements can be read. */
+  private readonly stored: { readonly group: Group<T>; readonly name: string } | undefined;
+  /** Not in memory, but to be had. */
+  private isAway: boolean;
 
-  constructor(pool: Pool<T>, value: T, again?: () => Promise<HostArray>) {
+  constructor(
+    pool: Pool<T>,
+    { dtype, shape, byteLength: bytes }: Pick<Buffer, 'dtype' | 'shape' | 'byteLength'>,
+    value: T | undefined,
+    stored?: { readonly group: Group<T>; readonly name: string },
+  ) {
     this.pool = pool;
     this.held = value;
-    this.dtype = value.dtype;
-    this.shape = value.shape;
-    this.byteLength = value.byteLength;
-    this.again = again;
+    this.dtype = dtype;
+    this.shape = shape;
+    this.byteLength = bytes;
+    this.stored = stored;
+    this.isAway = stored !== undefined;
   }
 
   /** Errors: `disposed-buffer`. */
@@ -92,22 +119,38 @@ export class OnnxBuffer<T extends RuntimeTensor> implements Buffer {
     return this.held;
   }
 
-  /** The tensor, read again where it was let go. Errors: `disposed-buffer`, those of reading. */
+  /** Tells its numbers from all others that ever were, where something does. */
+  get identity(): string | undefined {
+    const { group, name } = this.stored ?? {};
+    return group?.identity === undefined ? undefined : JSON.stringify([group.identity, name]);
+  }
+
+  /** Whether `value` is at hand. */
+  get isPresent(): boolean {
+    return this.held !== undefined;
+  }
+
+  /** The tensor; where it is away it is read, with those that it lies with. Errors: `disposed-buffer`, those of reading. */
   async present(): Promise<T> {
-    if (!this.isLetGo || !this.again) return this.value;
-    const data = await this.again();
-    // Someone else may have read it meanwhile, or have disposed of it.
-    if (!this.isLetGo) return this.value;
-    this.isLetGo = false;
+    if (!this.isAway || !this.stored) return this.value;
+    const { read, members } = this.stored.group;
+    const arrays = await read();
+    for (const [name, member] of Object.entries(members)) member.fill(arrays[name]);
+    return this.value;
+  }
+
+  /** Someone else may have read it meanwhile, or have disposed of it. */
+  private fill(data: HostArray | undefined): void {
+    if (!this.isAway || !data) return;
     this.held = filled(this.pool, this.dtype, this.shape, data);
-    return this.held;
+    this.isAway = false;
   }
 
   /** Frees the memory until it is wanted again. */
   letGo(): void {
-    if (!this.held || !this.again) return;
+    if (!this.held || !this.stored) return;
     this.pool.free(this.surrender());
-    this.isLetGo = true;
+    this.isAway = true;
   }
 
   /** Gives the tensor up without freeing it: it lives on in another buffer. */
@@ -118,13 +161,14 @@ export class OnnxBuffer<T extends RuntimeTensor> implements Buffer {
   }
 
   dispose(): void {
-    this.isLetGo = false;
+    this.isAway = false;
     if (this.held) this.pool.give(this.surrender());
   }
 
   /** Copies the elements out. */
   async copy(): Promise<HostArray> {
-    if (this.isLetGo && this.again) return this.again();
+    const read = this.isAway && this.stored ? (await this.stored.group.read())[this.stored.name] : undefined;
+    if (read) return read;
     const bytes = this.value.copy();
     return viewHostArray(this.dtype, bytes.buffer, bytes.byteOffset, countOf(this.shape));
   }

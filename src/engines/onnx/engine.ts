@@ -30,7 +30,7 @@ class Forms<T extends RuntimeTensor> {
     if (!form) {
       const present: T[] = [];
       for (const source of sources) present.push(await source.present());
-      const value = this.runtime.zeros(dtype, dims);
+      const value = this.runtime.make(dtype, dims);
       fill(value.bytes(), ...present.map((source) => source.bytes()));
       forms.set(name, (form = { value, users: 0 }));
     }
@@ -116,7 +116,7 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
       ];
     if (misfit) throw this.misfit(misfit.name, misfit.type, inputs[misfit.name]);
     const values = new Map<string, T>();
-    for (const [name, buffer] of given) values.set(name, buffer.again ? await buffer.present() : buffer.value);
+    for (const [name, buffer] of given) values.set(name, buffer.isPresent ? buffer.value : await buffer.present());
     for (const { name, slot } of this.ports) {
       const value = values.get(name);
       if (value) this.binding.setInput(slot, value);
@@ -193,7 +193,7 @@ export function engineOver<T extends RuntimeTensor>(
       const key = `${await hashProgram(program)} ${JSON.stringify([program.donations, [...bound], fewRows])}`;
       let entry = shared.get(key);
       if (!entry) {
-        entry = runtime.open(lowered.model).then((session) => ({ session, users: 0 }));
+        entry = runtime.open(lowered.encode()).then((session) => ({ session, users: 0 }));
         shared.set(key, entry);
         entry.catch(() => shared.delete(key));
       }
@@ -226,8 +226,8 @@ export function engineOver<T extends RuntimeTensor>(
     async upload(dtype: DType, shape: readonly number[], data: HostArray) {
       return pool.buffer(filled(pool, dtype, shape, data));
     },
-    async uploadStored(dtype, shape, data, again) {
-      return pool.buffer(filled(pool, dtype, shape, data), again);
+    async uploadStored(types, stored) {
+      return pool.stored(types, stored);
     },
     async download(buffer: Buffer): Promise<HostArray> {
       const found = pool.find(buffer);
@@ -235,9 +235,7 @@ export function engineOver<T extends RuntimeTensor>(
       return found.copy();
     },
     async zeros(dtype: DType, shape: readonly number[]) {
-      const value = pool.take(dtype, shape);
-      value.bytes().fill(0);
-      return pool.buffer(value);
+      return pool.buffer(pool.take(dtype, shape, true));
     },
     async copy(from: Buffer, to: Buffer, box: Box) {
       const [source, target] = [pool.find(from), pool.find(to)];

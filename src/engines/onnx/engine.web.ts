@@ -37,6 +37,8 @@ export async function onnxWebEngine({ files, threads, mapped = true }: WebOption
   const engine = engineOver(wasmRuntime(module, description, turns.take), { mapped, onClose: turns.close });
   return {
     ...engine,
+    // Packed weights are bytes by rows already, and a second form would double their memory and the time of loading.
+    keepsOneForm: true,
     get heapBytes() {
       return heap(module).byteLength;
     },

@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import koffi from '../koffi.node.ts';
 import { LfmError } from '../../tensor/error.ts';
 import { Library, library, locateLibrary } from './library.node.ts';
 
@@ -31,6 +32,13 @@ describe('locateLibrary', () => {
 });
 
 describe('Library', () => {
+  it.skipIf(process.platform !== 'linux')('is not taken for another one that is wanted by its name', () => {
+    library();
+    expect(() => koffi.load('libonnxruntime.so.1')).toThrow(/cannot open shared object/);
+    // It is ours under its new one.
+    expect(koffi.load('libonnxruntime.lfm1').func('void *OrtGetApiBase()')()).not.toBeNull();
+  });
+
   it('lists providers, the CPU among them', () => {
     expect(library().availableProviders()).toContain('CPUExecutionProvider');
     expect(library()).toBe(library());

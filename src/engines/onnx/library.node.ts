@@ -5,6 +5,8 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import koffi, { type LibraryHandle, stackSize } from '../koffi.node.ts';
 import { LfmError } from '../../tensor/error.ts';
+import { mapLargeBlocks } from './memory.node.ts';
+import { renameLibrary } from './soname.node.ts';
 
 const expectedVersion = '1.30.0';
 const apiVersion = 30;
@@ -120,6 +122,7 @@ export class Library {
     checkStacks();
     const loaded = load(file);
     const base = koffi.decode(loaded.func('void *OrtGetApiBase()')(), koffi.array('void *', 2)) as Pointer[];
+    renameLibrary(base[0] ?? 0n);
     const method = (pointer: Pointer | undefined, result: string, args: readonly string[]): unknown =>
       koffi.decode(pointer, koffi.proto(result, [...args]));
     const version = (method(base[1], 'const char *', []) as () => string)();
@@ -213,7 +216,10 @@ let opened: Library | undefined;
  * @throws LfmError onnx-library-platform, onnx-library-missing, onnx-library-load, onnx-library-version
  */
 export function library(): Library {
-  opened ??= new Library(locateLibrary());
+  if (!opened) {
+    mapLargeBlocks();
+    opened = new Library(locateLibrary());
+  }
   return opened;
 }
 

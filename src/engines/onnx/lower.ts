@@ -14,13 +14,15 @@ import { joinedProducts } from './joined.ts';
 import type { Derived, Rule } from './lowering.ts';
 import { declaredDims, Lowering } from './lowering.ts';
 import { movementRules } from './movement.ts';
+import type { ExternalData } from './proto.ts';
 import { encodeModel, GraphBuilder } from './proto.ts';
 import type { Reading } from './repacked.ts';
 import { readingsOf } from './repacked.ts';
 import { variants } from './variants.ts';
 
 export interface LoweredProgram {
-  readonly model: Uint8Array<ArrayBuffer>;
+  /** The model, with the places in files of initializers that are there. */
+  readonly encode: (places?: ReadonlyMap<string, ExternalData>) => Uint8Array<ArrayBuffer>;
   /** The program as lowered: same inputs and outputs. */
   readonly program: Program;
   /** Names in the model, in the program's order; bound inputs are initializers. */
@@ -187,7 +189,7 @@ export function lower(
   graph.keepInitializers((name) => readings.has(name));
   graph.keepInputs((name) => readings.has(name) || free.has(name));
   return {
-    model: encodeModel(graph),
+    encode: (places) => encodeModel(graph, {}, places),
     program,
     inputs,
     outputs,

@@ -20,6 +20,17 @@ export function liveCounts(): LiveCounts {
   return { ...live };
 }
 
+/** What a tensor may lie in. */
+export interface Block {
+  readonly byteLength: number;
+  readonly address: bigint;
+  /** The memory itself, not a copy. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Keeps it until `release`. */
+  retain(): void;
+  release(): void;
+}
+
 /** Cache line, and the widest vector register. */
 const alignment = 64;
 /** Blocks from this size on are unmapped page by page on Linux: glibc keeps freed blocks of up to 32 MiB for itself. */
@@ -34,7 +45,7 @@ const madviseDontNeed = 4;
  * view of foreign memory (koffi.view) would end the process, Node 20 being unable to detach those. Detaching frees the
  * block at the next turn of the event loop, without a garbage collection; on Linux its pages leave the process at once.
  */
-export class Memory {
+export class Memory implements Block {
   readonly byteLength: number;
   /** Where it starts, a multiple of 64. */
   readonly address: bigint;
@@ -106,6 +117,33 @@ function detach(buffer: ArrayBuffer): void {
   port1.postMessage(null, [buffer]);
   port1.close();
   port2.close();
+}
+
+/** Above most vocabularies' logits, which come and go with every token; below most texts' states. */
+const MMAP_FROM = 320 * 1024;
+const M_MMAP_THRESHOLD = -3;
+
+/**
+ * Has glibc map every block from a size on, and so give it back when it is freed. Left alone it raises that size to whatever was
+ * freed last, up to 32 MiB, and keeps what weights passed through: half as much again as a loaded model takes. Mapped blocks are
+ * also zeros without being touched. Elsewhere nothing happens.
+ */
+export function mapLargeBlocks(): void {
+  glibc('int mallopt(int parameter, int value)', M_MMAP_THRESHOLD, MMAP_FROM);
+}
+
+/** Gives back to the system what was freed and kept: for after something large and rare, since it may take milliseconds. */
+export function returnFreed(): void {
+  glibc('int malloc_trim(size_t pad)', 0);
+}
+
+function glibc(prototype: string, ...args: readonly number[]): void {
+  if (process.platform !== 'linux') return;
+  try {
+    koffi.load(null).func(prototype)(...args);
+  } catch {
+    // Another C library, such as musl, has no such call, and no such habits.
+  }
 }
 
 let madvise: ((address: bigint, length: number, advice: number) => number) | undefined;

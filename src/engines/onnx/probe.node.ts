@@ -20,7 +20,7 @@ export function laysOut(node: Node, options: SessionOptions): boolean {
 }
 
 /** What decides it, by how these kernels are made; sizes do not. */
-function kindOf({ opType, inputs, attributes }: Node): unknown {
+export function kindOf({ opType, inputs, attributes }: Node): unknown {
   const given = Object.fromEntries(attributes);
   const { bits, block_size: block, accuracy_level: accuracy, transB } = given;
   return [opType, bits, block, accuracy, transB, inputs.length];

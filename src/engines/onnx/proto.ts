@@ -76,6 +76,8 @@ export interface ExternalData {
   readonly location: string;
   readonly offset: number;
   readonly length: number;
+  /** Where layouts of a kernel's own stand there, as ONNX Runtime says it. */
+  readonly [layout: `prepacked_${number}`]: string;
 }
 
 interface Initializer {
@@ -225,6 +227,7 @@ export class GraphBuilder {
 export function encodeModel(
   graph: GraphBuilder,
   metadata: Readonly<Record<string, string>> = {},
+  places: ReadonlyMap<string, ExternalData> = new Map(),
 ): Uint8Array<ArrayBuffer> {
   const size = estimateSize(graph);
   if (size > protobufLimit) {
@@ -239,7 +242,7 @@ export function encodeModel(
       w.string(1, domain);
     });
   }
-  w.message(7, () => writeGraph(w, graph));
+  w.message(7, () => writeGraph(w, graph, places));
   w.string(2, 'lfm');
   w.integer(1, irVersion);
   return w.finish();
@@ -259,12 +262,16 @@ function estimateSize(graph: GraphBuilder): number {
   return size + 64 * (graph.inputs.length + graph.outputs.length + graph.valueInfos.length);
 }
 
-function writeGraph(w: ReverseWriter, graph: GraphBuilder): void {
+function writeGraph(
+  w: ReverseWriter,
+  graph: GraphBuilder,
+  places: ReadonlyMap<string, ExternalData> = new Map(),
+): void {
   for (const info of graph.valueInfos.toReversed()) writeValueInfo(w, 13, info);
   for (const info of graph.outputs.toReversed()) writeValueInfo(w, 12, info);
   for (const info of graph.inputs.toReversed()) writeValueInfo(w, 11, info);
   for (const { name, dtype, dims, data } of graph.initializers.toReversed()) {
-    w.message(5, () => writeTensor(w, name, dtype, dims, data));
+    w.message(5, () => writeTensor(w, name, dtype, dims, data ?? places.get(name)));
   }
   w.string(2, graph.name);
   for (const node of graph.nodes.toReversed()) w.message(1, () => writeNode(w, node));

@@ -32,7 +32,9 @@ export interface RuntimeSession<T extends RuntimeTensor> {
 export interface Runtime<T extends RuntimeTensor> {
   /** Version, provider and threads, for people. */
   readonly description: string;
-  /** A tensor of zeros. */
+  /** A tensor whose elements are to be written: what they are before that is not said. */
+  make(dtype: DType, shape: readonly number[]): T;
+  /** All zeros, untouched where fresh memory is that already. */
   zeros(dtype: DType, shape: readonly number[]): T;
   open(model: Uint8Array): Promise<RuntimeSession<T>>;
   /**

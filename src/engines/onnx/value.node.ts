@@ -4,7 +4,7 @@ import koffi from '../koffi.node.ts';
 import { byteLength, type DType } from '../../tensor/dtype.ts';
 import { LfmError } from '../../tensor/error.ts';
 import { library, type Pointer } from './library.node.ts';
-import { live, Memory } from './memory.node.ts';
+import { type Block, live, Memory } from './memory.node.ts';
 import { elementTypes } from './proto.ts';
 
 const dtypeOfElementType = new Map(Object.entries(elementTypes).map(([name, type]) => [type, name as DType]));
@@ -21,7 +21,7 @@ export class Value {
   readonly byteLength: number;
   #pointer: Pointer;
   /** The memory under it: ours, or undefined where the runtime owns it. */
-  #memory: Memory | ArrayBufferView | undefined;
+  #memory: Block | ArrayBufferView | undefined;
   /** Runs in flight and sessions that use it; it is freed after the last of them. */
   #holders = 0;
   #released = false;
@@ -32,7 +32,7 @@ export class Value {
     pointer: Pointer,
     dtype: DType,
     shape: readonly number[],
-    memory: Memory | ArrayBufferView | undefined,
+    memory: Block | ArrayBufferView | undefined,
   ) {
     this.#pointer = pointer;
     this.dtype = dtype;
@@ -44,11 +44,11 @@ export class Value {
   }
 
   /**
-   * A tensor over existing memory, without a copy: typed arrays (of SharedArrayBuffers too) or Memory, from its start.
+   * A tensor over existing memory, without a copy: typed arrays (of SharedArrayBuffers too) or a block, from its start.
    * The memory is kept as long as the tensor; an ArrayBuffer must not be transferred meanwhile.
    * @throws LfmError onnx-tensor-size when the memory is too small
    */
-  static over(dtype: DType, shape: readonly number[], memory: Memory | ArrayBufferView): Value {
+  static over(dtype: DType, shape: readonly number[], memory: Block | ArrayBufferView): Value {
     const needed = byteLength(dtype, checkedProduct(shape));
     if (memory.byteLength < needed) {
       const found = `found ${memory.byteLength}`;
@@ -56,7 +56,7 @@ export class Value {
     }
     const opened = library();
     const dims = BigInt64Array.from(shape, BigInt);
-    if (memory instanceof Memory) memory.retain();
+    if (isBlock(memory)) memory.retain();
     try {
       const address = needed === 0 ? koffi.address(nowhere) : addressOf(memory);
       const pointer = opened.pointer(`make a tensor of ${dtype}[${shape}]`, (out) =>
@@ -72,7 +72,7 @@ export class Value {
       );
       return new Value(pointer, dtype, [...shape], memory);
     } catch (error) {
-      if (memory instanceof Memory) memory.release();
+      if (isBlock(memory)) memory.release();
       throw error;
     }
   }
@@ -111,7 +111,7 @@ export class Value {
   bytes(): Uint8Array {
     const pointer = this.pointer;
     const memory = this.#memory;
-    if (memory instanceof Memory) return memory.bytes.subarray(0, this.byteLength);
+    if (memory && isBlock(memory)) return memory.bytes.subarray(0, this.byteLength);
     if (memory) return new Uint8Array(memory.buffer, memory.byteOffset, this.byteLength);
     let buffer = this.#shown?.deref();
     if (!buffer) {
@@ -160,7 +160,7 @@ export class Value {
       return;
     }
     library().releases.releaseValue(this.#pointer);
-    if (this.#memory instanceof Memory) this.#memory.release();
+    if (this.#memory && isBlock(this.#memory)) this.#memory.release();
     if (!this.#memory) live.bytes -= this.byteLength;
     this.#memory = undefined;
   }
@@ -171,6 +171,10 @@ const freeWithView = new FinalizationRegistry<{ pointer: Pointer; bytes: number 
   library().releases.releaseValue(pointer);
   live.bytes -= bytes;
 });
+
+function isBlock(memory: Block | ArrayBufferView): memory is Block {
+  return 'retain' in memory;
+}
 
 function describe(pointer: Pointer): { dtype: DType; shape: number[] } {
   const opened = library();
@@ -201,8 +205,8 @@ function viewTensor(pointer: Pointer, length: number): ArrayBuffer {
 }
 
 /** Address of the first byte. Asking for `buffer` takes a small typed array out of V8's heap, where it could move. */
-function addressOf(memory: Memory | ArrayBufferView): Pointer {
-  if (memory instanceof Memory) return memory.address;
+function addressOf(memory: Block | ArrayBufferView): Pointer {
+  if (isBlock(memory)) return memory.address;
   return koffi.address(new Uint8Array(memory.buffer, memory.byteOffset, memory.byteLength));
 }
 

@@ -13,18 +13,29 @@ const floats = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byteO
 
 type Row = (n: number, into: Float32Array) => void;
 
-/** Calls `write` for each row, by bands, and turns what it wrote. `band` is as long as BAND rows. */
-function turn<T extends Float32Array | Uint8Array>(
-  [rows, columns]: readonly [number, number],
-  band: T,
-  into: T,
-  write: (n: number, row: T) => void,
-): void {
+/** Calls `write` for each row, by bands, and turns what it wrote. */
+function turnFloats([rows, columns]: readonly [number, number], into: Float32Array, write: Row): void {
+  const band = new Float32Array(BAND * columns);
   for (let first = 0; first < rows; first += BAND) {
     const count = Math.min(BAND, rows - first);
-    for (let i = 0; i < count; i++) write(first + i, band.subarray(i * columns, (i + 1) * columns) as T);
+    for (let i = 0; i < count; i++) write(first + i, band.subarray(i * columns, (i + 1) * columns));
     for (let k = 0, at = first; k < columns; k++, at += rows)
-      for (let i = 0, from = k; i < count; i++, from += columns) into[at + i] = band[from] ?? 0;
+      for (let i = 0, from = k; i < count; i++, from += columns) into[at + i] = band[from] as number;
+  }
+}
+
+/** The same of bytes. Apart from it, since one loop over arrays of both kinds takes three times as long. */
+function turnBytes(
+  [rows, columns]: readonly [number, number],
+  into: Uint8Array,
+  write: (n: number, row: Uint8Array) => void,
+): void {
+  const band = new Uint8Array(BAND * columns);
+  for (let first = 0; first < rows; first += BAND) {
+    const count = Math.min(BAND, rows - first);
+    for (let i = 0; i < count; i++) write(first + i, band.subarray(i * columns, (i + 1) * columns));
+    for (let k = 0, at = first; k < columns; k++, at += rows)
+      for (let i = 0, from = k; i < count; i++, from += columns) into[at + i] = band[from] as number;
   }
 }
 
@@ -42,9 +53,7 @@ export function turnedWeight(
     from: [weight],
     fill: (into, given = into) => {
       const matrix = floats(given);
-      turn(size, new Float32Array(BAND * size[1]), floats(into), (row, line) =>
-        line.set(matrix.subarray(row * size[1], (row + 1) * size[1])),
-      );
+      turnFloats(size, floats(into), (row, line) => line.set(matrix.subarray(row * size[1], (row + 1) * size[1])));
     },
   });
   return { name, transposed: true };
@@ -67,11 +76,16 @@ function rowReader(
   return (n, into) => {
     for (let g = 0, k = 0; g < blocks; g++) {
       const at = n * blocks + g;
-      const [factor, minimum] = [factors[at] ?? 0, least?.[at] ?? 0];
-      for (let i = at * block; i < (at + 1) * block; i++, k++) {
-        const level = bits === 8 ? (levels[i] ?? 0) : ((levels[i >> 1] ?? 0) >> (4 * (i & 1))) & 15;
-        into[k] = factor * (level - centre) + minimum;
-      }
+      const factor = factors[at] as number;
+      const minimum = (least ? (least[at] as number) : 0) - factor * centre;
+      if (bits === 8)
+        for (let i = at * block; i < (at + 1) * block; i++) into[k++] = factor * (levels[i] as number) + minimum;
+      else
+        for (let i = (at * block) >> 1; i < ((at + 1) * block) >> 1; i++) {
+          const two = levels[i] as number;
+          into[k++] = factor * (two & 15) + minimum;
+          into[k++] = factor * (two >> 4) + minimum;
+        }
     }
   };
 }
@@ -79,10 +93,14 @@ function rowReader(
 /** A row as bytes around 128, and the scale that makes it floats again. */
 function roundRow(row: Float32Array, into: Uint8Array): number {
   let most = 0;
-  for (const value of row) most = Math.max(most, Math.abs(value));
+  for (let k = 0; k < row.length; k++) {
+    const size = Math.abs(row[k] as number);
+    if (size > most) most = size;
+  }
   const scale = most / FARTHEST;
   const factor = scale === 0 ? 0 : 1 / scale;
-  for (let k = 0; k < row.length; k++) into[k] = Math.round((row[k] ?? 0) * factor) + MIDDLE;
+  // All are positive then, and cutting off the fraction rounds.
+  for (let k = 0; k < row.length; k++) into[k] = (row[k] as number) * factor + (MIDDLE + 0.5);
   return scale;
 }
 
@@ -110,7 +128,7 @@ export function expandedProduct(
       dtype: 'float32',
       dims,
       from,
-      fill: (into, ...parts) => turn(size, new Float32Array(BAND * size[1]), floats(into), rowReader(parts, form)),
+      fill: (into, ...parts) => turnFloats(size, floats(into), rowReader(parts, form)),
     });
     return lowering.define(y, 'MatMul', [lowering.name(x), weight]);
   }
@@ -122,7 +140,7 @@ export function expandedProduct(
     from,
     fill: (into, ...parts) => {
       const [read, line] = [rowReader(parts, form), new Float32Array(size[1])];
-      turn(size, new Uint8Array(BAND * size[1]), into, (n, row) => {
+      turnBytes(size, into, (n, row) => {
         read(n, line);
         found[n] = roundRow(line, row);
       });

@@ -18,7 +18,7 @@ export class WasmTensor implements RuntimeTensor {
   readonly #data: Pointer;
   #value: Pointer;
 
-  /** Of zeros. Errors: `onnx-out-of-memory`. */
+  /** Its elements are whatever lay there. Errors: `onnx-out-of-memory`. */
   constructor(module: OrtModule, dtype: DType, shape: readonly number[]) {
     this.dtype = dtype;
     this.shape = shape;
@@ -34,7 +34,6 @@ export class WasmTensor implements RuntimeTensor {
       module._free(this.#data);
       throw lastError(module, `make a tensor of ${dtype}[${shape.join(', ')}]`);
     }
-    this.bytes().fill(0);
   }
 
   /** The OrtValue*. Errors: `onnx-released`. */
@@ -187,7 +186,12 @@ export function wasmRuntime(
 ): Runtime<WasmTensor> {
   return {
     description,
-    zeros: (dtype, shape) => new WasmTensor(module, dtype, shape),
+    make: (dtype, shape) => new WasmTensor(module, dtype, shape),
+    zeros(dtype, shape) {
+      const tensor = new WasmTensor(module, dtype, shape);
+      tensor.bytes().fill(0);
+      return tensor;
+    },
     open: async (model) => new WasmSession(module, await openSession(module, model), afterRun),
   };
 }

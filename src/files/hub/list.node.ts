@@ -1,6 +1,6 @@
 // The files of a model on the hub, with their sizes and hashes, at one commit.
 
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { LfmError } from '../../tensor/error.ts';
 import { safeName } from '../manifest.node.ts';

@@ -1,6 +1,6 @@
 // Calls kept to their tools' schemas: whatever the grammar lets through is read back as calls whose arguments fit, in every style.
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { Random } from '../../tensor/random.ts';
 import { trainBpe } from '../../text/bpe-train.ts';
 import { Tokenizer } from '../../text/tokenizer.ts';

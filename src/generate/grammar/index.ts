@@ -1,5 +1,5 @@
 // From what a request asks of its text to a grammar over the model's vocabulary. Loaded where a request first asks.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../../tensor/error.ts';
 import type { Tokenizer } from '../../text/tokenizer.ts';
 import { isTyped } from '../object.ts';

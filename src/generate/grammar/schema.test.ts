@@ -1,6 +1,6 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { Random } from '../../tensor/index.ts';
 import { trainBpe } from '../../text/bpe-train.ts';
 import type { Tokenizer } from '../../text/tokenizer.ts';

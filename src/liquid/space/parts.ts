@@ -1,5 +1,5 @@
 // What an operator of the design space is put together from: names of its parts, STAR's numbers for them, and options as values.
-import { z } from 'zod';
+import * as z from 'zod';
 import { LfmError } from '../../tensor/error.ts';
 import type { Classification, tokenMixings } from '../classification.ts';
 

@@ -1,6 +1,7 @@
-// Which of a model's conversations are worth learning from, and why the others are not.
+// Which of a model's conversations and texts are worth learning from, and why the others are not.
 import type { ContaminationIndex } from '../../data/contamination.ts';
-import type { Conversation } from './conversation.ts';
+import type { Piece } from './conversation.ts';
+import { writtenIn } from './conversation.ts';
 
 /**
  * cut: an answer did not end. short: an answer says nothing. loop: it says the same again and again. refused: it tells of what
@@ -11,7 +12,7 @@ export type Refusal = 'cut' | 'short' | 'loop' | 'refused' | 'duplicate' | 'cont
 
 /** Share of an answer's runs of three words that may have stood before in it. */
 const MOST_REPEATED = 0.3;
-/** Of the runs of five words of a conversation's answers, how many may be known. */
+/** Of the runs of five words of what was written, how many may be known. */
 const MOST_KNOWN = 0.5;
 
 function runs(text: string, length: number): string[] {
@@ -30,16 +31,18 @@ export class ConversationFilter {
     this.#benchmarks = benchmarks;
   }
 
-  /** Why a conversation is left out; undefined where it is kept. */
-  refuses({ messages, source }: Conversation): Refusal | undefined {
-    const answers = messages.filter(({ role }) => role === 'assistant').map(({ content }) => content.trim());
+  /** Why a piece is left out; undefined where it is kept. */
+  refuses(piece: Piece): Refusal | undefined {
+    const { source } = piece;
+    const answers = writtenIn(piece).map((written) => written.trim());
+    const whole = 'text' in piece ? piece.text : piece.messages.map(({ content }) => content).join('\n');
     if (source === 'teacher') {
       if (answers.some(({ length }) => length < 2)) return 'short';
       if (answers.some(repeats)) return 'loop';
       if (answers.some((answer) => /\bas an ai\b|\blanguage model\b|i(?:'m| am) sorry, (?:but )?i can/i.test(answer)))
         return 'refused';
     }
-    const hit = this.#benchmarks?.find(messages.map(({ content }) => content).join('\n'));
+    const hit = this.#benchmarks?.find(whole);
     if (hit) {
       const entry = this.found.get(hit.name) ?? { count: 0, examples: [] };
       this.found.set(hit.name, entry);
@@ -47,7 +50,9 @@ export class ConversationFilter {
       if (entry.examples.length < 5) entry.examples.push(hit.words);
       return 'contaminated';
     }
-    return source === 'teacher' && !this.#remember(answers, messages[0]?.content ?? '') ? 'duplicate' : undefined;
+    return source === 'teacher' && !this.#remember(answers, 'text' in piece ? '' : (piece.messages[0]?.content ?? ''))
+      ? 'duplicate'
+      : undefined;
   }
 
   /** Whether the answers are new enough; then they are known from now on. */

@@ -2,7 +2,7 @@
 import type { Random } from '../../tensor/index.ts';
 import { pick } from './drawing.ts';
 
-const topics = [
+export const topics = [
   // Nature and science
   'rivers',
   'volcanoes',

@@ -3,6 +3,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import * as z from 'zod';
 import { ContaminationIndex } from '../../data/contamination.ts';
 import { writeModelFolder } from '../../generate/testing.node.ts';
 import { Random } from '../../tensor/index.ts';
@@ -43,8 +44,8 @@ describe('writeConversations [onnx]', () => {
     minP: 0,
     turns: 1,
   };
-  const write = (out: string, conversations: number, changes = {}) =>
-    writeConversations(out, { ...settings, model, ...changes }, { conversations, engine, dtype: 'float32' });
+  const write = (out: string, count: number, changes = {}) =>
+    writeConversations(out, { ...settings, model, ...changes }, { count, engine, dtype: 'float32' });
 
   it('writes what the seed says, and goes on where it stopped', async () => {
     const [whole, pieces] = [join(folder, 'whole'), join(folder, 'pieces')];
@@ -67,6 +68,26 @@ describe('writeConversations [onnx]', () => {
       expect(['teacher', 'verified']).toContain(source);
       expect(messages.at(-1)?.role).toBe('assistant');
     }
+  });
+
+  it('writes texts that go on from openings, of a base model too', async () => {
+    const base = join(folder, 'base-texts');
+    await mkdir(base);
+    await writeModelFolder(base);
+    const out = join(folder, 'texts');
+    const passages = join(folder, 'passages.txt');
+    await writeFile(passages, `${'By the brook there stood a mill. '.repeat(12)}\n\n`);
+    const texts = { kind: 'texts' as const, model: base, passages: [passages], capacity: 96 };
+    const report = await write(out, 12, texts);
+    expect(report.kept['teacher']).toBeGreaterThanOrEqual(12);
+    const found = Object.entries(await read(out)).flatMap(([name, file]) =>
+      name.startsWith('part') ? file.split('\n').filter(Boolean) : [],
+    );
+    const written = found.map(
+      (line) => z.strictObject({ text: z.string(), source: z.literal('teacher') }).parse(JSON.parse(line)).text,
+    );
+    expect(written.some((text) => text.startsWith('By the brook there'))).toBe(true);
+    await expect(write(out, 12, { ...texts, kind: 'conversations' })).rejects.toMatchObject({ code: 'other-settings' });
   });
 
   it('leaves out what a benchmark has', async () => {

@@ -1,8 +1,8 @@
-// lfm data: conversations that a model writes, in parts that a stopped run goes on from. Parts are files part-NNNNN.jsonl, each
+// lfm data: conversations and texts that a model writes, in parts that a stopped run goes on from. Parts are files part-NNNNN.jsonl, each
 // from one batch; report.json says what was asked for, what was kept and why the rest was not.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { openEngine } from '#engine';
 import type { EngineChoice } from '#engine';
 import { openSource } from '#source';
@@ -21,18 +21,21 @@ import { definedModel, uploadWeights } from '../../generate/weights.ts';
 import { LfmError, Random } from '../../tensor/index.ts';
 import { readTokenizerJson } from '../../text/tokenizer-json.ts';
 import type { Tokenizer } from '../../text/tokenizer.ts';
-import type { Conversation } from './conversation.ts';
+import type { Conversation, Piece, WrittenText } from './conversation.ts';
+import { writtenIn } from './conversation.ts';
 import type { Refusal } from './filter.ts';
 import { ConversationFilter } from './filter.ts';
+import { drawOpening } from './openings.ts';
 import { drawPrompt } from './prompts.ts';
 import { drawVerified } from './verified.ts';
 
 const settingsSchema = z.strictObject({
   model: z.string(),
+  kind: z.enum(['conversations', 'texts']).default('conversations'),
   seed: z.int().min(0),
-  /** Conversations asked at once. */
+  /** Conversations or texts at once. */
   batch: z.int().min(1),
-  /** Most tokens of an answer, and of a conversation. */
+  /** Most tokens of an answer or text, and of a conversation. */
   maxTokens: z.int().min(1),
   capacity: z.int().min(1),
   temperature: z.number().min(0),
@@ -48,6 +51,7 @@ const settingsSchema = z.strictObject({
 export type ConversationSettings = z.infer<typeof settingsSchema>;
 
 export const conversationDefaults = {
+  kind: 'conversations',
   seed: 0,
   batch: 32,
   maxTokens: 256,
@@ -78,8 +82,8 @@ const reportSchema = z.strictObject({
 export type ConversationReport = z.infer<typeof reportSchema>;
 
 export interface WriteOptions {
-  /** Conversations of the model to keep, in all. */
-  readonly conversations: number;
+  /** Pieces of the model to keep, in all. */
+  readonly count: number;
   readonly engine: EngineChoice;
   readonly dtype: 'float32' | 'bfloat16';
   readonly signal?: AbortSignal | undefined;
@@ -87,7 +91,7 @@ export interface WriteOptions {
 }
 
 /**
- * Writes into the folder `out` until it holds as many conversations as wanted, or goes on there. Errors: `bad-settings`,
+ * Writes into the folder `out` until it holds as many pieces as wanted, or goes on there. Errors: `bad-settings`,
  * `no-chat-template`, `other-settings` for a folder begun otherwise, `few-conversations` where nearly all are refused, `bad-report…`, the files' own.
  */
 export async function writeConversations(
@@ -104,7 +108,7 @@ export async function writeConversations(
   report.benchmarkRuns = benchmarks.size;
   const filter = new ConversationFilter(benchmarks);
   for (let part = 0; part < report.parts; part++)
-    for await (const one of linesOf(partPath(out, part), (line) => lineSchema.parse(line))) filter.refuses(one);
+    for await (const one of linesOf(partPath(out, part), (line) => pieceSchema.parse(line))) filter.refuses(one);
   filter.found.clear();
   for (const [name, found] of Object.entries(report.contamination)) filter.found.set(name, found);
   const passages: string[] = [];
@@ -112,13 +116,14 @@ export async function writeConversations(
     for (const text of await textsOf(path)) if (text.length > 200 && text.length < 1200) passages.push(text);
   const teacher = await openTeacher(settings, options);
   try {
-    while ((report.kept['teacher'] ?? 0) < options.conversations) {
+    while ((report.kept['teacher'] ?? 0) < options.count) {
       options.signal?.throwIfAborted();
       const from = performance.now();
       const random = new Random(settings.seed * 1_000_003 + report.parts);
-      const asked = await teacher.converse(random, passages);
-      const wanted = Math.round((asked.length * settings.verified) / (1 - settings.verified));
-      const kept: Conversation[] = [];
+      const asked = await teacher.write(random, passages);
+      const verified = settings.kind === 'texts' ? 0 : settings.verified;
+      const wanted = Math.round((asked.length * verified) / (1 - verified));
+      const kept: Piece[] = [];
       for (const one of [...asked, ...Array.from({ length: wanted }, () => drawVerified(random))]) {
         const refusal = one === 'cut' ? one : filter.refuses(one);
         if (refusal) count(report.refused, refusal);
@@ -133,11 +138,11 @@ export async function writeConversations(
       report.seconds += (performance.now() - from) / 1000;
       await writeFileAtomic(join(out, 'report.json'), `${JSON.stringify(report, undefined, 2)}\n`);
       const found = report.kept['teacher'] ?? 0;
-      options.onProgress?.(Math.min(1, found / options.conversations));
+      options.onProgress?.(Math.min(1, found / options.count));
       if (report.parts >= 4 && found * 50 < report.parts * settings.batch)
         throw new LfmError(
           'few-conversations',
-          `${settings.model}: of ${report.parts * settings.batch} conversations ${found} were kept. Left out: ${JSON.stringify(report.refused)}.`,
+          `${settings.model}: of ${report.parts * settings.batch} ${settings.kind} ${found} were kept. Left out: ${JSON.stringify(report.refused)}.`,
         );
     }
     return report;
@@ -147,8 +152,8 @@ export async function writeConversations(
 }
 
 interface Teacher {
-  converse(random: Random, passages: readonly string[]): Promise<(Conversation | 'cut')[]>;
-  tokensOf(conversation: Conversation): number;
+  write(random: Random, passages: readonly string[]): Promise<(Piece | 'cut')[]>;
+  tokensOf(piece: Piece): number;
   close(): Promise<void>;
 }
 
@@ -162,7 +167,7 @@ async function openTeacher(
     const held = definedModel(source);
     const tokenizer = readTokenizerJson(requireTokenizer(source));
     const template = readChatTemplate(tokenizer, source.tokenizerConfig ?? {}, source.chatTemplate);
-    if (!template)
+    if (!template && settings.kind === 'conversations')
       throw new LfmError(
         'no-chat-template',
         `${settings.model} is a base model: it has no chat template, and does not converse.`,
@@ -179,38 +184,56 @@ async function openTeacher(
         minP,
       });
       return {
-        converse: (random, passages) =>
-          converse({ generator, tokenizer, template, endTokens: stopIds, settings }, random, passages),
-        tokensOf: ({ messages }) =>
-          messages.reduce(
-            (sum, { role, content }) => sum + (role === 'assistant' ? tokenizer.encode(content).length : 0),
-            0,
-          ),
+        write(random, passages) {
+          const speaker = { generator, tokenizer, endTokens: stopIds, settings };
+          return template && settings.kind === 'conversations'
+            ? converse({ ...speaker, template }, random, passages)
+            : writeTexts(speaker, random, passages);
+        },
+        tokensOf: (piece) => writtenIn(piece).reduce((sum, written) => sum + tokenizer.encode(written).length, 0),
         async close() {
           generator.dispose();
           await engine.close();
+          await source.weights.close();
         },
       };
     } catch (error) {
       await engine.close();
       throw error;
     }
-  } finally {
+  } catch (error) {
     await source.weights.close();
+    throw error;
   }
 }
 
-interface Speaker {
+interface Writer {
   readonly generator: BatchGenerator;
   readonly tokenizer: Tokenizer;
-  readonly template: ChatTemplate;
   readonly endTokens: readonly number[];
   readonly settings: ConversationSettings;
 }
 
+/** A batch of texts, each gone on with until it ends or has as many tokens as it may. */
+async function writeTexts(
+  { generator, tokenizer, endTokens, settings: { maxTokens } }: Writer,
+  random: Random,
+  passages: readonly string[],
+): Promise<WrittenText[]> {
+  const openings = Array.from({ length: generator.batch }, () =>
+    Array.from(tokenizer.encode(drawOpening(random, passages)).slice(0, generator.longestPrompt(maxTokens))),
+  );
+  const seed = Math.floor(random.uniform() * 2 ** 32);
+  const written = await generator.answer(openings, { maxTokens, seed, endTokens });
+  return openings.map((opening, i) => ({
+    text: tokenizer.decode([...opening, ...(written[i]?.tokens ?? [])], { skipSpecialTokens: true }).trim(),
+    source: 'teacher',
+  }));
+}
+
 /** A batch of conversations: each question to all that are still going on, then the next. */
 async function converse(
-  { generator, tokenizer, template, endTokens, settings }: Speaker,
+  { generator, tokenizer, template, endTokens, settings }: Writer & { readonly template: ChatTemplate },
   random: Random,
   passages: readonly string[],
 ): Promise<(Conversation | 'cut')[]> {
@@ -261,10 +284,13 @@ function count(into: Record<string, number>, key: Refusal | Conversation['source
 
 const partPath = (out: string, part: number) => join(out, `part-${String(part).padStart(5, '0')}.jsonl`);
 
-const lineSchema = z.object({
-  messages: z.array(z.object({ role: z.enum(['system', 'user', 'assistant']), content: z.string() })),
-  source: z.enum(['teacher', 'verified']),
-});
+const pieceSchema = z.union([
+  z.object({
+    messages: z.array(z.object({ role: z.enum(['system', 'user', 'assistant']), content: z.string() })),
+    source: z.enum(['teacher', 'verified']),
+  }),
+  z.object({ text: z.string(), source: z.literal('teacher') }),
+]);
 
 /** What `read` makes of each line of a .jsonl file. */
 async function* linesOf<T>(path: string, read: (value: unknown, where: string) => T): AsyncGenerator<T> {

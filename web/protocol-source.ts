@@ -1,36 +1,44 @@
-// This machine's server as a source of answers: OpenAI's protocol, read from its event stream.
+// OpenAI's protocol as a source of answers, read from its event stream: of this machine's server, or of a model in the tab.
 import { eventData } from '../src/serve/event-data.ts';
 import type { ModelReport } from '../src/serve/inspect.ts';
 import type { Asked, Chance, ChatSource, ModelInfo, Piece, Turn } from './source.ts';
 
-/** `key`: asked for at each request, as it may change. */
-export function serverSource(key: () => string): ChatSource {
+/** As fetch. Errors: fit to be shown. */
+export type Send = (path: string, init?: Asking) => Promise<Response>;
+
+interface Asking {
+  readonly method?: string;
+  readonly headers?: Record<string, string>;
+  readonly body?: string;
+  readonly signal?: AbortSignal;
+}
+
+export function protocolSource(send: Send): ChatSource {
   const ask = async (path: string, body?: object, signal?: AbortSignal): Promise<Response> => {
-    const headers = new Headers(body && { 'content-type': 'application/json' });
-    if (key() !== '') headers.set('authorization', `Bearer ${key()}`);
-    const init: RequestInit = { headers, ...(signal && { signal }) };
-    const response = await fetch(path, body ? { ...init, method: 'POST', body: JSON.stringify(body) } : init).catch(
-      (error: unknown) => {
-        if (signal?.aborted) throw error;
-        throw new Error('The server does not answer: is lfm serve still running?', { cause: error });
-      },
-    );
+    const sent = body && {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    };
+    const response = await send(path, { ...sent, ...(signal && { signal }) });
     if (response.ok) return response;
-    if (response.status === 401) throw new Error('This server asks for its API key: put it under Settings.');
     const { error }: ErrorBody = await response.json().catch(() => ({}));
-    throw new Error(error?.message ?? `The server answered with status ${response.status}.`);
+    throw new Refused(error?.message ?? `The server answered with status ${response.status}.`, error?.code ?? '');
   };
+  const askFor = (asked: Asked, signal: AbortSignal) =>
+    ask(asked.mode === 'chat' ? '/v1/chat/completions' : '/v1/completions', bodyOf(asked), signal);
   return {
     async models() {
       const { data }: { data: ServedModel[] } = await (await ask('/v1/models')).json();
       return data.map((model): ModelInfo => ({ ...model, contextLength: model.context_length }));
     },
     async *answer(asked, signal) {
-      const response = await ask(
-        asked.mode === 'chat' ? '/v1/chat/completions' : '/v1/completions',
-        bodyOf(asked),
-        signal,
-      );
+      const response = await askFor(asked, signal).catch((error: unknown) => {
+        // Whether a model chats is known once it is loaded, which the first question does.
+        if (!(error instanceof Refused) || error.code !== 'no_chat_template') throw error;
+        const turns = asked.turns.filter(({ role }) => role !== 'system');
+        return askFor({ ...asked, mode: 'continue', turns }, signal);
+      });
       if (!response.body) throw new Error('The server sent no answer.');
       // Whoever stops reading frees the model's place on the server.
       for await (const data of eventData(response.body)) {
@@ -48,6 +56,15 @@ export function serverSource(key: () => string): ChatSource {
   };
 }
 
+class Refused extends Error {
+  readonly code: string;
+
+  constructor(message: string, code: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
 interface ServedModel {
   readonly id: string;
   readonly loaded: boolean;
@@ -57,7 +74,7 @@ interface ServedModel {
 }
 
 interface ErrorBody {
-  readonly error?: { readonly message: string };
+  readonly error?: { readonly message: string; readonly code?: string | null };
 }
 
 interface Logprob {
@@ -100,7 +117,8 @@ const CHOICES_SHOWN = 8;
 function bodyOf({ model, mode, turns, sampling, probabilities, schema, tools }: Asked): object {
   const { maxTokens, temperature, topP, topK, minP, repetitionPenalty, seed } = sampling;
   const common = {
-    model,
+    // Without one, the first is meant.
+    model: model === '' ? undefined : model,
     temperature,
     top_p: topP,
     top_k: topK,
