@@ -55,12 +55,12 @@ export function columnsOf(lowering: Lowering, parts: readonly Value[], range: Ra
  * [N, G, block / 2] stands below the high one, and the halves of the product are to be added. (Side by side, in rows of twice
  * the length, memory was read at a third of the speed.)
  */
-export function planes(lowering: Lowering, packed: Value, range: Range): string {
-  const [rows = 1, blocks = 1, block = 1] = packed.shape.map(Number);
+export function planes(lowering: Lowering, [packed]: readonly Value[], range: Range): string {
+  const [rows = 1, blocks = 1, block = 1] = packed?.shape.map(Number) ?? [];
   return lowering.derive(`${shown(range)} of ${lowering.name(packed)} in planes`, {
     dtype: 'uint8',
     dims: [2 * rows, range.to - range.from, block / 2],
-    from: [packed],
+    from: packed ? [packed] : [],
     fill: (into, levels) => levels && splitLevels(levels, blocks * block, range.from * block, into),
   });
 }
@@ -87,12 +87,12 @@ function inPairs(four: number): number {
 }
 
 /** Scales [2N, G] of both planes. */
-export function planeScales(lowering: Lowering, scales: Value, { from, to }: Range): string {
-  const [rows = 1, blocks = 1] = scales.shape.map(Number);
+export function planeScales(lowering: Lowering, [scales]: readonly Value[], { from, to }: Range): string {
+  const [rows = 1, blocks = 1] = scales?.shape.map(Number) ?? [];
   return lowering.derive(`${shown({ from, to })} of ${lowering.name(scales)} in planes`, {
     dtype: 'float32',
     dims: [2 * rows, to - from],
-    from: [scales],
+    from: scales ? [scales] : [],
     fill: (into, given) => {
       const [read, write] = [floatsOf(given), floatsOf(into)];
       const half = write.length / 2;

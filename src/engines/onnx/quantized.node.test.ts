@@ -78,9 +78,12 @@ describe.each(cases)('%s', (_title, form, activations, columns) => {
     for (const count of [1, 2, 7, 40]) {
       const x = makeRows(count);
       const [expected] = evaluateProgram(program, [x, ...weights]);
-      // A step of rounding that falls the other way would be far more than this.
+      // A step of rounding that falls the other way would be far more than this; with int8 the sums that minimums meet are rounded.
       if (expected)
-        expect(await kernel.run(x)).toBeAllClose(expected.data, { relative: 1e-5, absolute: (1e-4 * columns) / FEW });
+        expect(await kernel.run(x)).toBeAllClose(expected.data, {
+          relative: 1e-5,
+          absolute: form.affine && form.bits === 4 && activations === 'int8' ? 0.1 : (1e-4 * columns) / FEW,
+        });
     }
     kernel.release();
   });

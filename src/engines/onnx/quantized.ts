@@ -1,6 +1,8 @@
 // matmul_quantized as com.microsoft.MatMulNBits, whose weights are laid out anew when the session is made.
 import type { Operation, Value } from '../../tensor/index.ts';
 import type { Lowering, NodeSpec, Rule } from './lowering.ts';
+import type { Affine } from './minimums.ts';
+import { foldedMinimums } from './minimums.ts';
 import { columnRanges, columnsOf, planes, planeScales, planeZeroPoints } from './packed-forms.ts';
 import { expandedProduct } from './wasm-layouts.ts';
 
@@ -17,9 +19,38 @@ function blockSums(lowering: Lowering, x: Value, blocks: number, block: number):
   return lowering.node('MatMul', [lowering.name(x), members]);
 }
 
-interface NodeCall {
-  readonly inputs: readonly string[];
-  readonly spec: NodeSpec;
+/** Of one x with matrices whose rows stand below one another. */
+interface Product {
+  readonly x: Value;
+  readonly parts: Affine;
+  readonly target: Value;
+  readonly rows: number;
+  /** Of a row, and what each holds. */
+  readonly blocks: number;
+  readonly block: number;
+  readonly bits: number;
+  readonly isFloat: boolean;
+}
+
+type Attributes = NonNullable<NodeSpec['attributes']>;
+
+function attributesOf({ block, isFloat }: Product, blocks: number, rows: number, bits: number): Attributes {
+  return {
+    K: { int: blocks * block },
+    N: { int: rows },
+    bits: { int: bits },
+    block_size: { int: block },
+    accuracy_level: { int: isFloat ? 1 : 4 },
+  };
+}
+
+function inOneCall(lowering: Lowering, product: Product): void {
+  const { x, parts, block, target, rows, bits } = product;
+  const folded = foldedMinimums(lowering, x, parts, block);
+  lowering.define(target, 'MatMulNBits', [folded.x, folded.levels, folded.scales, folded.zeroPoints], {
+    domain: 'com.microsoft',
+    attributes: attributesOf(product, folded.blocks, rows, bits),
+  });
 }
 
 const summed = (lowering: Lowering, [first = '', ...others]: readonly string[]) =>
@@ -33,10 +64,51 @@ function cut(lowering: Lowering, x: string, sizes: readonly number[]): string[] 
   return parts.map((part) => lowering.name(part));
 }
 
+function inRanges(lowering: Lowering, product: Product): void {
+  const { x, parts, target, rows, blocks, block, bits, isFloat } = product;
+  const { packed, scales, minimums } = parts;
+  const [isAffine, inPlanes] = [minimums.length > 0, bits === 8 && isFloat];
+  const ranges = isFloat ? columnRanges(blocks, block) : [{ from: 0, to: blocks }];
+  const widths = ranges.map(({ from, to }) => to - from);
+  const xs = cut(
+    lowering,
+    lowering.name(x),
+    widths.map((width) => width * block),
+  );
+  const calls = ranges.map((range, index): readonly [inputs: string[], spec: NodeSpec] => {
+    const width = widths[index] ?? 0;
+    const spec = {
+      domain: 'com.microsoft',
+      attributes: attributesOf(product, width, inPlanes ? 2 * rows : rows, inPlanes ? 4 : bits),
+    };
+    const [own = ''] = [xs[index]];
+    if (inPlanes) {
+      const [levels, steps] = [planes(lowering, packed, range), planeScales(lowering, scales, range)];
+      return [[own, levels, steps, planeZeroPoints(lowering, rows, range)], spec];
+    }
+    const inputs = [own, columnsOf(lowering, packed, range), columnsOf(lowering, scales, range)];
+    if (isAffine) inputs.push(lowering.zeros('uint8', [rows, Math.ceil((width * bits) / 8)]));
+    return [inputs, spec];
+  });
+  const [first] = calls;
+  if (first && calls.length === 1 && !isAffine && !inPlanes) return lowering.define(target, 'MatMulNBits', ...first);
+  const terms = calls.map(([inputs, spec]) => lowering.node('MatMulNBits', inputs, spec));
+  if (isAffine)
+    terms.push(
+      lowering.node(
+        'FusedMatMul',
+        [blockSums(lowering, x, blocks, block), columnsOf(lowering, minimums, { from: 0, to: blocks })],
+        { domain: 'com.microsoft', attributes: { transB: { int: 1 } } },
+      ),
+    );
+  if (inPlanes) lowering.define(target, 'Add', cut(lowering, summed(lowering, terms), [rows, rows]));
+  else lowering.define(target, terms.length === 2 ? 'Add' : 'Sum', terms);
+}
+
 /**
  * Only for weights that are bound: the kernel is fast, and rounds activations, with weights laid out beforehand. Float zero
- * points would leave its fast path: an affine matrix has the zero point 0, and its minimums meet the sums of x over blocks in a
- * small product of their own.
+ * points would leave its fast path: in float32 an affine matrix has the zero point 0, and its minimums meet the sums of x over blocks
+ * in a small product of their own.
  */
 export const matmulNBits: {
   fits: (operation: Operation, isBound: (value: Value) => boolean) => boolean;
@@ -55,60 +127,24 @@ export const matmulNBits: {
     if (lowering.given.size > 0) return expandedProduct(lowering, y, x, { packed, scales, minimums }, attributes);
     const joined = lowering.joins.get(operation) ?? [operation];
     if (joined.length === 0) return;
-    const [bits, block] = [Number(attributes.bits), Number(attributes.block)];
     const sizes = joined.map((one) => Number(one.operands[1]?.shape[0]));
     const rows = sizes.reduce((a, b) => a + b);
     const parts = (index: number) => joined.flatMap((one) => one.operands[index] ?? []);
-    const isFloat = attributes.activations === 'float32';
-    const inPlanes = bits === 8 && isFloat;
-    const target = joined.length === 1 ? y : { ...y, id: -1, shape: [...x.shape.slice(0, -1), rows] };
-    const blocks = Number(scales.shape[1]);
-    const ranges = isFloat ? columnRanges(blocks, block) : [{ from: 0, to: blocks }];
-    const xs = cut(
-      lowering,
-      lowering.name(x),
-      ranges.map(({ from, to }) => (to - from) * block),
-    );
-    const products = ranges.map((range, index): NodeCall => {
-      const [levels, steps] = inPlanes
-        ? [planes(lowering, packed, range), planeScales(lowering, scales, range)]
-        : [columnsOf(lowering, parts(1), range), columnsOf(lowering, parts(2), range)];
-      const zeroPoints = inPlanes
-        ? planeZeroPoints(lowering, rows, range)
-        : minimums && lowering.zeros('uint8', [rows, Math.ceil(((range.to - range.from) * bits) / 8)]);
-      return {
-        inputs: [xs[index] ?? '', levels, steps, ...(zeroPoints ? [zeroPoints] : [])],
-        spec: {
-          domain: 'com.microsoft',
-          attributes: {
-            K: { int: (range.to - range.from) * block },
-            N: { int: inPlanes ? 2 * rows : rows },
-            bits: { int: inPlanes ? 4 : bits },
-            block_size: { int: block },
-            accuracy_level: { int: isFloat ? 1 : 4 },
-          },
-        },
-      };
-    });
-    const [only] = products;
-    if (only && products.length === 1 && !minimums && !inPlanes)
-      lowering.define(target, 'MatMulNBits', only.inputs, only.spec);
-    else {
-      const terms = products.map(({ inputs, spec }) => lowering.node('MatMulNBits', inputs, spec));
-      if (minimums)
-        terms.push(
-          lowering.node(
-            'FusedMatMul',
-            [blockSums(lowering, x, blocks, block), columnsOf(lowering, parts(3), { from: 0, to: blocks })],
-            { domain: 'com.microsoft', attributes: { transB: { int: 1 } } },
-          ),
-        );
-      if (inPlanes) lowering.define(target, 'Add', cut(lowering, summed(lowering, terms), [rows, rows]));
-      else lowering.define(target, terms.length === 2 ? 'Add' : 'Sum', terms);
-    }
+    const product: Product = {
+      x,
+      parts: { packed: parts(1), scales: parts(2), minimums: parts(3) },
+      target: joined.length === 1 ? y : { ...y, id: -1, shape: [...x.shape.slice(0, -1), rows] },
+      rows,
+      blocks: Number(scales.shape[1]),
+      block: Number(attributes.block),
+      bits: Number(attributes.bits),
+      isFloat: attributes.activations === 'float32',
+    };
+    if (minimums && product.bits === 4 && !product.isFloat) inOneCall(lowering, product);
+    else inRanges(lowering, product);
     if (joined.length === 1) return;
     const values = joined.map((one) => one.results[0]);
-    lowering.defineAll(values, 'Split', [lowering.name(target), lowering.integers(sizes)], {
+    lowering.defineAll(values, 'Split', [lowering.name(product.target), lowering.integers(sizes)], {
       attributes: { axis: { int: -1 } },
     });
   },
