@@ -66,8 +66,9 @@ const LEAST_IFEVAL = 0.85;
 const needles = ['needle_1k', 'needle_2k', 'needle_4k'];
 
 const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
+/** With its interval, where there is one: of a single item nothing is known. */
 const spread = ({ value, low, high }: Estimate, show: (value: number) => string) =>
-  `${show(value)} (${show(low)} to ${show(high)})`;
+  Number.isFinite(low) ? `${show(value)} (${show(low)} to ${show(high)})` : show(value);
 const plain = (value: number) => value.toFixed(3);
 
 /** Whether it is reached, by the value itself; the interval stands beside it. */
