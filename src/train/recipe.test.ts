@@ -127,9 +127,11 @@ describe('recipe files', () => {
   it('ship with the package, and are valid', async () => {
     expect(await shippedRecipes()).toEqual([
       'brook-130m/align',
-      'brook-130m/align-lfm2',
       'brook-130m/distill',
+      'brook-130m/distill-half',
       'brook-130m/finetune',
+      'brook-130m/round',
+      'brook-130m/round-half',
       'brook-7m',
       'hello',
       'lfm2-350m',
