@@ -60,7 +60,11 @@ export function registerData(program: Command, io: Io): void {
     .argument('<model>', 'who writes: a shipped name, a folder or a GGUF file')
     .requiredOption('--out <dir>', 'the folder to write, or to go on with')
     .option('--conversations <n>', 'conversations of the model to keep', positive, 1000)
-    .option('--texts <n>', 'texts to keep, instead of conversations', positive)
+    .addOption(
+      new Option('--texts <n>', 'texts to keep, instead of conversations')
+        .argParser(positive)
+        .conflicts(['conversations', 'turns', 'verified']),
+    )
     .option('--turns <n>', 'most questions of a conversation', positive, defaults.turns)
     .option('--verified <share>', 'share of conversations with known answers', share, defaults.verified)
     .option('--passages <files...>', 'texts whose paragraphs are asked about', [])
