@@ -3,21 +3,16 @@ import * as z from 'zod';
 import { perplexityRatio, shareAboveChance } from '../src/evaluate/compare.ts';
 import type { Estimate } from '../src/evaluate/part.ts';
 
+/** One item has no error: JSON has null for NaN. */
+const errorSchema = z
+  .number()
+  .nullable()
+  .transform((error) => error ?? NaN);
 const estimateSchema = z.object({
   value: z.number(),
-  // One item has no error: JSON has null for NaN.
-  standardError: z
-    .number()
-    .nullable()
-    .transform((error) => error ?? NaN),
-  low: z
-    .number()
-    .nullable()
-    .transform((bound) => bound ?? NaN),
-  high: z
-    .number()
-    .nullable()
-    .transform((bound) => bound ?? NaN),
+  standardError: errorSchema,
+  low: errorSchema,
+  high: errorSchema,
 });
 
 /** A part of one side as it is stored. */

@@ -6,7 +6,7 @@ import { basename } from 'node:path';
 import { createBrotliDecompress, createGunzip } from 'node:zlib';
 
 import { LfmError } from '../tensor/error.ts';
-import { jsonLinesSplitter, plainTextSplitter } from './documents.ts';
+import { jsonLines, jsonLinesSplitter, plainTextSplitter } from './documents.ts';
 import type { DocumentPolicy, Splitter } from './documents.ts';
 
 /**
@@ -40,6 +40,29 @@ export async function* readText(path: string): AsyncGenerator<Uint8Array> {
     if (whole.length > 0) yield hasMark ? whole.subarray(3) : whole;
   }
   if (tail.length > 0) throw invalid(path, offset, tail);
+}
+
+/** What `read` makes of each line of a .jsonl file, called `what` in errors: those of `readText` and of `jsonLines`. */
+export async function* readLines<T>(
+  path: string,
+  read: (value: unknown, where: string) => T,
+  what = path,
+): AsyncGenerator<T> {
+  const lines = jsonLines(what, read);
+  for await (const chunk of readText(path)) yield* lines.push(chunk);
+  yield* lines.end();
+}
+
+/** The text of a file, cut at a character once it has `most` bytes. Errors: those of `readText`. */
+export async function readBeginning(path: string, most = Infinity): Promise<string> {
+  const decoder = new TextDecoder();
+  let [text, bytes] = ['', 0];
+  for await (const chunk of readText(path)) {
+    text += decoder.decode(chunk, { stream: true });
+    bytes += chunk.length;
+    if (bytes >= most) break;
+  }
+  return text;
 }
 
 async function* decompressed(path: string): AsyncGenerator<Uint8Array> {

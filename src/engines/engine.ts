@@ -87,6 +87,8 @@ export interface Engine {
   readonly device?: { readonly kind: string; readonly memoryBytes: number | undefined };
   /** Whether a training step runs better as one program, whose gradients never leave it, than as two. */
   readonly fusesSteps?: boolean;
+  /** Whether programs are compiled for each size of their shapes: few sizes, and large ones, run best there. */
+  readonly compilesBySize?: boolean;
   /** Whether packed weights are best held in one form there, however many rows a step has. */
   readonly keepsOneForm?: boolean;
   compile(program: Program, options?: CompileOptions): Promise<Executable>;

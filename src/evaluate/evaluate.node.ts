@@ -1,9 +1,10 @@
 // An evaluation from names to numbers: data read and checked first, then part after part, block after block.
 import { basename } from 'node:path';
 import * as z from 'zod';
+import { readBeginning } from '../data/text-files.node.ts';
 import { parseJsonObject } from '../files/json.ts';
 import { LfmError } from '../tensor/error.ts';
-import { findData, readBeginning, readItems, weightsHash } from './files.node.ts';
+import { findData, readItems, weightsHash } from './files.node.ts';
 import type { KeptAnswers } from './kept-answers.node.ts';
 import { openAnswers, unkeptAnswers } from './kept-answers.node.ts';
 import type { TextRow } from './likelihood/parts.ts';

@@ -6,7 +6,7 @@ import type { Buffers, Engine } from '../engines/engine.ts';
 import type { ChatTemplate } from '../generate/chat.ts';
 import { chatTemplateTexts, readChatTemplate } from '../generate/chat.ts';
 import { requireFit } from '../generate/model.ts';
-import { narrowing } from '../generate/narrowing.ts';
+import { narrowWeights } from '../generate/narrowing.ts';
 import { roundWeights } from '../generate/rounded-weights.ts';
 import { readGenerationSettings } from '../generate/settings.ts';
 import { requireTokenizer } from '../generate/source.ts';
@@ -71,7 +71,7 @@ export async function openMeasured(name: string, options: MeasuredOptions = {}):
     let model = held.model;
     let weights: Buffers = await uploadWeights(engine, held, source.weights, onProgress, signal);
     closing.push(async () => disposeBuffers(weights));
-    if (dtype === 'bfloat16') weights = await narrowed(engine, weights);
+    if (dtype === 'bfloat16') weights = await narrowWeights(engine, weights);
     // Whatever is measured runs over many rows at once.
     const rounded = engine.keepsOneForm ? undefined : withRoundedRows(model);
     if (rounded) {
@@ -95,17 +95,5 @@ export async function openMeasured(name: string, options: MeasuredOptions = {}):
   } catch (error) {
     await close();
     throw error;
-  }
-}
-
-/** Float32 weights as bfloat16; what was given is disposed. */
-async function narrowed(engine: Engine, weights: Buffers): Promise<Buffers> {
-  const narrower = narrowing(engine);
-  const stored = { ...weights };
-  try {
-    for (const [name, wide] of Object.entries(weights)) stored[name] = await narrower.narrow(wide);
-    return stored;
-  } finally {
-    narrower.dispose();
   }
 }

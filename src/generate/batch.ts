@@ -4,7 +4,7 @@ import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
 import type { Model } from '../liquid/index.ts';
 import { stateTypes, stepProgram } from '../liquid/index.ts';
 import { LfmError } from '../tensor/index.ts';
-import { narrowing } from './narrowing.ts';
+import { narrowWeights } from './narrowing.ts';
 import { rolloutProgram } from './rollout.ts';
 import { disposeBuffers } from './state.ts';
 
@@ -45,16 +45,8 @@ export class BatchGenerator {
 
   /** Takes over `weights`, float32 by name. Errors: `bad-temperature`, `bad-min-p`, the engine's. */
   static async open(engine: Engine, model: Model, weights: Buffers, options: BatchOptions): Promise<BatchGenerator> {
-    const stored = { ...weights };
+    const stored = options.dtype === 'bfloat16' ? await narrowWeights(engine, weights) : weights;
     try {
-      if (options.dtype === 'bfloat16') {
-        const narrower = narrowing(engine);
-        try {
-          for (const [name, wide] of Object.entries(weights)) stored[name] = await narrower.narrow(wide);
-        } finally {
-          narrower.dispose();
-        }
-      }
       const rollout = await engine.compile(rolloutProgram(model, { ...options, steps: STEPS }));
       return new BatchGenerator(engine, model, stored, options, rollout);
     } catch (error) {

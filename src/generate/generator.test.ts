@@ -157,7 +157,7 @@ describe('sizes', () => {
     const plain = referenceEngine();
     const engine: Engine = {
       ...plain,
-      name: 'xla',
+      compilesBySize: true,
       compile(program, options) {
         compiled.push(program.inputs.find(({ name }) => name === 'tokens')?.value.shape.join() ?? 'grow');
         return plain.compile(program, options);

@@ -92,7 +92,7 @@ export class Generator implements AsyncDisposable {
     this.model = model;
     this.#weights = weights;
     this.#manyRows = engine.keepsOneForm ? undefined : withRoundedRows(model);
-    this.#bySize = engine.name === 'xla';
+    this.#bySize = engine.compilesBySize ?? false;
     this.#capacities = options.capacities ?? capacitiesOf(model);
     this.#identity = options.identity;
     this.chunk = options.chunk ?? 512;
@@ -304,7 +304,7 @@ export class Generator implements AsyncDisposable {
   ): Shape {
     const { positions = 'last', output = 'logits' } = options;
     const batch = lengths.length;
-    if (this.engine.name !== 'xla') {
+    if (!this.engine.compilesBySize) {
       // A token of each of several rows is a case of its own: kernels may take no more than that of a batch.
       const decodes = batch > 1 && longest === 1;
       return {

@@ -1,6 +1,7 @@
 // Weights in half the memory on an engine whose products take them so.
-import type { Buffer, Engine, Executable } from '../engines/engine.ts';
+import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
 import { cast, LfmError, trace } from '../tensor/index.ts';
+import { disposeBuffers } from './state.ts';
 
 export interface Narrowing {
   /** Float32 as bfloat16; what was given is disposed. */
@@ -30,4 +31,19 @@ export function narrowing(engine: Engine): Narrowing {
       for (const program of programs.values()) program.release();
     },
   };
+}
+
+/** Takes over float32 weights, and gives them as bfloat16. */
+export async function narrowWeights(engine: Engine, weights: Buffers): Promise<Buffers> {
+  const narrower = narrowing(engine);
+  const stored = { ...weights };
+  try {
+    for (const [name, wide] of Object.entries(weights)) stored[name] = await narrower.narrow(wide);
+    return stored;
+  } catch (error) {
+    disposeBuffers(stored);
+    throw error;
+  } finally {
+    narrower.dispose();
+  }
 }

@@ -1,7 +1,8 @@
 // What a model's name means on Node: one that ships with the package, a folder, a GGUF file, a published definition, or a model
 // of the hub.
-import { access, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { exists } from '../host/exists.node.ts';
 import { writeFileAtomic } from '../files/atomic.node.ts';
 import { openModelFolder } from '../files/folder.node.ts';
 import { readJsonIfPresent } from '../files/json.node.ts';
@@ -154,13 +155,6 @@ async function requireWhole(folder: string): Promise<void> {
       `${folder}: ${name} ${found}, its manifest says ${bytes} bytes: copy the folder again.`,
     );
   }
-}
-
-function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** Writes a file whole or not at all. */

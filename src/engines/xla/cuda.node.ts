@@ -1,7 +1,8 @@
 // CUDA's libraries for an XLA plug-in. The plug-in opens them by bare name, and LD_LIBRARY_PATH is read only when a
 // process starts; so they are opened here first, by path, and the plug-in then finds them already there.
-import { access, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { exists } from '../../host/exists.node.ts';
 import { LfmError } from '../../tensor/error.ts';
 import { openLibrary } from './library.node.ts';
 import { pythonPackageFolders } from './python.node.ts';
@@ -106,11 +107,4 @@ async function nvidiaPackages(root: string): Promise<string[]> {
   const folder = join(root, 'nvidia');
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
   return entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink()).map(({ name }) => join(folder, name));
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -250,6 +250,7 @@ export async function xlaEngine(options: XlaOptions = {}): Promise<XlaEngine> {
     memoryStats: () => placement.memoryStats(),
     mesh,
     fusesSteps: true,
+    compilesBySize: true,
     keepsOneForm: true,
     counts: () => ({ compiled, loaded }),
     compile,

@@ -1,7 +1,7 @@
 // Where a plug-in may be: a path that the user gave, what was installed, what Python has.
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { host } from '#host';
+import { exists } from '../../host/exists.node.ts';
 import { LfmError } from '../../tensor/error.ts';
 import { pythonPackageFolders } from './python.node.ts';
 import type { PluginName } from './wheels.ts';
@@ -75,11 +75,4 @@ export async function* searchPlugins(
       }
     }
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -12,7 +12,7 @@ import { pairRow, rollingRows } from './encode.ts';
 import type { ScoredRow, Scorer } from './scorer.ts';
 
 /** Items a block: few where a block takes minutes, many where programs are large and fast. */
-const blockOf = ({ engine }: MeasuredModel) => (engine.name === 'xla' ? 1024 : 32);
+const blockOf = ({ engine }: MeasuredModel) => (engine.compilesBySize ? 1024 : 32);
 
 const answerSchema = z.object({ logprobs: z.array(z.number()), greedy: z.array(z.boolean()) });
 
@@ -117,7 +117,7 @@ export function textPart(
   return {
     name,
     items: rows.length,
-    block: model.engine.name === 'xla' ? 64 : 4,
+    block: model.engine.compilesBySize ? 64 : 4,
     async answer(numbers, options) {
       const own = numbers.flatMap((number) => rows[number] ?? []);
       const scores = await scorer.score(own, options);

@@ -65,7 +65,7 @@ export class Scorer {
   constructor(options: ScorerOptions) {
     this.#options = options;
     this.#families = new FamilyRunner(options.engine, options.model, (program) => this.#compile(program));
-    this.#sizes = options.sizes ?? (options.engine.name === 'xla' ? fixedSizes : looseSizes);
+    this.#sizes = options.sizes ?? (options.engine.compilesBySize ? fixedSizes : looseSizes);
   }
 
   /** Most tokens that a row may have. */

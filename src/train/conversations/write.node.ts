@@ -7,8 +7,7 @@ import { openEngine } from '#engine';
 import type { EngineChoice } from '#engine';
 import { openSource } from '#source';
 import { ContaminationIndex } from '../../data/contamination.ts';
-import { jsonLines } from '../../data/documents.ts';
-import { readText } from '../../data/text-files.node.ts';
+import { readBeginning, readLines } from '../../data/text-files.node.ts';
 import { writeFileAtomic } from '../../files/atomic.node.ts';
 import { parseJsonObject } from '../../files/json.ts';
 import { readTextIfPresent } from '../../files/json.node.ts';
@@ -108,7 +107,7 @@ export async function writeConversations(
   report.benchmarkRuns = benchmarks.size;
   const filter = new ConversationFilter(benchmarks);
   for (let part = 0; part < report.parts; part++)
-    for await (const one of linesOf(partPath(out, part), (line) => pieceSchema.parse(line))) filter.refuses(one);
+    for await (const one of readLines(partPath(out, part), (line) => pieceSchema.parse(line))) filter.refuses(one);
   filter.found.clear();
   for (const [name, found] of Object.entries(report.contamination)) filter.found.set(name, found);
   const passages: string[] = [];
@@ -292,13 +291,6 @@ const pieceSchema = z.union([
   z.object({ text: z.string(), source: z.literal('teacher') }),
 ]);
 
-/** What `read` makes of each line of a .jsonl file. */
-async function* linesOf<T>(path: string, read: (value: unknown, where: string) => T): AsyncGenerator<T> {
-  const lines = jsonLines(path, read);
-  for await (const chunk of readText(path)) yield* lines.push(chunk);
-  yield* lines.end();
-}
-
 async function readReport(out: string, settings: ConversationSettings): Promise<ConversationReport> {
   const path = join(out, 'report.json');
   const text = await readTextIfPresent(path);
@@ -332,13 +324,10 @@ async function readReport(out: string, settings: ConversationSettings): Promise<
 async function textsOf(path: string): Promise<string[]> {
   const texts: string[] = [];
   if (/\.jsonl(?:\.br|\.gz)?$/.test(path)) {
-    for await (const strings of linesOf(path, stringsIn)) texts.push(strings.join('\n'));
+    for await (const strings of readLines(path, stringsIn)) texts.push(strings.join('\n'));
     return texts;
   }
-  const decoder = new TextDecoder();
-  let text = '';
-  for await (const chunk of readText(path)) text += decoder.decode(chunk, { stream: true });
-  return text.split(/\n{2,}/);
+  return (await readBeginning(path)).split(/\n{2,}/);
 }
 
 function stringsIn(value: unknown): string[] {
