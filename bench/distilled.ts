@@ -1,6 +1,6 @@
 // npm run bench -- distilled: a student beside its teacher, in one table: held-out text, benchmarks, instructions, needles, and what
 // it costs. Every part is stored as it is done, so that a run that was stopped goes on, and parts may come from several machines.
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import * as z from 'zod';
@@ -17,7 +17,7 @@ import { numericsNames } from '../src/generate/weights.ts';
 import { LfmError } from '../src/tensor/error.ts';
 import { ROOT } from '../test/root.ts';
 import type { SideResults, Speed } from './distilled-table.ts';
-import { storedSchema, tableOf } from './distilled-table.ts';
+import { languagePart, languages, storedSchema, tableOf } from './distilled-table.ts';
 import { describeRun } from './machine.ts';
 import { median } from './median.ts';
 import { chosen } from './options.ts';
@@ -25,6 +25,7 @@ import { chosen } from './options.ts';
 const help = `npm run bench -- distilled --teacher MODEL --student MODEL [OPTION...]
   --data FOLDER    the benchmarks' and RULER's files (default ../shared/data)
   --books FILE     text that neither was trained on; --chats FILE: conversations that the teacher wrote, held out
+  --languages FOLDER   of en.txt, es.txt, … (any of the announcement's eight): text that neither was trained on
   --only A,B       measure only these of texts, benchmarks, ifeval, needles, speed (default: all)
   --items N        items of each benchmark, prompts of ifeval (default 1000; ifeval has 541)
   --needles N      questions of each length (default 100)
@@ -60,6 +61,7 @@ async function compareModels(argv: readonly string[]): Promise<void> {
       data: { type: 'string', default: join(ROOT, '../shared/data') },
       books: { type: 'string' },
       chats: { type: 'string' },
+      languages: { type: 'string' },
       only: { type: 'string' },
       items: { type: 'string', default: '1000' },
       needles: { type: 'string', default: '100' },
@@ -84,6 +86,7 @@ async function compareModels(argv: readonly string[]): Promise<void> {
   await mkdir(out, { recursive: true });
 
   const texts = Object.entries({ books, chats, wikitext: join(data, 'benchmarks/wikitext2/test.txt.br') });
+  const spoken = values.languages === undefined ? [] : await languageFiles(values.languages);
   const missing = texts.filter(([, path]) => path === undefined).map(([name]) => name);
   if (only.includes('texts') && missing.length > 0)
     console.error(`not measured, for want of a file: ${missing.join(', ')}`);
@@ -91,7 +94,7 @@ async function compareModels(argv: readonly string[]): Promise<void> {
   const common = { ...base, dtype: dtype === 'bfloat16' ? dtype : 'float32', tasks: [], texts: [] } as const;
   const [items, count, windows] = [values.items, values.needles, values.windows].map(Number);
   const plan: Readonly<Record<string, readonly (readonly [string, EvaluateOptions])[]>> = {
-    texts: texts.flatMap(([name, path]) =>
+    texts: [...texts, ...spoken].flatMap(([name, path]) =>
       path === undefined ? [] : [[name, { ...common, texts: [path], limit: windows }]],
     ),
     benchmarks: ['hellaswag', 'arc_easy', 'piqa', 'lambada_openai'].map((task) => [
@@ -131,6 +134,21 @@ async function compareModels(argv: readonly string[]): Promise<void> {
     console.log(`\nMeasured on ${[...new Set([...kinds, ...(speed ? [`${speed.engine} (speed)`] : [])])].join('; ')}.`);
     console.log(`${run.commit}, ${run.cpu}, ${run.cores} cores, node ${run.node}, load ${run.loadAverage}`);
   }
+}
+
+/** By the names of their parts. Errors: `no-data`, where the folder holds none. */
+async function languageFiles(folder: string): Promise<(readonly [string, string])[]> {
+  const files = (await readdir(folder)).filter((file) =>
+    Object.hasOwn(languages, file.replace(/\.txt(\.br|\.gz)?$/, '')),
+  );
+  if (files.length === 0)
+    throw new LfmError(
+      'no-data',
+      `${folder}: expected ${Object.keys(languages)
+        .map((code) => `${code}.txt`)
+        .join(', ')}.`,
+    );
+  return files.map((file) => [languagePart(file.slice(0, 2)), join(folder, file)] as const);
 }
 
 /**
