@@ -26,7 +26,7 @@ const help = `npm run bench -- distilled --teacher MODEL --student MODEL [OPTION
   --data FOLDER    the benchmarks' and RULER's files (default ../shared/data)
   --books FILE     text that neither was trained on; --chats FILE: conversations that the teacher wrote, held out
   --languages FOLDER   of en.txt, es.txt, … (any of the announcement's eight): text that neither was trained on
-  --only A,B       measure only these of texts, benchmarks, ifeval, needles, speed (default: all)
+  --only A,B       measure only these of texts, languages, benchmarks, ifeval, needles, speed (default: all)
   --items N        items of each benchmark, prompts of ifeval (default 1000; ifeval has 541)
   --needles N      questions of each length (default 100)
   --windows N      windows of each text, chats (default 100)
@@ -37,7 +37,7 @@ const help = `npm run bench -- distilled --teacher MODEL --student MODEL [OPTION
   --resume         keep what is stored there, of all parts, and measure the rest of those that are asked for
   --json           print the table as JSON`;
 
-const groups = ['texts', 'benchmarks', 'ifeval', 'needles', 'speed'] as const;
+const groups = ['texts', 'languages', 'benchmarks', 'ifeval', 'needles', 'speed'] as const;
 const sides = ['teacher', 'student'] as const;
 const CONTEXT = 2048;
 const ROUNDS = 3;
@@ -94,9 +94,10 @@ async function compareModels(argv: readonly string[]): Promise<void> {
   const common = { ...base, dtype: dtype === 'bfloat16' ? dtype : 'float32', tasks: [], texts: [] } as const;
   const [items, count, windows] = [values.items, values.needles, values.windows].map(Number);
   const plan: Readonly<Record<string, readonly (readonly [string, EvaluateOptions])[]>> = {
-    texts: [...texts, ...spoken].flatMap(([name, path]) =>
+    texts: texts.flatMap(([name, path]) =>
       path === undefined ? [] : [[name, { ...common, texts: [path], limit: windows }]],
     ),
+    languages: spoken.map(([name, path]) => [name, { ...common, texts: [path], limit: windows }]),
     benchmarks: ['hellaswag', 'arc_easy', 'piqa', 'lambada_openai'].map((task) => [
       task,
       { ...common, tasks: [task], limit: items },
@@ -123,17 +124,16 @@ async function compareModels(argv: readonly string[]): Promise<void> {
   );
   const rows = tableOf(results, speed);
   const run = { ...(await describeRun('distilled')), command: `npm run bench -- distilled ${argv.join(' ')}` };
-  if (values.json) console.log(JSON.stringify({ ...run, teacher, student, rows }, undefined, 2));
-  else {
-    console.log('| measure | teacher | student | student to teacher | wanted |\n|---|---|---|---|---|');
-    for (const { measure, teacher: theirs, student: ours, ratio, wanted } of rows)
-      console.log(`| ${[measure, theirs, ours, ratio, wanted].join(' | ')} |`);
-    const kinds = Object.values(results).flatMap((parts) =>
-      Object.values(parts).map(({ engine: on, dtype: type }) => `${on}, ${type}`),
-    );
-    console.log(`\nMeasured on ${[...new Set([...kinds, ...(speed ? [`${speed.engine} (speed)`] : [])])].join('; ')}.`);
-    console.log(`${run.commit}, ${run.cpu}, ${run.cores} cores, node ${run.node}, load ${run.loadAverage}`);
-  }
+  const kinds = Object.values(results).flatMap((parts) =>
+    Object.values(parts).map(({ engine: on, dtype: type }) => `${on}, ${type}`),
+  );
+  const measuredOn = [...new Set([...kinds, ...(speed ? [`${speed.engine} (speed)`] : [])])];
+  if (values.json) return console.log(JSON.stringify({ ...run, measuredOn, teacher, student, rows }, undefined, 2));
+  console.log('| measure | teacher | student | student to teacher | wanted |\n|---|---|---|---|---|');
+  for (const { measure, teacher: theirs, student: ours, ratio, wanted } of rows)
+    console.log(`| ${[measure, theirs, ours, ratio, wanted].join(' | ')} |`);
+  console.log(`\nMeasured on ${measuredOn.join('; ')}.`);
+  console.log(`${run.commit}, ${run.cpu}, ${run.cores} cores, node ${run.node}, load ${run.loadAverage}`);
 }
 
 /** By the names of their parts. Errors: `no-data`, where the folder holds none. */
