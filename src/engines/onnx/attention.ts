@@ -46,7 +46,8 @@ export const cachedAttention: Mapping = {
   rule: (lowering, operation) => {
     const [q] = operation.operands;
     const scale = Number(operation.attributes.scale);
-    if (!q || !holdsScores(lowering, operation))
+    // A GPU's kernel goes its own way.
+    if (!q || lowering.weights === 'packed' || !holdsScores(lowering, operation))
       return groupedAttention(lowering, operation, { ...lastRows(lowering, operation), scale });
     const scaled = { id: -1, dtype: q.dtype, shape: q.shape };
     lowering.define(scaled, 'Mul', [lowering.name(q), lowering.constant('float32', [], [scale])]);
