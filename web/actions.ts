@@ -24,6 +24,7 @@ const sources: Readonly<Record<Place, ChatSource>> = {
   tab: tabSource({
     send: ask,
     headers: () => keyHeaders(apiKey.get()),
+    engine: () => getState().settings.engine,
     server,
     onProgress: ({ stage, doneBytes, totalBytes }) => {
       const text = stage === 'download' ? 'The model comes into this tab…' : 'Its weights are laid out…';
@@ -88,8 +89,8 @@ export function setSettings(changes: Partial<Settings>): void {
 }
 
 /** Models run there from now on. */
-export function setPlace(place: Place): Promise<void> {
-  setSettings({ place });
+export function setPlace(changes: Partial<Pick<Settings, 'place' | 'engine'>>): Promise<void> {
+  setSettings(changes);
   return refreshModels();
 }
 

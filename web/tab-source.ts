@@ -1,7 +1,7 @@
 // A model in this tab as a source of answers: lfm's own worker, which the server hands out with the model's files, and which is
 // asked what a server is asked.
 import type * as Client from '../src/web/client.ts';
-import type { TabModel, TabProgress } from '../src/web/client.ts';
+import type { TabEngine, TabModel, TabProgress } from '../src/web/client.ts';
 import { protocolSource, type Send } from './protocol-source.ts';
 import type { ChatSource, ModelInfo } from './source.ts';
 
@@ -13,6 +13,8 @@ export interface TabSourceOptions {
   readonly send: Send;
   /** What it wants to know of who asks. */
   readonly headers: () => Record<string, string>;
+  /** What a model is to run on. */
+  readonly engine: () => TabEngine;
   /** Tells what is known of models that are not loaded here, and draws them. */
   readonly server: ChatSource;
   readonly onProgress: (progress: TabProgress) => void;
@@ -20,11 +22,12 @@ export interface TabSourceOptions {
 
 interface Opened {
   readonly id: string;
+  readonly wanted: TabEngine;
   readonly model: TabModel;
   readonly source: ChatSource;
 }
 
-export function tabSource({ send, headers, server, onProgress }: TabSourceOptions): ChatSource {
+export function tabSource({ send, headers, engine, server, onProgress }: TabSourceOptions): ChatSource {
   let opened: Opened | undefined;
   const offered = async (): Promise<readonly { readonly id: string; readonly url: string }[]> => {
     const response = await send('/tab/models');
@@ -32,25 +35,27 @@ export function tabSource({ send, headers, server, onProgress }: TabSourceOption
     const { data }: { data: { id: string; url: string }[] } = await response.json();
     return data;
   };
+  const isOpen = (id: string) => opened?.id === id && opened.wanted === engine();
   const open = async (id: string, signal: AbortSignal): Promise<Opened> => {
-    if (opened?.id === id) return opened;
+    if (opened && isOpen(id)) return opened;
+    const wanted = engine();
     const url = (await offered()).find((each) => each.id === id)?.url;
     if (url === undefined) throw new Error(`${id} is not among the models that a tab may run.`);
     // A tab has room for one.
     await opened?.model[Symbol.asyncDispose]();
     opened = undefined;
     const client: typeof Client = await import(/* @vite-ignore */ CLIENT);
-    const model = await client.loadInTab(url, { signal, onProgress, headers: headers() });
-    opened = { id, model, source: protocolSource(model.fetch) };
+    const model = await client.loadInTab(url, { engine: wanted, signal, onProgress, headers: headers() });
+    opened = { id, wanted, model, source: protocolSource(model.fetch) };
     return opened;
   };
   return {
     async models() {
       const [ids, known] = [await offered(), await server.models()];
       return ids.map(({ id }): ModelInfo => {
-        const { chats, contextLength } =
-          opened?.id === id ? opened.model.info : (known.find((each) => each.id === id) ?? {});
-        return { id, loaded: opened?.id === id, chats, contextLength };
+        if (opened && isOpen(id)) return { ...opened.model.info, id, loaded: true };
+        const { chats, contextLength } = known.find((each) => each.id === id) ?? {};
+        return { id, loaded: false, chats, contextLength };
       });
     },
     async *answer(asked, signal) {
@@ -60,7 +65,7 @@ export function tabSource({ send, headers, server, onProgress }: TabSourceOption
     },
     async inspect(id) {
       const report = await server.inspect(id);
-      if (opened?.id !== id) return { ...report, engine: 'this tab, once the model is asked' };
+      if (!opened || !isOpen(id)) return { ...report, engine: 'this tab, once the model is asked' };
       const { heapBytes } = await opened.model.status();
       return {
         ...report,

@@ -12,7 +12,7 @@ import { LfmError } from '../tensor/error.ts';
 import type { Answer, Line, Numbered, Question, SentOptions } from './messages.ts';
 import type { TabInfo, TabLoadSettings, TabProgress, TabStatus } from './messages.ts';
 
-export type { TabInfo, TabProgress, TabStatus } from './messages.ts';
+export type { TabEngine, TabInfo, TabProgress, TabStatus } from './messages.ts';
 export type { ChatMessage, ChatOptions } from '../generate/chat.ts';
 export type { Completion, Details, Reply, Usage } from '../generate/reply.ts';
 
