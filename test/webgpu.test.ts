@@ -15,7 +15,9 @@ import { buildTab } from './tab-files.ts';
 const SOFTWARE = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 const isFull = process.env['LFM_FULL'] === '1';
 const story =
-  'Once upon a time there was a little girl who had a red ball. She liked to play with it in the park. '.repeat(2);
+  'Once upon a time there was a little girl who had a red ball. She liked to play with it in the park. '.repeat(
+    isFull ? 3 : 2,
+  );
 /** As long as a prompt must be for the kernels of many rows; the second begins with what is kept of the first. */
 const texts = [story, ...(isFull ? [`${story}One day`, 'The cat sat on the'] : [])];
 const greedy = { maxTokens: isFull ? 12 : 2, temperature: 0 };

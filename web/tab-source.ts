@@ -20,8 +20,16 @@ export interface TabSourceOptions {
   readonly onProgress: (progress: TabProgress) => void;
 }
 
+/** A model that tabs may run, with its adapters by name. */
+interface Offered {
+  readonly id: string;
+  readonly url: string;
+  readonly adapters: Readonly<Record<string, string>>;
+}
+
 interface Opened {
   readonly id: string;
+  readonly adapters: Offered['adapters'];
   readonly wanted: TabEngine;
   readonly model: TabModel;
   readonly source: ChatSource;
@@ -29,39 +37,46 @@ interface Opened {
 
 export function tabSource({ send, headers, engine, server, onProgress }: TabSourceOptions): ChatSource {
   let opened: Opened | undefined;
-  const offered = async (): Promise<readonly { readonly id: string; readonly url: string }[]> => {
+  const offered = async (): Promise<readonly Offered[]> => {
     const response = await send('/tab/models');
     if (!response.ok) throw new Error('This server gives tabs no models to run.');
-    const { data }: { data: { id: string; url: string }[] } = await response.json();
+    const { data }: { data: Offered[] } = await response.json();
     return data;
   };
-  const isOpen = (id: string) => opened?.id === id && opened.wanted === engine();
-  const open = async (id: string, signal: AbortSignal): Promise<Opened> => {
-    if (opened && isOpen(id)) return opened;
+  const isOpen = (id: string) =>
+    opened?.wanted === engine() && (opened.id === id || Object.hasOwn(opened.adapters, id));
+  const open = async (asked: string, signal: AbortSignal): Promise<Opened> => {
+    if (opened && isOpen(asked)) return opened;
     const wanted = engine();
-    const url = (await offered()).find((each) => each.id === id)?.url;
-    if (url === undefined) throw new Error(`${id} is not among the models that a tab may run.`);
+    const found = (await offered()).find(({ id, adapters }) => id === asked || Object.hasOwn(adapters, asked));
+    if (!found) throw new Error(`${asked} is not among the models that a tab may run.`);
     // A tab has room for one.
     await opened?.model[Symbol.asyncDispose]();
     opened = undefined;
     const client: typeof Client = await import(/* @vite-ignore */ CLIENT);
-    const model = await client.loadInTab(url, { engine: wanted, signal, onProgress, headers: headers() });
-    opened = { id, wanted, model, source: protocolSource(model.fetch) };
+    const { id, url, adapters } = found;
+    const model = await client.loadInTab(url, { engine: wanted, adapters, signal, onProgress, headers: headers() });
+    opened = { id, adapters, wanted, model, source: protocolSource(model.fetch) };
     return opened;
   };
   return {
     async models() {
       const [ids, known] = [await offered(), await server.models()];
-      return ids.map(({ id }): ModelInfo => {
-        if (opened && isOpen(id)) return { ...opened.model.info, id, loaded: true };
-        const { chats, contextLength } = known.find((each) => each.id === id) ?? {};
-        return { id, loaded: false, chats, contextLength };
+      const all = ids.flatMap(({ id, adapters }) => [
+        { id, parent: null },
+        ...Object.keys(adapters).map((name) => ({ id: name, parent: id })),
+      ]);
+      return all.map((one): ModelInfo => {
+        if (opened && isOpen(one.id)) return { ...opened.model.info, ...one, loaded: true };
+        const { chats, contextLength } = known.find(({ id }) => id === one.id) ?? {};
+        return { ...one, loaded: false, chats, contextLength };
       });
     },
     async *answer(asked, signal) {
-      const { source } = await open(asked.model, signal);
-      // It is the only one there.
-      yield* source.answer({ ...asked, model: '' }, signal);
+      const { id, source } = await open(asked.model, signal);
+      // The model itself is called otherwise there, and meant where no name is given.
+      const model = id === asked.model ? '' : asked.model;
+      yield* source.answer({ ...asked, model }, signal);
     },
     async inspect(id) {
       const report = await server.inspect(id);

@@ -47,8 +47,10 @@ export async function loadInTab(url: string | URL, options: TabOptions = {}): Pr
     signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
   });
   try {
-    const model = new URL(url, globalThis.location?.href).href;
-    const info = await Promise.race([failed, opened(talk, model, settings, onProgress)]);
+    const whole = (given: string | URL) => new URL(given, globalThis.location?.href).href;
+    const adapters = Object.entries(settings.adapters ?? {}).map(([name, folder]) => [name, whole(folder)]);
+    const asked = { ...settings, adapters: Object.fromEntries(adapters) };
+    const info = await Promise.race([failed, opened(talk, whole(url), asked, onProgress)]);
     return new TabModel(talk, info, () => worker.terminate());
   } catch (error) {
     worker.terminate();

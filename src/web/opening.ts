@@ -20,7 +20,7 @@ export type Open = (
 export const openWith =
   (files: string): Open =>
   async ({ url, settings }, onProgress) => {
-    const { engine: wanted = 'auto', threads, numerics, ...rest } = settings;
+    const { engine: wanted = 'auto', threads, numerics, adapters: _, ...rest } = settings;
     const loadOn = async (engine: WebEngine, usual: Numerics): Promise<Opened> => {
       const model = await load(url, {
         ...rest,
