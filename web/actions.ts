@@ -27,7 +27,11 @@ const sources: Readonly<Record<Place, ChatSource>> = {
     engine: () => getState().settings.engine,
     server,
     onProgress: ({ stage, doneBytes, totalBytes }) => {
-      const text = stage === 'download' ? 'The model comes into this tab…' : 'Its weights are laid out…';
+      const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
+      const text =
+        stage === 'download'
+          ? `The model comes into this tab: ${megabytes(doneBytes)} of ${megabytes(totalBytes)} MB…`
+          : 'Its weights are laid out…';
       setState({ status: { text, isError: false, share: totalBytes > 0 ? doneBytes / totalBytes : 0 } });
     },
   }),

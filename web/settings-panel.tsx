@@ -67,6 +67,7 @@ export function SettingsPanel({ state }: { readonly state: State }): VNode {
           <label>
             On
             <select
+              aria-label="Runs on"
               value={settings.engine}
               disabled={writing !== undefined}
               onChange={({ currentTarget }) =>
