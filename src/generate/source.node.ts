@@ -112,8 +112,8 @@ async function identityOf(paths: readonly string[]): Promise<string> {
   return found.map(({ dev, ino, size, mtimeNs }) => [dev, ino, size, mtimeNs].join(' ')).join();
 }
 
-/** Opens a peft folder. Errors: `adapter-missing`, `json-file-…`, `safetensors-…`. */
-export async function openAdapter(folder: string): Promise<AdapterSource> {
+/** Opens a peft folder; nothing is fetched. Errors: `adapter-missing`, `json-file-…`, `safetensors-…`. */
+export async function openAdapter(folder: string, _fetching: FetchOptions = {}): Promise<AdapterSource> {
   const file = join(folder, 'adapter_model.safetensors');
   const config = await readJsonIfPresent(join(folder, 'adapter_config.json'));
   if (!config || !(await exists(file)))
