@@ -33,7 +33,10 @@ const library = defineConfig({
   deps: { neverBundle: [/^#(host|engine|source)$/, /^node:/] },
 });
 
-const ENGINE_FILES = ['ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm'];
+/** In WebAssembly alone, and with a GPU. */
+const ENGINE_FILES = ['', '.asyncify'].flatMap((kind) =>
+  ['mjs', 'wasm'].map((end) => `ort-wasm-simd-threaded${kind}.${end}`),
+);
 
 /** Each file whole in itself: a worker's script is loaded by its URL alone. */
 const tab = ['client', 'worker'].map((name) =>

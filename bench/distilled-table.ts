@@ -60,6 +60,19 @@ const LEAST_ABOVE_CHANCE = 0.95;
 const LEAST_IFEVAL = 0.85;
 const needles = ['needle_1k', 'needle_2k', 'needle_4k'];
 
+/** Those of the announcement, in its order. */
+export const languages: Readonly<Record<string, string>> = {
+  en: 'English',
+  es: 'Spanish',
+  fr: 'French',
+  de: 'German',
+  zh: 'Chinese',
+  ar: 'Arabic',
+  ja: 'Japanese',
+  ko: 'Korean',
+};
+export const languagePart = (code: string) => `language-${code}`;
+
 const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
 /** With its interval, where there is one: of a single item nothing is known. */
 const spread = ({ value, low, high }: Estimate, show: (value: number) => string) =>
@@ -106,6 +119,18 @@ export function tableOf(
       student: student ?? '-',
       ratio: spread(ratio, plain),
       wanted: verdict(ratio.value <= most, `at most ${most}`),
+    });
+  }
+  for (const [code, language] of Object.entries(languages)) {
+    const [ours, theirs] = (pairOf(languagePart(code)) ?? []).map(({ metrics: { bits_per_byte: bits } }) => bits);
+    if (!ours || !theirs) continue;
+    const [teacher, student] = [spread(theirs, plain), spread(ours, plain)];
+    rows.push({
+      measure: `bits a byte, ${language}`,
+      teacher,
+      student,
+      ratio: plain(ours.value / theirs.value),
+      wanted: '',
     });
   }
   for (const name of benchmarks) rows.push(...shareRow(name, `${name}, ${pairOf(name)?.[0].main ?? ''}`));

@@ -1,6 +1,6 @@
 // npm run bench -- distilled: a student beside its teacher, in one table: held-out text, benchmarks, instructions, needles, and what
 // it costs. Every part is stored as it is done, so that a run that was stopped goes on, and parts may come from several machines.
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import * as z from 'zod';
@@ -17,7 +17,7 @@ import { numericsNames } from '../src/generate/weights.ts';
 import { LfmError } from '../src/tensor/error.ts';
 import { ROOT } from '../test/root.ts';
 import type { SideResults, Speed } from './distilled-table.ts';
-import { storedSchema, tableOf } from './distilled-table.ts';
+import { languagePart, languages, storedSchema, tableOf } from './distilled-table.ts';
 import { describeRun } from './machine.ts';
 import { median } from './median.ts';
 import { chosen } from './options.ts';
@@ -25,7 +25,8 @@ import { chosen } from './options.ts';
 const help = `npm run bench -- distilled --teacher MODEL --student MODEL [OPTION...]
   --data FOLDER    the benchmarks' and RULER's files (default ../shared/data)
   --books FILE     text that neither was trained on; --chats FILE: conversations that the teacher wrote, held out
-  --only A,B       measure only these of texts, benchmarks, ifeval, needles, speed (default: all)
+  --languages FOLDER   of en.txt, es.txt, … (any of the announcement's eight): text that neither was trained on
+  --only A,B       measure only these of texts, languages, benchmarks, ifeval, needles, speed (default: all)
   --items N        items of each benchmark, prompts of ifeval (default 1000; ifeval has 541)
   --needles N      questions of each length (default 100)
   --windows N      windows of each text, chats (default 100)
@@ -36,7 +37,7 @@ const help = `npm run bench -- distilled --teacher MODEL --student MODEL [OPTION
   --resume         keep what is stored there, of all parts, and measure the rest of those that are asked for
   --json           print the table as JSON`;
 
-const groups = ['texts', 'benchmarks', 'ifeval', 'needles', 'speed'] as const;
+const groups = ['texts', 'languages', 'benchmarks', 'ifeval', 'needles', 'speed'] as const;
 const sides = ['teacher', 'student'] as const;
 const CONTEXT = 2048;
 const ROUNDS = 3;
@@ -60,6 +61,7 @@ async function compareModels(argv: readonly string[]): Promise<void> {
       data: { type: 'string', default: join(ROOT, '../shared/data') },
       books: { type: 'string' },
       chats: { type: 'string' },
+      languages: { type: 'string' },
       only: { type: 'string' },
       items: { type: 'string', default: '1000' },
       needles: { type: 'string', default: '100' },
@@ -84,6 +86,7 @@ async function compareModels(argv: readonly string[]): Promise<void> {
   await mkdir(out, { recursive: true });
 
   const texts = Object.entries({ books, chats, wikitext: join(data, 'benchmarks/wikitext2/test.txt.br') });
+  const spoken = values.languages === undefined ? [] : await languageFiles(values.languages);
   const missing = texts.filter(([, path]) => path === undefined).map(([name]) => name);
   if (only.includes('texts') && missing.length > 0)
     console.error(`not measured, for want of a file: ${missing.join(', ')}`);
@@ -94,6 +97,7 @@ async function compareModels(argv: readonly string[]): Promise<void> {
     texts: texts.flatMap(([name, path]) =>
       path === undefined ? [] : [[name, { ...common, texts: [path], limit: windows }]],
     ),
+    languages: spoken.map(([name, path]) => [name, { ...common, texts: [path], limit: windows }]),
     benchmarks: ['hellaswag', 'arc_easy', 'piqa', 'lambada_openai'].map((task) => [
       task,
       { ...common, tasks: [task], limit: items },
@@ -120,17 +124,31 @@ async function compareModels(argv: readonly string[]): Promise<void> {
   );
   const rows = tableOf(results, speed);
   const run = { ...(await describeRun('distilled')), command: `npm run bench -- distilled ${argv.join(' ')}` };
-  if (values.json) console.log(JSON.stringify({ ...run, teacher, student, rows }, undefined, 2));
-  else {
-    console.log('| measure | teacher | student | student to teacher | wanted |\n|---|---|---|---|---|');
-    for (const { measure, teacher: theirs, student: ours, ratio, wanted } of rows)
-      console.log(`| ${[measure, theirs, ours, ratio, wanted].join(' | ')} |`);
-    const kinds = Object.values(results).flatMap((parts) =>
-      Object.values(parts).map(({ engine: on, dtype: type }) => `${on}, ${type}`),
+  const kinds = Object.values(results).flatMap((parts) =>
+    Object.values(parts).map(({ engine: on, dtype: type }) => `${on}, ${type}`),
+  );
+  const measuredOn = [...new Set([...kinds, ...(speed ? [`${speed.engine} (speed)`] : [])])];
+  if (values.json) return console.log(JSON.stringify({ ...run, measuredOn, teacher, student, rows }, undefined, 2));
+  console.log('| measure | teacher | student | student to teacher | wanted |\n|---|---|---|---|---|');
+  for (const { measure, teacher: theirs, student: ours, ratio, wanted } of rows)
+    console.log(`| ${[measure, theirs, ours, ratio, wanted].join(' | ')} |`);
+  console.log(`\nMeasured on ${measuredOn.join('; ')}.`);
+  console.log(`${run.commit}, ${run.cpu}, ${run.cores} cores, node ${run.node}, load ${run.loadAverage}`);
+}
+
+/** By the names of their parts. Errors: `no-data`, where the folder holds none. */
+async function languageFiles(folder: string): Promise<(readonly [string, string])[]> {
+  const files = (await readdir(folder)).filter((file) =>
+    Object.hasOwn(languages, file.replace(/\.txt(\.br|\.gz)?$/, '')),
+  );
+  if (files.length === 0)
+    throw new LfmError(
+      'no-data',
+      `${folder}: expected ${Object.keys(languages)
+        .map((code) => `${code}.txt`)
+        .join(', ')}.`,
     );
-    console.log(`\nMeasured on ${[...new Set([...kinds, ...(speed ? [`${speed.engine} (speed)`] : [])])].join('; ')}.`);
-    console.log(`${run.commit}, ${run.cpu}, ${run.cores} cores, node ${run.node}, load ${run.loadAverage}`);
-  }
+  return files.map((file) => [languagePart(file.slice(0, 2)), join(folder, file)] as const);
 }
 
 /**

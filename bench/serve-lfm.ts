@@ -17,6 +17,7 @@ const settingsSchema = z.object({
 const commandSchema = z.discriminatedUnion('name', [
   z.object({ name: z.literal('engine'), prompt: z.string(), count: z.number() }),
   z.object({ name: z.literal('memory') }),
+  z.object({ name: z.literal('cpu') }),
 ]);
 
 const [path = '', settings = ''] = process.argv.slice(2);
@@ -41,6 +42,10 @@ async function answer(command: z.infer<typeof commandSchema>): Promise<unknown> 
     const { bytes, budget } = model.cache;
     const full = Math.min(bytes / budget, model.scheduler.scoredTokens / MOST_SCORED_TOKENS);
     return { rss, heapUsed, external, running, waiting, buffers, full, failures: failures.splice(0) };
+  }
+  if (command.name === 'cpu') {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1000;
   }
   const started = performance.now();
   const times: number[] = [];

@@ -100,26 +100,34 @@ async function besideEngine(served: Served, tokens: number, rounds: number, bias
     http: async (prompt: string) =>
       (await stream(served.url, { prompt, max_tokens: tokens, temperature: 0, logit_bias: bias })).times,
   };
-  const found = { engine: [] as (readonly number[])[], http: [] as (readonly number[])[] };
+  const found = { engine: [] as Round[], http: [] as Round[] };
   for (let round = 0; round <= rounds; round++) {
     const order = round % 2 === 0 ? (['engine', 'http'] as const) : (['http', 'engine'] as const);
     for (const [i, name] of order.entries()) {
+      const before = await served.ask<number>({ name: 'cpu' });
       const times = await ask[name](freshPrompt(1000 + 2 * round + i));
+      const cpuMs = (await served.ask<number>({ name: 'cpu' })) - before;
       // The first round compiles.
-      if (round > 0) found[name].push(times);
+      if (round > 0) found[name].push({ times, cpuMs });
     }
   }
-  const first = (times: readonly number[]) => times[0] ?? NaN;
-  const each = (times: readonly number[]) => ((times.at(-1) ?? NaN) - first(times)) / (times.length - 1);
-  const middle = (name: 'engine' | 'http', of: (times: readonly number[]) => number) =>
-    quantile(found[name].map(of), 0.5);
-  const ratio = (of: (times: readonly number[]) => number) =>
-    Number((middle('http', of) / middle('engine', of)).toFixed(3));
+  const first = ({ times }: Round) => times[0] ?? NaN;
+  const each = (round: Round) => ((round.times.at(-1) ?? NaN) - first(round)) / (round.times.length - 1);
+  const cpu = ({ times, cpuMs }: Round) => cpuMs / times.length;
+  const middle = (name: 'engine' | 'http', of: (round: Round) => number) => quantile(found[name].map(of), 0.5);
+  const ratio = (of: (round: Round) => number) => Number((middle('http', of) / middle('engine', of)).toFixed(3));
   return {
     rounds,
     firstTokenMs: { engine: middle('engine', first), http: middle('http', first), ratio: ratio(first) },
     tokensPerSecond: { engine: 1000 / middle('engine', each), http: 1000 / middle('http', each), ratio: ratio(each) },
+    /** Of the server's process, all its threads: a client on the same cores is not in it. */
+    cpuMsPerPiece: { engine: middle('engine', cpu), http: middle('http', cpu), ratio: ratio(cpu) },
   };
+}
+
+interface Round {
+  readonly times: readonly number[];
+  readonly cpuMs: number;
 }
 
 let prompts = 0;

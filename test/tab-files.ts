@@ -20,6 +20,9 @@ export async function buildTab(folder: string): Promise<void> {
     logLevel: 'warning',
   });
   const engine = fileURLToPath(new URL('.', import.meta.resolve('onnxruntime-web/wasm')));
-  for (const file of ['ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm'])
-    await copyFile(join(engine, file), join(folder, file));
+  for (const kind of ['', '.asyncify'])
+    for (const end of ['mjs', 'wasm']) {
+      const file = `ort-wasm-simd-threaded${kind}.${end}`;
+      await copyFile(join(engine, file), join(folder, file));
+    }
 }

@@ -58,9 +58,21 @@ function pack(folder: string): string {
   return join(folder, packed.filename);
 }
 
-function install(folder: string, tarball: string): void {
+/** The data package of the model that chats. */
+function packModel(folder: string): string {
+  const output = run(join(ROOT, 'weights/brook-123m'), 'npm', 'pack', '--json', '--pack-destination', folder);
+  const [packed] = Packed.parse(JSON.parse(output));
+  if (!packed) fail('npm pack made no tarball of weights/brook-123m');
+  const names = packed.files.map(({ path }) => path);
+  for (const name of ['README.md', 'LICENSE', 'model.safetensors', 'tokenizer.json'])
+    if (!names.includes(name)) fail(`the data package lacks ${name}`);
+  console.log(`packed: brook-123m, ${names.length} files, ${(packed.size / 1e6).toFixed(1)} MB`);
+  return join(folder, packed.filename);
+}
+
+function install(folder: string, ...tarballs: readonly string[]): void {
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'consumer', private: true, type: 'module' }));
-  run(folder, 'npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', tarball);
+  run(folder, 'npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', ...tarballs);
   const installed = z.record(z.string(), z.unknown());
   const lock = z
     .object({ packages: installed })
@@ -95,7 +107,7 @@ try {
   // Not among the project's own dependencies: it would be a twentieth of what they take on disk.
   check(ROOT, 'attw', 'npx', '--yes', '@arethetypeswrong/cli@0.18.5', tarball, '--profile', 'esm-only');
   console.log('publint and attw: clean');
-  install(folder, tarball);
+  install(folder, tarball, packModel(folder));
   cpSync(join(ROOT, 'tools/consumer/consumer.ts'), join(folder, 'consumer.ts'));
   checkTypes(folder, 'bundler');
   checkTypes(folder, 'nodenext');

@@ -5,15 +5,15 @@ import { createLfm } from 'lfm/ai';
 import * as z from 'zod';
 
 const { LFM_URL: baseURL, LFM_API_KEY: apiKey } = process.env;
-const [name = 'brook-7m'] = process.argv.slice(2);
+const [name = 'brook-123m'] = process.argv.slice(2);
 const lfm = createLfm(baseURL === undefined ? {} : { baseURL, apiKey });
 const model = lfm(name);
 
-const { text, usage } = await generateText({ model, prompt: 'Once upon a time', maxOutputTokens: 30, seed: 1 });
+const { text, usage } = await generateText({ model, prompt: 'What is a brook?', maxOutputTokens: 30, seed: 1 });
 console.log(`generateText: ${text} (${usage.outputTokens} tokens)`);
 
 process.stdout.write('streamText:');
-const { textStream } = streamText({ model, prompt: 'The brook', maxOutputTokens: 30, seed: 2 });
+const { textStream } = streamText({ model, prompt: 'Tell me of a fox.', maxOutputTokens: 30, seed: 2 });
 for await (const piece of textStream) process.stdout.write(piece);
 
 const schema = z.object({ city: z.string().max(12), people: z.int().max(9_999_999) });

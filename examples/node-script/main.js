@@ -1,12 +1,13 @@
 // @ts-check
-// Loads a model, lets it write as you watch, and asks it which of two ends is likelier.
+// Loads a model, lets it answer as you watch, and asks it which of two ends is likelier.
 import { load } from 'lfm';
 
-const [prompt = 'Once upon a time', name = 'brook-7m'] = process.argv.slice(2);
+const [prompt = 'What is a brook?', name = 'brook-123m'] = process.argv.slice(2);
 const model = await load(name);
 
-process.stdout.write(prompt);
-const reply = model.generate(prompt, { maxTokens: 60, temperature: 0.8, seed: 1 });
+// One that was not made to chat goes on with the text.
+const options = { maxTokens: 60, seed: 1 };
+const reply = model.chats ? model.chat([{ role: 'user', content: prompt }], options) : model.generate(prompt, options);
 for await (const piece of reply) process.stdout.write(piece);
 const { usage, finishReason } = await reply;
 console.log(

@@ -8,7 +8,7 @@ const [state, text, form, button] = ['#state', '#text', 'form', 'button'].map((n
 if (!state || !text || !(form instanceof HTMLFormElement) || !(button instanceof HTMLButtonElement))
   throw new Error('index.html lacks an element');
 
-const model = await loadInTab('/models/brook-7m', {
+const model = await loadInTab('/models/brook-123m', {
   worker: '/lfm/worker.js',
   onProgress: ({ stage, doneBytes, totalBytes }) => {
     state.textContent = `${stage}: ${Math.round((100 * doneBytes) / totalBytes)}%`;
@@ -18,14 +18,14 @@ const model = await loadInTab('/models/brook-7m', {
 state.textContent = model.info.engine;
 button.disabled = false;
 
-const lfm = createLfm({ models: { 'brook-7m': model } });
+const lfm = createLfm({ models: { 'brook-123m': model } });
 form.addEventListener('submit', async (event) => {
   event.preventDefault();
   button.disabled = true;
   const prompt = String(new FormData(form).get('prompt'));
-  text.textContent = prompt;
+  text.textContent = '';
   const { textStream, finishReason } = streamText({
-    model: lfm('brook-7m'),
+    model: lfm('brook-123m'),
     prompt,
     maxOutputTokens: 40,
     temperature: 0,

@@ -5,9 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
 
 const worker = fileURLToPath(new URL('.', import.meta.resolve('lfm/worker')));
-const model = fileURLToPath(new URL('weights/brook-7m', import.meta.resolve('lfm/package.json')));
+const model = fileURLToPath(new URL('.', import.meta.resolve('@lfm/brook-123m/package.json')));
 cpSync(worker, 'public/lfm', { recursive: true });
-cpSync(model, 'public/models/brook-7m', { recursive: true });
+cpSync(model, 'public/models/brook-123m', { recursive: true, dereference: true });
 
 // With these two the browser gives the page memory that threads share. Without them the model runs on one thread.
 const headers =

@@ -7,6 +7,7 @@ import { Generator } from '../generate/generator.ts';
 import type { BatchMeasurement, Measurement, TurnMeasurement } from '../generate/measure.ts';
 import { measureBatches, measureGeneration, measureTurns } from '../generate/measure.ts';
 import { Scheduler } from '../generate/scheduler.ts';
+import { defaultModel } from '../generate/shipped.node.ts';
 import { resolveModel } from '../generate/source.node.ts';
 import type { Model } from '../liquid/index.ts';
 import { initialise } from '../liquid/index.ts';
@@ -19,7 +20,7 @@ import type { Io } from './io.node.ts';
 import { interruptible } from './io.node.ts';
 import { withModel } from './open.node.ts';
 import type { LoadFlags } from './options.node.ts';
-import { addEngineOptions, addLoadOptions, DEFAULT_MODEL, engineChoice, meshOf, positive } from './options.node.ts';
+import { addEngineOptions, addLoadOptions, engineChoice, meshOf, positive } from './options.node.ts';
 
 const CONTEXTS = [64, 128, 256, 512, 1024, 2048];
 const BATCHES = [1, 2, 4, 8, 16];
@@ -40,7 +41,10 @@ export function registerBenchmark(program: Command, io: Io): Command {
   const benchmark = program.command('benchmark').description('measure lfm on this machine');
   addLoadOptions(benchmark.command('generate'))
     .description('measure prefill and decoding at growing lengths, second turns, and several texts at once')
-    .argument('[model]', 'a shipped name, a folder, or a definition, which gets random weights', DEFAULT_MODEL)
+    .argument(
+      '[model]',
+      'a shipped name, a folder, or a definition, which gets random weights (default: the model that ships with lfm)',
+    )
     .option(
       '--context-length <n>',
       "tokens that a text may have, where not the model's own: its speed is measured",
@@ -51,7 +55,8 @@ export function registerBenchmark(program: Command, io: Io): Command {
       'after',
       '\nExamples:\n  lfm benchmark generate\n  lfm benchmark generate --context-length 4096\n  lfm benchmark generate lfm2-350m --json\n  lfm benchmark generate model.Q4_0.gguf --numerics fast',
     )
-    .action(async (name: string, flags: Flags) => {
+    .action(async (named: string | undefined, flags: Flags) => {
+      const name = named ?? (await defaultModel());
       const resolved = await resolveModel(name);
       const use = (scheduler: Scheduler, engine: string, signal: AbortSignal) =>
         report(io, name, flags, scheduler, engine, signal);

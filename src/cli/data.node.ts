@@ -21,6 +21,8 @@ interface Flags extends EngineFlags {
   readonly minP: number;
   readonly turns: number;
   readonly verified: number;
+  readonly invented: number;
+  readonly unprompted: number;
   readonly seed: number;
   readonly dtype: 'float32' | 'bfloat16';
   readonly passages: readonly string[];
@@ -30,8 +32,9 @@ interface Flags extends EngineFlags {
 
 const helpText = `
 Questions are drawn from topics, tasks and styles; some conversations have further turns, and some are written by code that
-knows the answers (sums, extraction, copying, recall). With --texts the model goes on from openings instead: of stories, of
-instructions, of questions with answers, or the first words of a passage. Left out are answers that did not end, say nothing, go round in circles
+knows the answers (sums, extraction, copying, recall, facts hidden in long passages); with --invented the model asks itself, as people
+asked it in its training, and --verified 1 is code's alone. With --texts the model goes on from openings instead: of stories, of
+instructions, of questions with answers, or the first words of a passage; with --unprompted of nothing. Left out are answers that did not end, say nothing, go round in circles
 or were nearly given before, and whatever shares 8 words in a row with a file of --benchmarks. The folder holds part-NNNNN.jsonl
 and report.json; the same command goes on where it was stopped.
 
@@ -63,10 +66,17 @@ export function registerData(program: Command, io: Io): void {
     .addOption(
       new Option('--texts <n>', 'texts to keep, instead of conversations')
         .argParser(positive)
-        .conflicts(['conversations', 'turns', 'verified']),
+        .conflicts(['conversations', 'turns', 'verified', 'invented']),
     )
     .option('--turns <n>', 'most questions of a conversation', positive, defaults.turns)
     .option('--verified <share>', 'share of conversations with known answers', share, defaults.verified)
+    .option('--invented <share>', 'share of conversations whose questions it writes too', share, defaults.invented)
+    .addOption(
+      new Option('--unprompted <share>', 'share of texts that begin with nothing')
+        .argParser(share)
+        .default(defaults.unprompted)
+        .conflicts('conversations'),
+    )
     .option('--passages <files...>', 'texts whose paragraphs are asked about', [])
     .option('--benchmarks <files...>', 'texts that must not occur', [])
     .option('--max-tokens <n>', 'most tokens of an answer', positive, defaults.maxTokens)
@@ -84,7 +94,7 @@ export function registerData(program: Command, io: Io): void {
     .addHelpText('after', helpText)
     .action(async (model: string, flags: Flags) => {
       const { out, conversations, dtype, batch, maxTokens, capacity, temperature, minP, turns, verified, seed } = flags;
-      const { passages, benchmarks } = flags;
+      const { invented, unprompted, passages, benchmarks } = flags;
       const settings = {
         model,
         kind: flags.texts === undefined ? ('conversations' as const) : ('texts' as const),
@@ -96,6 +106,8 @@ export function registerData(program: Command, io: Io): void {
         minP,
         turns,
         verified,
+        invented,
+        unprompted,
         passages,
         benchmarks,
       };

@@ -4,51 +4,53 @@ import type { Command } from 'commander';
 import type { ChatMessage } from '../generate/chat.ts';
 import type { LanguageModel, TextOptions } from '../generate/model.ts';
 import type { Reply } from '../generate/reply.ts';
+import { defaultModel } from '../generate/shipped.node.ts';
 import type { Io } from './io.node.ts';
 import { dim, isTerminal, readAll } from './io.node.ts';
 import { withModel } from './open.node.ts';
 import type { TextFlags } from './options.node.ts';
-import { addTextOptions, companions, DEFAULT_MODEL, positive, textOptions } from './options.node.ts';
+import { addTextOptions, companions, positive, textOptions } from './options.node.ts';
 import { hasDisplay } from './page.node.ts';
 import { serveModels } from './serve.node.ts';
 import { continues, converses, talk } from './talk.node.ts';
 
-/** What `start` asks where nobody is there to ask. */
-const FIRST_PROMPT = 'Once upon a time';
+/** What `start` says where nobody is there to ask: to a model that chats, and to one that goes on with texts. */
+const FIRST_PROMPTS = { chat: 'What is a brook?', text: 'Once upon a time' };
 
+const modelHelp =
+  'a shipped name, a folder, a GGUF file, or OWNER/NAME on the hub (default: the model that ships with lfm)';
 const textHelp = 'the text; without it standard input is read, or, on a terminal, line after line';
-const modelHelp = 'a shipped name, a folder, a GGUF file, or OWNER/NAME on the hub';
 
 export function registerGenerate(program: Command, io: Io): void {
   addTextOptions(program.command('generate'))
     .description('continue a text')
-    .argument('<model>', modelHelp)
+    .argument('[model]', modelHelp)
     .argument('[text]', textHelp)
     .addHelpText(
       'after',
-      `\nExamples:\n  lfm generate ${DEFAULT_MODEL} "It was a"\n  lfm generate ./mine --temperature 0.7 --seed 1 < beginning.txt`,
+      '\nExamples:\n  lfm generate brook-7m "It was a"\n  lfm generate ./mine --temperature 0.7 --seed 1 < beginning.txt',
     )
-    .action(async (name: string, text: string | undefined, flags: TextFlags) => {
+    .action(async (named: string | undefined, text: string | undefined, flags: TextFlags) => {
       const use = async (model: LanguageModel, signal: AbortSignal) => {
         const options = await textOptions(flags, signal);
         if (text === undefined && isTerminal(io)) return talk(io, continues(model, options), signal);
         await print(io, model, model.generate(text ?? (await readAll(io.stdin)), options), flags);
       };
-      await withModel(io, name, flags, use, companions(flags));
+      await withModel(io, named ?? (await defaultModel()), flags, use, companions(flags));
     });
 }
 
 export function registerChat(program: Command, io: Io): void {
   addTextOptions(program.command('chat'))
     .description('answer a message')
-    .argument('<model>', modelHelp)
+    .argument('[model]', modelHelp)
     .argument('[text]', textHelp)
     .option('--system <text>', 'what the model is told before the conversation')
     .addHelpText(
       'after',
-      '\nExamples:\n  lfm chat ./mine "What is a brook?"\n  lfm chat ./mine --system "Answer in one sentence."',
+      '\nExamples:\n  lfm chat\n  lfm chat ./mine "What is a brook?"\n  lfm chat ./mine --system "Answer in one sentence."',
     )
-    .action(async (name: string, text: string | undefined, flags: TextFlags & { system?: string }) => {
+    .action(async (named: string | undefined, text: string | undefined, flags: TextFlags & { system?: string }) => {
       const use = async (model: LanguageModel, signal: AbortSignal) => {
         const options = await textOptions(flags, signal);
         if (text === undefined && isTerminal(io) && model.chats)
@@ -59,24 +61,24 @@ export function registerChat(program: Command, io: Io): void {
         const ask = (content: string) => model.chat([...system, { role: 'user', content }], options);
         await print(io, model, ask(text ?? (model.chats ? await readAll(io.stdin) : '')), flags);
       };
-      await withModel(io, name, flags, use, companions(flags));
+      await withModel(io, named ?? (await defaultModel()), flags, use, companions(flags));
     });
 }
 
 export function registerStart(program: Command, io: Io): void {
   addTextOptions(program.command('start'))
     .description('open the playground; with --prompt, or without a terminal, answer once')
-    .argument('[model]', modelHelp, DEFAULT_MODEL)
+    .argument('[model]', modelHelp)
     .option('--prompt <text>', 'answer this, and exit')
     .option('--port <n>', 'port of the playground (default: any that is free)', positive)
     .option('--no-open', 'print the address, and open no browser')
     .addHelpText('after', '\nExamples:\n  lfm start\n  npm start -- --prompt "Once upon a time"')
-    .action(async (name: string, flags: TextFlags & { prompt?: string; port?: number; open: boolean }) => {
+    .action(async (named: string | undefined, flags: TextFlags & { prompt?: string; port?: number; open: boolean }) => {
       const { prompt, port = 0, open, adapter } = flags;
       const isPage = prompt === undefined && isTerminal(io);
       const given = adapter === undefined ? undefined : [`${basename(resolve(adapter))}=${adapter}`];
       if (isPage)
-        return serveModels(io, [name], {
+        return serveModels(io, [named ?? (await defaultModel())], {
           ...flags,
           adapter: given,
           port,
@@ -84,8 +86,14 @@ export function registerStart(program: Command, io: Io): void {
           isQuiet: true,
         });
       const use = async (model: LanguageModel, signal: AbortSignal) =>
-        answerOnce(io, model, prompt ?? FIRST_PROMPT, flags, await textOptions(flags, signal));
-      await withModel(io, name, flags, use, companions(flags));
+        answerOnce(
+          io,
+          model,
+          prompt ?? FIRST_PROMPTS[model.chats ? 'chat' : 'text'],
+          flags,
+          await textOptions(flags, signal),
+        );
+      await withModel(io, named ?? (await defaultModel()), flags, use, companions(flags));
     });
 }
 

@@ -11,9 +11,6 @@ import type { Numerics } from '../generate/weights.ts';
 import { numericsNames } from '../generate/weights.ts';
 import { LfmError } from '../tensor/error.ts';
 
-/** The shipped model that stands where a command names none. */
-export const DEFAULT_MODEL = 'brook-7m';
-
 export interface EngineFlags {
   readonly engine?: string;
   readonly threads?: number;

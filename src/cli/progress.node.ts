@@ -5,6 +5,8 @@ import type { Io } from './io.node.ts';
 /** How long work must be expected to take for a line to appear, and how often the line changes. */
 const WORTH_MS = 2000;
 const BETWEEN_MS = 100;
+/** Less tells nothing of how long the rest takes. */
+const TELLING_SHARE = 0.01;
 
 export class Progress {
   readonly #stream: Io['stderr'];
@@ -24,7 +26,7 @@ export class Progress {
   update(share: number): void {
     const now = this.#now();
     const passed = now - this.#start;
-    const left = share > 0 ? (passed / share) * (1 - share) : Infinity;
+    const left = share >= TELLING_SHARE ? (passed / share) * (1 - share) : Infinity;
     const isLong = passed > WORTH_MS || (passed > BETWEEN_MS && passed + left > WORTH_MS);
     if (!this.#stream.isTTY || !isLong || now - this.#shown < BETWEEN_MS) return;
     this.#shown = now;

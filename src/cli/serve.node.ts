@@ -5,6 +5,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import { findPackage } from '../host/package.node.ts';
 import { LfmError } from '../tensor/error.ts';
 import { load } from '../generate/load.ts';
+import { defaultModel } from '../generate/shipped.node.ts';
 import type { ResolvedModel } from '../generate/source.node.ts';
 import { missingFromHub, resolveModel } from '../generate/source.node.ts';
 import { callMarkers, type ToolCallStyle } from '../generate/tool-calls.ts';
@@ -12,7 +13,7 @@ import type { LogEntry } from '../serve/index.ts';
 import { serve } from '../serve/index.ts';
 import type { Io } from './io.node.ts';
 import type { LoadFlags } from './options.node.ts';
-import { addLoadOptions, DEFAULT_MODEL, engineChoice } from './options.node.ts';
+import { addLoadOptions, engineChoice } from './options.node.ts';
 import { openBrowser, pageAssets } from './page.node.ts';
 import { pullShown } from './pull.node.ts';
 
@@ -49,7 +50,10 @@ function portOf(text: string): number {
 export function registerServe(program: Command, io: Io): void {
   addLoadOptions(program.command('serve'))
     .description('serve models to OpenAI clients, and a playground to a browser')
-    .argument('[models...]', 'shipped names, folders, .gguf files, names on the hub', [DEFAULT_MODEL])
+    .argument(
+      '[models...]',
+      'shipped names, folders, .gguf files, names on the hub (default: the model that ships with lfm)',
+    )
     .option('--host <address>', 'address to listen on; another than this machine needs an API key', '127.0.0.1')
     .option('--port <n>', 'port to listen on; 0: any that is free', portOf, 8080)
     .option('--api-key <key...>', 'keys of those who may ask')
@@ -67,7 +71,9 @@ export function registerServe(program: Command, io: Io): void {
     .option('--open', 'open the playground in a browser')
     .option('--json-logs', 'log each request as a line of JSON')
     .addHelpText('after', helpText)
-    .action((names: readonly string[], flags: ServeFlags) => serveModels(io, names, flags));
+    .action(async (names: readonly string[], flags: ServeFlags) =>
+      serveModels(io, names.length > 0 ? names : [await defaultModel()], flags),
+    );
 }
 
 /** Serves until Ctrl-C, and throws `Interrupted` then. Errors: those of `serve`, of loading the first model, `package-broken`. */

@@ -92,13 +92,23 @@ export async function prepareCorpus(options: PrepareOptions): Promise<CorpusInfo
   return info;
 }
 
+/** Of a block and a seed, a number from 0 to 1 that decides whether it is held out. */
+function fractionOf(bytes: Uint8Array, seed: number): number {
+  return hashing().update(`${seed}\n`).update(bytes).digest().readUIntBE(0, 6) / 2 ** 48;
+}
+
+/** Whether a corpus that is prepared with this share and seed holds a block out, where it holds out any by its share. */
+export function holdsOut(bytes: Uint8Array, seed: number, share: number): boolean {
+  return fractionOf(bytes, seed) < share;
+}
+
 /** Decides for each block whether it is held out. */
 class Split {
   readonly train: ShardWriter;
   readonly heldOut: ShardWriter;
   textBytes = 0;
   readonly #tokenizer: CorpusTokenizer;
-  readonly #seed: string;
+  readonly #seed: number;
   readonly #share: number;
   /** While nothing is held out: the block that would be, kept out of training, and how often it has come. */
   #lowest: { readonly hash: number; readonly bytes: Uint8Array; times: number } | undefined;
@@ -114,14 +124,14 @@ class Split {
     this.train = new ShardWriter(folder, 'train', tokenizer, tokenizerHash, shardTokens);
     this.heldOut = new ShardWriter(folder, 'held-out', tokenizer, tokenizerHash, shardTokens);
     this.#tokenizer = tokenizer;
-    this.#seed = `${seed}\n`;
+    this.#seed = seed;
     this.#share = share;
   }
 
   async add({ bytes, endsDocument }: Block): Promise<void> {
     this.textBytes += bytes.length;
     if (bytes.length > 0) {
-      const hash = hashing().update(this.#seed).update(bytes).digest().readUIntBE(0, 6) / 2 ** 48;
+      const hash = fractionOf(bytes, this.#seed);
       if (hash < this.#share) {
         await this.#release(this.train);
         await this.#append(this.heldOut, this.train, bytes);

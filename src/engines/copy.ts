@@ -38,6 +38,17 @@ export function copyBox(
   box: Box,
   width = 1,
 ): void {
+  copyRuns(sourceShape, targetShape, box, width, (from, to, run) => target.set(source.subarray(from, from + run), to));
+}
+
+/** Calls `copy` for each run of elements that lie side by side in both arrays: where it begins in each, and its length. */
+export function copyRuns(
+  sourceShape: readonly number[],
+  targetShape: readonly number[],
+  box: Box,
+  width: number,
+  copy: (from: number, to: number, run: number) => void,
+): void {
   const { shape } = box;
   // The axis from which on both arrays are taken whole: what lies under one index of it is one run.
   let last = Math.max(0, shape.length - 1);
@@ -45,11 +56,11 @@ export function copyBox(
   const run = width * countOf(shape.slice(last));
   if (run === 0) return;
   const strideOf = (sizes: readonly number[], axis: number) => width * countOf(sizes.slice(axis + 1));
-  const copy = (axis: number, from: number, to: number): void => {
+  const walk = (axis: number, from: number, to: number): void => {
     const [down, across] = [strideOf(sourceShape, axis), strideOf(targetShape, axis)];
     const [first, second] = [from + (box.from[axis] ?? 0) * down, to + (box.to[axis] ?? 0) * across];
-    if (axis >= last) return target.set(source.subarray(first, first + run), second);
-    for (let i = 0; i < (shape[axis] ?? 0); i++) copy(axis + 1, first + i * down, second + i * across);
+    if (axis >= last) return copy(first, second, run);
+    for (let i = 0; i < (shape[axis] ?? 0); i++) walk(axis + 1, first + i * down, second + i * across);
   };
-  copy(0, 0, 0);
+  walk(0, 0, 0);
 }

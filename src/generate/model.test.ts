@@ -8,7 +8,8 @@ import { referenceEngine } from '../engines/reference/engine.ts';
 import { load } from './load.ts';
 import type { LanguageModel } from './model.ts';
 import { openSource as openInBrowser } from './source.browser.ts';
-import { openSource, resolveModel, shippedNames } from './source.node.ts';
+import { shippedNames } from './shipped.node.ts';
+import { openSource, resolveModel } from './source.node.ts';
 import { StopFinder } from './stop.ts';
 import { engines, writeModelFolder } from './testing.node.ts';
 

@@ -13,12 +13,12 @@ import { findCached } from '../files/hub/cache.node.ts';
 import { type HubName, parseHubName } from '../files/hub/name.ts';
 import { pull } from '../files/hub/pull.node.ts';
 import { hubSettings } from '../files/hub/settings.node.ts';
-import { findPackage } from '../host/package.node.ts';
 import { catalogue } from '../models/catalogue.ts';
 import type { CatalogueEntry } from '../models/entry.ts';
 import { genomeEntry } from '../models/genome.ts';
 import { LfmError } from '../tensor/error.ts';
 import { notesOf } from './notes.node.ts';
+import { shippedFolder, shippedNames } from './shipped.node.ts';
 import { openGgufSource } from './source-gguf.ts';
 import { packedWeights } from './source-packed.ts';
 import type { AdapterSource, FetchOptions, ModelSource, StoredWeights } from './source.ts';
@@ -34,9 +34,8 @@ export type ResolvedModel =
  * `bad-genome`.
  */
 export async function resolveModel(name: string): Promise<ResolvedModel> {
-  const shipped = join(await weightsFolder(), name);
-  if (/^[a-z0-9][a-z0-9.-]*$/.test(name) && (await exists(join(shipped, 'config.json'))))
-    return { kind: 'folder', name, path: shipped };
+  const shipped = await shippedFolder(name);
+  if (shipped !== undefined) return { kind: 'folder', name, path: shipped };
   const found = await stat(name).catch(() => undefined);
   if (found?.isDirectory()) return { kind: 'folder', name: basename(resolve(name)), path: name };
   if (found?.isFile() && /\.gguf$/i.test(name))
@@ -131,18 +130,6 @@ export async function openAdapter(folder: string): Promise<AdapterSource> {
     readFloat32: (name) => weights.readFloat32(name),
     close: () => weights.close(),
   };
-}
-
-/** Models in the package's weights/, by name. */
-export async function shippedNames(): Promise<string[]> {
-  const folder = await weightsFolder();
-  const names = await readdir(folder).catch(() => []);
-  const whole = await Promise.all(names.map((name) => exists(join(folder, name, 'config.json'))));
-  return names.filter((_, index) => whole[index]).toSorted();
-}
-
-async function weightsFolder(): Promise<string> {
-  return join((await findPackage()).folder, 'weights');
 }
 
 /** Every file that the folder's manifest names has its size: a copy that was cut short is found before it runs. */

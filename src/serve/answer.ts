@@ -6,7 +6,7 @@ import type { Progress } from './follow.ts';
 import { follow } from './follow.ts';
 import type { Env, Service, Work } from './service.ts';
 import { report } from './service.ts';
-import { eventStream } from './sse.ts';
+import { eventOf, eventStream } from './sse.ts';
 
 /** How an endpoint words what it answers; one for each request, told of all progress in order. */
 export interface Voice {
@@ -66,7 +66,7 @@ export async function answer(
   work.record.isStreamed = true;
   return eventStream(first, events, {
     stallSeconds: service.limits.stallSeconds,
-    drop: () => c.env.outgoing?.destroy(),
+    outgoing: c.env.outgoing,
   });
 }
 
@@ -81,21 +81,26 @@ async function* eventsOf(
   const { record } = work;
   let hasBegun = false;
   let failure: string | undefined;
+  /** Written with what comes next. */
+  let waiting = '';
   try {
     for await (const progress of progressOf(work, replies, asked)) {
-      for (const chunk of voice.chunks(progress)) {
-        yield JSON.stringify(chunk);
-        hasBegun = true;
-      }
+      for (const chunk of voice.chunks(progress)) waiting += eventOf(JSON.stringify(chunk));
+      // Behind a text's end comes another text's token or the end of all, both at once.
+      if (progress.completion || waiting === '') continue;
+      const events = waiting;
+      waiting = '';
+      yield events;
+      hasBegun = true;
     }
-    if (asked.includeUsage) yield JSON.stringify(voice.usageChunk(totalsOf(work, replies, asked)));
-    yield '[DONE]';
+    if (asked.includeUsage) waiting += eventOf(JSON.stringify(voice.usageChunk(totalsOf(work, replies, asked))));
+    yield `${waiting}${eventOf('[DONE]')}`;
   } catch (error) {
     if (!hasBegun) throw error;
     const { body } = report(service, record, error);
     failure = codeOf(error);
     // The status has been sent; clients look for an error among the events.
-    yield JSON.stringify(body);
+    yield `${waiting}${eventOf(JSON.stringify(body))}`;
   } finally {
     work.end();
     if (record.isStreamed) record.end(c.req.routePath, 200, failure);

@@ -1,4 +1,8 @@
 // The server as its clients see it: OpenAI's own npm client, plain requests, and those who should get nothing.
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { Agent, request } from 'node:http';
+import { text } from 'node:stream/consumers';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { load } from '../generate/load.ts';
@@ -123,6 +127,31 @@ describe('serve [onnx]', () => {
     expect((await raw(`${server.url}/nothing`, {})).status).toBe(404);
     const chat = client.chat.completions.create({ model: 'brook-7m', messages: [{ role: 'user', content: 'hi' }] });
     await expect(chat).rejects.toMatchObject({ status: 400, code: 'no_chat_template' });
+  });
+
+  it('frames a stream’s chunks so that the connection serves again, whatever they hold', async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    // More than a socket takes at once, and bytes that are not letters.
+    const prompt = 'é€𝄞 '.repeat(45);
+    const body = JSON.stringify({ prompt, max_tokens: 3, temperature: 0, echo: true, logprobs: 5, stream: true });
+    const reused: boolean[] = [];
+    const said: string[] = [];
+    for (let turn = 0; turn < 3; turn++) {
+      const sent = request(`${server.url}/v1/completions`, { method: 'POST', agent, headers: json });
+      sent.end(body);
+      const [answer] = (await once(sent, 'response')) as [IncomingMessage];
+      expect(answer.headers['transfer-encoding']).toBe('chunked');
+      reused.push(sent.reusedSocket);
+      said.push((await text(answer)).replaceAll(/"(id|created)":[^,]*,/g, ''));
+      expect(answer.complete).toBe(true);
+      // A connection is free again once its answer has been read.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    agent.destroy();
+    expect(reused).toEqual([false, true, true]);
+    expect(said[0]).toMatch(/^data: \{[^]*\n\ndata: \[DONE\]\n\n$/);
+    expect(said[0]?.length).toBeGreaterThan(30_000);
+    expect(said).toEqual([said[0], said[0], said[0]]);
   });
 
   it('frees the place of a client that leaves in the middle of a stream', async () => {

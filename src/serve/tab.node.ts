@@ -18,6 +18,8 @@ const codeTypes: Readonly<Record<string, string>> = {
   'worker.js': 'text/javascript',
   'ort-wasm-simd-threaded.mjs': 'text/javascript',
   'ort-wasm-simd-threaded.wasm': 'application/wasm',
+  'ort-wasm-simd-threaded.asyncify.mjs': 'text/javascript',
+  'ort-wasm-simd-threaded.asyncify.wasm': 'application/wasm',
 };
 
 /** What a tab reads of a model's folder: nothing else leaves it. */

@@ -7,7 +7,12 @@ import type { ReplyForm } from '../generate/reply-form.ts';
 import type { FinishReason } from '../generate/stream.ts';
 import type { Numerics } from '../generate/weights.ts';
 
+export type TabEngine = 'auto' | 'webgpu' | 'wasm';
+
 export interface TabLoadSettings {
+  /** Default 'auto': a GPU where the browser offers one that is no imitation in software, else WebAssembly. */
+  readonly engine?: TabEngine | undefined;
+  /** Of WebAssembly. */
   readonly threads?: number | undefined;
   /**
    * Default 'fast': packed weights take a byte each, with a scale a row, which costs some accuracy (SmolLM2-135M's Q4_1: 0.05 nats a token

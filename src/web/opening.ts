@@ -1,8 +1,9 @@
-// How a worker comes by its model: ONNX Runtime's WebAssembly module, and the model's files by their URL.
-import { onnxWebEngine } from '../engines/onnx/engine.web.ts';
+// How a worker comes by its model: ONNX Runtime on a GPU or in WebAssembly, and the model's files by their URL.
+import type { WebEngine } from '../engines/onnx/engine.web.ts';
+import { onnxGpuEngine, onnxWebEngine, requestGpu } from '../engines/onnx/engine.web.ts';
 import { load } from '../generate/load.ts';
 import type { LanguageModel } from '../generate/model.ts';
-import type { Question, TabProgress, TabStatus } from './messages.ts';
+import type { Question, TabLoadSettings, TabProgress, TabStatus } from './messages.ts';
 
 export interface Opened {
   readonly model: LanguageModel;
@@ -14,15 +15,16 @@ export type Open = (
   onProgress: (progress: TabProgress) => void,
 ) => Promise<Opened>;
 
-/** `files`: URL of the folder with the engine's two files. */
+/** `files`: URL of the folder with the engine's files. */
 export const openWith =
   (files: string): Open =>
   async ({ url, settings }, onProgress) => {
-    const { threads, numerics = 'fast', ...rest } = settings;
-    const engine = await onnxWebEngine({ files, threads });
+    const { engine: wanted = 'auto', threads, numerics, ...rest } = settings;
+    const { engine, isGpu } = await openEngine(files, wanted, threads);
     const model = await load(url, {
       ...rest,
-      numerics,
+      // A GPU's kernels multiply packed weights by floats.
+      numerics: numerics ?? (isGpu ? 'stable' : 'fast'),
       engine,
       // The memory of a tab is small.
       maxBatch: 1,
@@ -31,3 +33,21 @@ export const openWith =
     });
     return { model, memory: () => ({ bufferBytes: engine.live().bytes, heapBytes: engine.heapBytes }) };
   };
+
+/** Errors: `no-webgpu` where nothing but a GPU is wanted; those of the engine. */
+async function openEngine(
+  files: string,
+  wanted: NonNullable<TabLoadSettings['engine']>,
+  threads: number | undefined,
+): Promise<{ readonly engine: WebEngine; readonly isGpu: boolean }> {
+  if (wanted === 'webgpu') return { engine: await onnxGpuEngine(await requestGpu(), { files }), isGpu: true };
+  if (wanted === 'auto') {
+    try {
+      const adapter = await requestGpu();
+      if (!adapter.info.isFallbackAdapter) return { engine: await onnxGpuEngine(adapter, { files }), isGpu: true };
+    } catch {
+      // Whatever is amiss with the GPU, the processor is there.
+    }
+  }
+  return { engine: await onnxWebEngine({ files, threads }), isGpu: false };
+}

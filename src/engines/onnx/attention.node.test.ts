@@ -48,7 +48,7 @@ function programOf(held: 'float32' | 'int8') {
 describe.each(['float32', 'int8'] as const)('over %s', (held) => {
   const program = programOf(held);
   const kernels = (fewRows: boolean) => {
-    const bytes = lower(program, new Set(), true, true, fewRows).encode();
+    const bytes = lower(program, new Set(), true, 'kept', fewRows).encode();
     return new TextDecoder('latin1').decode(bytes);
   };
 

@@ -38,9 +38,10 @@ export const cachedAttention: Mapping = {
   rule: (lowering, operation) => {
     const [q, , , keys] = operation.operands;
     const scale = Number(operation.attributes.scale);
-    if (keys?.dtype === 'int8' && !holdsScores(lowering, operation)) return levelAttention(lowering, operation);
-    if (!q || !holdsScores(lowering, operation))
-      return groupedAttention(lowering, operation, { ...lastRows(lowering, operation), scale });
+    // A GPU's kernel goes its own way.
+    const isHeld = lowering.weights !== 'packed' && holdsScores(lowering, operation);
+    if (keys?.dtype === 'int8' && !isHeld) return levelAttention(lowering, operation);
+    if (!q || !isHeld) return groupedAttention(lowering, operation, { ...lastRows(lowering, operation), scale });
     const scaled = { id: -1, dtype: q.dtype, shape: q.shape };
     lowering.define(scaled, 'Mul', [lowering.name(q), lowering.constant('float32', [], [scale])]);
     heldAttention(lowering, operation, scaled);

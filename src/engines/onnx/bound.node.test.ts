@@ -128,6 +128,7 @@ it('maps what another engine kept, and makes it anew of other weights or of a da
   const run = async (identity: string, inPlace = true) => {
     const sessions = new BoundSessions(options, folder, inPlace ? 0 : Infinity);
     const on = engineOver<Value>({
+      weights: 'kept',
       description: 'kept',
       zeros: (dtype, shape) => Value.zeros(dtype, shape),
       open: (model) => Session.open(model, options),

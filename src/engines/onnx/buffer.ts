@@ -46,7 +46,7 @@ export class Pool<T extends RuntimeTensor> {
   take(dtype: DType, shape: readonly number[], isZero = false): T {
     const value = this.idle.get(poolKey(dtype, shape))?.pop();
     if (value) this.idleBytes -= value.byteLength;
-    if (isZero) value?.bytes().fill(0);
+    if (isZero) value?.write((into) => into.fill(0));
     const taken = value ?? this.runtime.zeros(dtype, shape);
     this.liveBytes += taken.byteLength;
     this.liveBuffers++;
@@ -169,7 +169,7 @@ export class OnnxBuffer<T extends RuntimeTensor> implements Buffer {
   async copy(): Promise<HostArray> {
     const read = this.isAway && this.stored ? (await this.stored.group.read())[this.stored.name] : undefined;
     if (read) return read;
-    const bytes = this.value.copy();
+    const bytes = await this.value.copy();
     return viewHostArray(this.dtype, bytes.buffer, bytes.byteOffset, countOf(this.shape));
   }
 }
@@ -185,6 +185,6 @@ export function filled<T extends RuntimeTensor>(
   if (data.byteLength !== needed)
     throw new LfmError('bad-input', `${dtype}[${shape.join(', ')}] takes ${needed} bytes; found ${data.byteLength}.`);
   const value = pool.take(dtype, shape);
-  value.bytes().set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  value.write((into) => into.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)));
   return value;
 }

@@ -63,7 +63,8 @@ export function dotRule(scales: Scales): Rule {
     ];
     const rows = rightFree.length === 1 && rhs.shape.length === 2 && leftFree.length > 1;
     let left = side(lowering, lhs, load(lhs), a.lhsBatching, a.lhsContracting, rows);
-    const turned = type === rhs.dtype && a.rhsContracting.join() === '1' ? turnedWeight(lowering, rhs) : undefined;
+    const byRows = a.rhsContracting.join() === String(rhs.shape.length - 1) && a.rhsBatching.length === 0;
+    const turned = byRows && type === rhs.dtype ? turnedWeight(lowering, rhs) : undefined;
     const right = turned ?? side(lowering, rhs, load(rhs), a.rhsBatching, a.rhsContracting, false);
     const batch = pick(lhs.shape, a.lhsBatching);
     const m = pick(lhs.shape, leftFree);
@@ -76,8 +77,9 @@ export function dotRule(scales: Scales): Rule {
     // The kernel reads a transposed left side by columns, at about five sixths of its rate (LOG.md): turned beforehand instead.
     if (float && left.transposed && batch.length === 0)
       left = { name: swapped(lowering, left.name, 2), transposed: false };
-    // right is [.., free, contracting] unless transposed: ONNX wants [.., contracting, free].
-    const spec = float
+    // right is [.., free, contracting] unless transposed: ONNX wants [.., contracting, free]. A GPU has no fused kernel.
+    const isFused = float && lowering.weights !== 'packed';
+    const spec = isFused
       ? {
           domain: 'com.microsoft',
           attributes: {
@@ -88,9 +90,11 @@ export function dotRule(scales: Scales): Rule {
         }
       : {};
     const straight = (s: Side, wanted: boolean) =>
-      s.transposed === wanted ? s.name : swapped(lowering, s.name, raw.length);
-    const inputs = float ? [left.name, right.name] : [straight(left, false), straight(right, true)];
-    const opType = float ? 'FusedMatMul' : 'MatMul';
+      s.transposed === wanted ? s.name : swapped(lowering, s.name, batch.length + 2);
+    const scaled = (name: string) =>
+      isFused || alpha === 1 ? name : lowering.node('Mul', [name, lowering.constant(type, [], [alpha])]);
+    const inputs = isFused ? [left.name, right.name] : [scaled(straight(left, false)), straight(right, true)];
+    const opType = isFused ? 'FusedMatMul' : 'MatMul';
     if (type === target.dtype && sameShape(raw, target.shape)) return lowering.define(target, opType, inputs, spec);
     const product = lowering.node(opType, inputs, spec);
     if (type === target.dtype)

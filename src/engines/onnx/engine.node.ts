@@ -41,6 +41,7 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
   return engineOver<Value>(
     {
       description: `${version}, ${provider}, ${threads || 'all'} ${threads === 1 ? 'thread' : 'threads'}`,
+      weights: 'kept',
       zeros: (dtype, shape) => Value.zeros(dtype, shape),
       open: (model) => Session.open(model, settings),
       openBound: (lowered, bind) => bound.open(lowered, bind),

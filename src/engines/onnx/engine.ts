@@ -28,10 +28,15 @@ class Forms<T extends RuntimeTensor> {
     this.made.set(first, forms);
     let form = forms.get(name);
     if (!form) {
-      const present: T[] = [];
-      for (const source of sources) present.push(await source.present());
-      const value = this.runtime.zeros(dtype, dims);
-      fill(value.bytes(), ...present.map((source) => source.bytes()));
+      // In memory first, all of them: memory may move when one is read.
+      const present: (T | Uint8Array)[] = [];
+      for (const source of sources) {
+        const tensor = await source.present();
+        present.push(tensor.bytes ? tensor : await tensor.copy());
+      }
+      const value = this.runtime.zeros(dtype, dims, true);
+      const bytesOf = (one: T | Uint8Array) => (one instanceof Uint8Array ? one : (one.bytes?.() ?? new Uint8Array()));
+      value.write((into) => fill(into, ...present.map(bytesOf)));
       forms.set(name, (form = { value, users: 0 }));
     }
     form.users++;
@@ -192,7 +197,7 @@ export function engineOver<T extends RuntimeTensor>(
     async compile(program: Program, { bind = {}, fewRows = false }: CompileOptions = {}): Promise<Executable> {
       const bound = new Set(Object.keys(bind));
       const given = boundBuffers(pool, bind);
-      const lowered = lower(program, bound, mapped, runtime.openBound !== undefined, fewRows);
+      const lowered = lower(program, bound, mapped, runtime.weights, fewRows);
       if (runtime.openBound && bound.size > 0) {
         // Weights are laid out anew for their kernels, so this session is this executable's alone.
         const session = await runtime.openBound(lowered, given);
@@ -201,7 +206,7 @@ export function engineOver<T extends RuntimeTensor>(
       const key = `${await hashProgram(program)} ${JSON.stringify([program.donations, [...bound], fewRows])}`;
       let entry = shared.get(key);
       if (!entry) {
-        entry = runtime.open(lowered.encode()).then((session) => ({ session, users: 0 }));
+        entry = runtime.open(lowered.encode(), lowered.hostNodes).then((session) => ({ session, users: 0 }));
         shared.set(key, entry);
         entry.catch(() => shared.delete(key));
       }
@@ -250,7 +255,10 @@ export function engineOver<T extends RuntimeTensor>(
       if (!source || !target) throw new LfmError('bad-input', 'copy expects buffers of the onnx engine.');
       checkBox(from, to, box);
       const size = byteLength(from.dtype, 1);
-      copyBox((await source.present()).bytes(), from.shape, target.value.bytes(), to.shape, box, size);
+      const tensor = await source.present();
+      if (runtime.copyBox) return runtime.copyBox(tensor, target.value, box);
+      const [memory, into] = [tensor.bytes?.(), target.value.bytes?.()];
+      if (memory && into) copyBox(memory, from.shape, into, to.shape, box, size);
     },
     live: () => ({ buffers: pool.liveBuffers, bytes: pool.liveBytes }),
     async close() {

@@ -11,7 +11,8 @@ import { elementwiseRules } from './elementwise.ts';
 import { fusionsOf } from './fusions.ts';
 import { indexingRules } from './indexing.ts';
 import { joinedProducts } from './joined.ts';
-import type { Derived, Rule } from './lowering.ts';
+import { hostNodes } from './host-nodes.ts';
+import type { Derived, Rule, WeightUse } from './lowering.ts';
 import { declaredDims, Lowering } from './lowering.ts';
 import { movementRules } from './movement.ts';
 import type { ExternalData } from './proto.ts';
@@ -35,6 +36,8 @@ export interface LoweredProgram {
   /** The weights that it reads, bound and derived ones, and its other initializers; the model names no others. */
   readonly readings: ReadonlyMap<string, Reading>;
   readonly nodes: number;
+  /** Names of the nodes that are the processor's where weights are a GPU's. */
+  readonly hostNodes: readonly string[];
 }
 
 /** What bound inputs and what is made of them are called in the model. */
@@ -148,28 +151,28 @@ export function lowerOutputs(
 
 /**
  * Lowers a program. `bound` names the inputs whose values are fixed: they become initializers, whose memory the session is
- * given; or, where `keepsWeights` is false, inputs, beside those that products make of them. `fewRows`: see CompileOptions.
+ * given; or, as `weights` says, inputs, beside those that products make of them. `fewRows`: see CompileOptions.
  * Errors: `onnx-unsupported` for what ONNX Runtime's kernels cannot do.
  */
 export function lower(
   source: Program,
   bound: ReadonlySet<string> = new Set(),
   mapped = true,
-  keepsWeights = true,
+  weights: WeightUse = 'kept',
   fewRows = false,
 ): LoweredProgram {
   const fixed = new Set(source.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
   const keep = (operation: Operation) => mapped && isMapped(operation, (value) => fixed.has(value));
   const program = withoutIdleHistory(expanded(source, keep, mapped ? variants : {}));
   const graph = new GraphBuilder(program.name || 'program');
-  const given = program.inputs.flatMap(({ name, value }) => (!keepsWeights && bound.has(name) ? [value] : []));
-  const weights = new Set(program.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
-  const joins = keepsWeights ? joinedProducts(program, weights) : undefined;
-  const lowering = new Lowering(program, graph, undefined, new Set(given), joins, fewRows);
+  const isBound = new Set(program.inputs.flatMap(({ name, value }) => (bound.has(name) ? [value] : [])));
+  const isKept = weights === 'kept';
+  const joins = isKept ? joinedProducts(program, isBound) : undefined;
+  const lowering = new Lowering(program, graph, undefined, isKept ? new Set() : isBound, joins, fewRows, weights);
   const inputs = program.inputs.map(({ name, value }) => {
     const known = value.shape.filter((dim) => typeof dim === 'number');
     const id = `in:${name}`;
-    if (keepsWeights && bound.has(name)) graph.initializer(id, value.dtype, known);
+    if (isKept && bound.has(name)) graph.initializer(id, value.dtype, known);
     else {
       graph.input(id, value.dtype, declaredDims(value.shape));
       lowering.bindSymbols(id, value.shape);
@@ -197,5 +200,12 @@ export function lower(
     derived: lowering.derived.filter(({ name }) => readings.has(name)),
     readings,
     nodes: graph.nodes.length,
+    hostNodes:
+      weights === 'packed'
+        ? hostNodes(
+            graph,
+            ({ name, dtype }) => dtype === 'float32' || lowering.derived.some((one) => one.name === name),
+          )
+        : [],
   };
 }

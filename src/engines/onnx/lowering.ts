@@ -1,6 +1,7 @@
 // The state of one lowering: which ONNX name stands for each value, and how sizes become tensors.
 import type { Dim, DType, HostArray, Operation, Program, Shape, Value } from '../../tensor/index.ts';
 import { countOf, isFloat, LfmError, newHostArray, sameShape, symbolsOf, termsOf } from '../../tensor/index.ts';
+import { producers } from '../../tensor/program.ts';
 import type { Joins } from './joined.ts';
 import type { Attribute, GraphBuilder } from './proto.ts';
 import { elementTypes } from './proto.ts';
@@ -22,6 +23,12 @@ export interface Derived {
   readonly fill: (into: Uint8Array, ...from: readonly Uint8Array[]) => void;
 }
 
+/**
+ * What bound weights are to a program. `kept`: initializers, which the runtime lays out anew. Else inputs, since it would not:
+ * `expanded` by us, as WebAssembly's kernels want them, or `packed`, as a GPU's do.
+ */
+export type WeightUse = 'kept' | 'expanded' | 'packed';
+
 export interface NodeSpec {
   readonly attributes?: Readonly<Record<string, Attribute>>;
   readonly domain?: string;
@@ -38,11 +45,12 @@ export class Lowering {
   readonly program: Program;
   /** Of the whole model, kept by the outermost graph. */
   readonly derived: Derived[] = [];
-  /** Bound values that are inputs of every run, since the runtime would not lay them out: products ask for what suits them. */
+  /** Bound values that are inputs of every run: products ask for what suits them. */
   readonly given: ReadonlySet<Value>;
   readonly joins: Joins;
   /** Whether runs are of a few rows, for which other kernels are the faster ones. */
   readonly fewRows: boolean;
+  readonly weights: WeightUse;
   private readonly root: Lowering;
   private readonly names = new Map<Value, string>();
   private readonly spreads = new Map<Value, Spread>();
@@ -54,6 +62,7 @@ export class Lowering {
   /** Counts the values of nodes with several outputs, for names that no body repeats. */
   private several = 0;
   private reads: ReadonlySet<Value> | undefined;
+  private producedBy: ReadonlyMap<Value, Operation> | undefined;
 
   constructor(
     program: Program,
@@ -62,11 +71,13 @@ export class Lowering {
     given: ReadonlySet<Value> = new Set(),
     joins: Joins = new Map(),
     fewRows = outer?.fewRows ?? false,
+    weights: WeightUse = outer?.weights ?? 'kept',
   ) {
     this.program = program;
     this.given = given;
     this.joins = joins;
     this.fewRows = fewRows;
+    this.weights = weights;
     this.graph = graph;
     this.root = outer ? outer.root : this;
   }
@@ -78,6 +89,12 @@ export class Lowering {
       ...this.program.outputs.map((port) => port.value),
     ]);
     return this.reads.has(value);
+  }
+
+  /** The operation that a value is a result of. */
+  producerOf(value: Value): Operation | undefined {
+    this.producedBy ??= producers(this.program);
+    return this.producedBy.get(value);
   }
 
   /** Says that a value, once defined, is to carry this name (a graph output's). */

@@ -4,10 +4,11 @@ import type { Lowering, NodeSpec, Rule } from './lowering.ts';
 import type { Affine } from './minimums.ts';
 import { foldedMinimums } from './minimums.ts';
 import { columnRanges, columnsOf, planes, planeScales, planeZeroPoints } from './packed-forms.ts';
+import { packedProduct } from './gpu-forms.ts';
 import { expandedProduct } from './wasm-layouts.ts';
 
 /** Sums of x [..., K] over blocks, [..., G], as a product with zeros and ones: one walk. */
-function blockSums(lowering: Lowering, x: Value, blocks: number, block: number): string {
+export function blockSums(lowering: Lowering, x: Value, blocks: number, block: number): string {
   const members = lowering.filled(
     `members of ${blocks} blocks of ${block}`,
     'float32',
@@ -124,7 +125,9 @@ export const matmulNBits: {
     const [x, packed, scales, minimums] = operands;
     const [y] = results;
     if (!x || !packed || !scales || !y) return;
-    if (lowering.given.size > 0) return expandedProduct(lowering, y, x, { packed, scales, minimums }, attributes);
+    const given = { packed, scales, minimums };
+    if (lowering.weights === 'expanded') return expandedProduct(lowering, y, x, given, attributes);
+    if (lowering.weights === 'packed') return packedProduct(lowering, y, x, given, Number(attributes.bits));
     const joined = lowering.joins.get(operation) ?? [operation];
     if (joined.length === 0) return;
     const sizes = joined.map((one) => Number(one.operands[1]?.shape[0]));

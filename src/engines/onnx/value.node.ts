@@ -121,6 +121,10 @@ export class Value {
     return new Uint8Array(buffer);
   }
 
+  write(fill: (into: Uint8Array) => void): void {
+    fill(this.bytes());
+  }
+
   /** A copy of the tensor's bytes. */
   copy(): Uint8Array<ArrayBuffer> {
     const memory = this.#memory ? this.bytes() : new Uint8Array(viewTensor(this.pointer, this.byteLength));

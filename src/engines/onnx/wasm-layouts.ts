@@ -39,12 +39,15 @@ function turnBytes(
   }
 }
 
-/** A bound float32 matrix [N, K] as [K, N]; undefined for anything else. */
+/** A bound float32 matrix [N, K], or one whose rows are seen by groups [.., K], as [K, N]; undefined for anything else. */
 export function turnedWeight(
   lowering: Lowering,
-  weight: Value,
+  seen: Value,
 ): { readonly name: string; readonly transposed: boolean } | undefined {
+  const view = lowering.given.has(seen) ? undefined : lowering.producerOf(seen);
+  const weight = view?.kind === 'reshape' ? (view.operands[0] ?? seen) : seen;
   const [n, k] = weight.shape;
+  if (seen.shape.at(-1) !== k) return undefined;
   if (!lowering.given.has(weight) || weight.dtype !== 'float32' || weight.shape.length !== 2) return undefined;
   const size = [Number(n), Number(k)] as const;
   const name = lowering.derive(`${lowering.name(weight)} turned`, {
@@ -59,7 +62,8 @@ export function turnedWeight(
   return { name, transposed: true };
 }
 
-interface Packed {
+/** A packed weight. */
+export interface Packed {
   readonly packed: Value;
   readonly scales: Value;
   readonly minimums: Value | undefined;

@@ -44,32 +44,57 @@ export interface OrtModule {
   ): number | Promise<number>;
 }
 
-type Factory = (settings: {
+/** Of the module with the WebGPU provider (its post-webgpu.js). Calls that may wait for the GPU answer promises. */
+export interface GpuModule extends OrtModule {
+  asyncInit?(): void;
+  webgpuInit(onDevice: (device: GPUDevice) => void): void;
+  /** Of the session that is made next: what the provider knows the device by. */
+  webgpuRegisterDevice(device: GPUDevice): readonly [id: number, instance: Pointer, device: Pointer];
+  webgpuOnCreateSession(session: Pointer): void;
+  webgpuRegisterBuffer(buffer: GPUBuffer, session: Pointer): Pointer;
+  webgpuUnregisterBuffer(buffer: GPUBuffer): void;
+  _OrtAppendExecutionProvider(
+    options: Pointer,
+    name: Pointer,
+    keys: Pointer,
+    values: Pointer,
+    count: number,
+  ): number | Promise<number>;
+}
+
+type Factory<M> = (settings: {
   readonly numThreads: number;
   readonly locateFile: (file: string) => string;
-}) => Promise<OrtModule>;
+}) => Promise<M>;
 
-const LOADER = 'ort-wasm-simd-threaded.mjs';
+const CPU_LOADER = 'ort-wasm-simd-threaded.mjs';
+const GPU_LOADER = 'ort-wasm-simd-threaded.asyncify.mjs';
 const WARNINGS = 2;
 
 /**
  * Loads the module from a folder's URL and starts `threads` threads, this one among them.
  * Errors: `onnx-library-missing` where the files are not there, `onnx-library-load` where they do not run.
  */
-export async function loadModule(folder: string, threads: number): Promise<OrtModule> {
+export const loadModule = (folder: string, threads: number): Promise<OrtModule> =>
+  start<OrtModule>(CPU_LOADER, folder, threads);
+
+/** The same of the module with the WebGPU provider. */
+export const loadGpuModule = (folder: string): Promise<GpuModule> => start<GpuModule>(GPU_LOADER, folder, 1);
+
+async function start<M extends OrtModule>(loader: string, folder: string, threads: number): Promise<M> {
   const base = folder.endsWith('/') ? folder : `${folder}/`;
-  let factory: Factory;
+  let factory: Factory<M>;
   try {
-    const loader: { readonly default: Factory } = await import(/* @vite-ignore */ `${base}${LOADER}`);
-    factory = loader.default;
+    const loaded: { readonly default: Factory<M> } = await import(/* @vite-ignore */ `${base}${loader}`);
+    factory = loaded.default;
   } catch (cause) {
     throw new LfmError(
       'onnx-library-missing',
-      `Expected ${LOADER} and its .wasm file, of onnxruntime-web 1.30, at ${base}: serve the two files there.`,
+      `Expected ${loader} and its .wasm file, of onnxruntime-web 1.30, at ${base}: serve the two files there.`,
       { cause },
     );
   }
-  let module: OrtModule;
+  let module: M;
   try {
     module = await factory({ numThreads: threads, locateFile: (file) => `${base}${file}` });
   } catch (cause) {

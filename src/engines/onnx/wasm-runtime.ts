@@ -43,6 +43,10 @@ export class WasmTensor implements RuntimeTensor {
     return this.#value;
   }
 
+  write(fill: (into: Uint8Array) => void): void {
+    fill(this.bytes());
+  }
+
   bytes(): Uint8Array {
     return heap(this.#module).subarray(this.#data, this.#data + this.byteLength);
   }
@@ -60,7 +64,11 @@ export class WasmTensor implements RuntimeTensor {
 }
 
 /** Names and tensors as tables in the module's memory: a run writes nothing but what changed. */
-class WasmBinding implements RuntimeBinding<WasmTensor> {
+/** A tensor that the module knows by its OrtValue. */
+type Placed = RuntimeTensor & { readonly pointer: Pointer };
+type InTurn = <R>(work: () => Promise<R>) => Promise<R>;
+
+class WasmBinding<T extends Placed> implements RuntimeBinding<T> {
   readonly #module: OrtModule;
   readonly #session: Pointer;
   readonly #names: readonly Pointer[];
@@ -68,6 +76,7 @@ class WasmBinding implements RuntimeBinding<WasmTensor> {
   readonly #inputs: number;
   readonly #outputs: number;
   readonly #afterRun: () => Promise<void>;
+  readonly #inTurn: InTurn;
 
   constructor(
     module: OrtModule,
@@ -75,12 +84,14 @@ class WasmBinding implements RuntimeBinding<WasmTensor> {
     inputs: readonly string[],
     outputs: readonly string[],
     afterRun: () => Promise<void>,
+    inTurn: InTurn,
   ) {
     this.#module = module;
     this.#session = session;
     this.#inputs = inputs.length;
     this.#outputs = outputs.length;
     this.#afterRun = afterRun;
+    this.#inTurn = inTurn;
     this.#names = [...inputs, ...outputs].map((name) => placeText(module, name));
     // Names of inputs, of outputs, then inputs and outputs.
     this.#table = allocate(module, 8 * this.#names.length);
@@ -91,25 +102,27 @@ class WasmBinding implements RuntimeBinding<WasmTensor> {
     this.#module.setValue(this.#table + 4 * index, pointer, '*');
   }
 
-  setInput(slot: number, tensor: WasmTensor): void {
+  setInput(slot: number, tensor: T): void {
     this.#set(this.#names.length + slot, tensor.pointer);
   }
 
-  setOutput(slot: number, tensor: WasmTensor): void {
+  setOutput(slot: number, tensor: T): void {
     this.#set(this.#names.length + this.#inputs + slot, tensor.pointer);
   }
 
   async runAsync(): Promise<void> {
     const [module, table, count] = [this.#module, this.#table, this.#names.length];
-    const status = await module._OrtRun(
-      this.#session,
-      table,
-      table + 4 * count,
-      this.#inputs,
-      table + 4 * this.#inputs,
-      this.#outputs,
-      table + 4 * (count + this.#inputs),
-      0,
+    const status = await this.#inTurn(async () =>
+      module._OrtRun(
+        this.#session,
+        table,
+        table + 4 * count,
+        this.#inputs,
+        table + 4 * this.#inputs,
+        this.#outputs,
+        table + 4 * (count + this.#inputs),
+        0,
+      ),
     );
     check(module, status, 'run the model');
     await this.#afterRun();
@@ -121,19 +134,22 @@ class WasmBinding implements RuntimeBinding<WasmTensor> {
   }
 }
 
-class WasmSession implements RuntimeSession<WasmTensor> {
+export class WasmSession<T extends Placed> implements RuntimeSession<T> {
   readonly #module: OrtModule;
   readonly #session: Pointer;
   readonly #afterRun: () => Promise<void>;
+  readonly #inTurn: InTurn;
 
-  constructor(module: OrtModule, session: Pointer, afterRun: () => Promise<void>) {
+  /** `inTurn`: how runs wait for each other, where they must. */
+  constructor(module: OrtModule, session: Pointer, afterRun: () => Promise<void>, inTurn: InTurn = (work) => work()) {
     this.#module = module;
     this.#session = session;
     this.#afterRun = afterRun;
+    this.#inTurn = inTurn;
   }
 
-  bind(inputs: readonly string[], outputs: readonly string[]): RuntimeBinding<WasmTensor> {
-    return new WasmBinding(this.#module, this.#session, inputs, outputs, this.#afterRun);
+  bind(inputs: readonly string[], outputs: readonly string[]): RuntimeBinding<T> {
+    return new WasmBinding(this.#module, this.#session, inputs, outputs, this.#afterRun, this.#inTurn);
   }
 
   release(): void {
@@ -142,7 +158,11 @@ class WasmSession implements RuntimeSession<WasmTensor> {
 }
 
 /** The same settings as on Node (engine.node.ts says why), for models without weights of their own. */
-async function openSession(module: OrtModule, model: Uint8Array): Promise<Pointer> {
+export async function openSession(
+  module: OrtModule,
+  model: Uint8Array,
+  prepare: (options: Pointer) => Promise<void> = async () => undefined,
+): Promise<Pointer> {
   const options = module._OrtCreateSessionOptions(BASIC, true, false, 0, false, 0, 0, WARNINGS, 0, 0);
   if (options === 0) throw lastError(module, 'make session options');
   const place = allocate(module, model.byteLength);
@@ -152,6 +172,7 @@ async function openSession(module: OrtModule, model: Uint8Array): Promise<Pointe
         check(module, module._OrtAddSessionConfigEntry(options, key, value), 'set the optimizers'),
       ),
     );
+    await prepare(options);
     heap(module).set(model, place);
     const session = await module._OrtCreateSession(place, model.byteLength, options);
     if (session === 0) throw lastError(module, 'load the model');
@@ -187,6 +208,7 @@ export function wasmRuntime(
 ): Runtime<WasmTensor> {
   return {
     description,
+    weights: 'expanded',
     zeros: (dtype, shape) => new WasmTensor(module, dtype, shape),
     open: async (model) => new WasmSession(module, await openSession(module, model), afterRun),
   };

@@ -288,6 +288,12 @@ const forms = [
   'Have you ever wondered why {s}',
   'In the early 20th century, {t}',
   'The word "{t}" comes from',
+  // As word lists of an encyclopaedia have it, punctuation apart
+  ' = {T} = \n \n',
+  ' = {T} = \n \n {T} is',
+  ' = {N} = \n \n {N} ( born',
+  ' = = {T} = = \n \n The',
+  ' = = History = = \n \n In',
   // Stories and talk
   'Once upon a time, there was',
   'Once upon a time, {n} lived',

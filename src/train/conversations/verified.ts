@@ -256,9 +256,44 @@ function memory(random: Random): Conversation {
   return { source: 'verified', messages };
 }
 
+const sought = [
+  ['The secret code of {k} is {v}.', 'What is the secret code of {k}?'],
+  ["{k}'s ticket has the number {v}.", "Which number does {k}'s ticket have?"],
+  ['To reach {k}, dial {v}.', 'What does one dial to reach {k}?'],
+  ['{k} lives at house number {v}.', 'At which house number does {k} live?'],
+  ['The password that {k} chose is {v}.', 'Which password did {k} choose?'],
+  ['{k} weighs exactly {v} grams.', 'How many grams does {k} weigh?'],
+] as const;
+
+/** Characters of English text that a token stands for at least. */
+const TOKEN_CHARACTERS = 3.2;
+
+/** One to four facts of a kind in a long text, one of them asked for. */
+function hidden(random: Random, passages: readonly string[], capacity: number): Conversation {
+  const room = capacity * TOKEN_CHARACTERS - 600;
+  const wanted = room * (0.15 + 0.85 * random.uniform());
+  const parts: string[] = [];
+  for (let at = whole(random, 0, passages.length - 1), size = 0; size < wanted; at = (at + 1) % passages.length) {
+    const passage = (passages[at] ?? '').replaceAll(/\s+/gu, ' ').trim();
+    parts.push(passage.slice(0, Math.ceil(wanted - size)));
+    size += passage.length + 1;
+  }
+  const [fact, question] = pick(random, sought);
+  const owners = names.flatMap((name) => [name, ...objects.map((object) => `${name}'s ${object}`)]);
+  const known = some(random, owners, whole(random, 1, 4)).map((key) => {
+    const value = String(whole(random, 100, pick(random, [999, 99_999, 9_999_999])));
+    return { key, sentence: fact.replace('{k}', key).replace('{v}', value) };
+  });
+  for (const { sentence } of known) parts.splice(whole(random, 0, parts.length), 0, sentence);
+  const asked = pick(random, known);
+  const [text, ask] = [parts.join(' '), question.replace('{k}', asked.key)];
+  return say(random.uniform() < 0.7 ? `${text}\n\n${ask}` : `${ask}\n\n${text}`, asked.sentence);
+}
+
 const kinds = [sum, wordProblem, larger, extraction, copying, recall, memory] as const;
 
-/** Draws a conversation of one of seven kinds. */
-export function drawVerified(random: Random): Conversation {
+/** Draws a conversation of one of seven kinds; one in three hides facts in passages of up to `capacity` tokens, where there are any. */
+export function drawVerified(random: Random, passages: readonly string[] = [], capacity = 0): Conversation {
+  if (passages.length > 0 && capacity >= 256 && random.uniform() < 1 / 3) return hidden(random, passages, capacity);
   return pick(random, kinds)(random);
 }

@@ -70,6 +70,30 @@ describe('writeConversations [onnx]', () => {
     }
   });
 
+  it('has the model write the questions too, or code write all', async () => {
+    const speakers = async (out: string) =>
+      Object.entries(await read(out)).flatMap(([name, file]) =>
+        name.startsWith('part') ? file.split('\n').filter(Boolean) : [],
+      );
+    const invented = join(folder, 'invented');
+    await write(invented, 8, { invented: 1, turns: 2, verified: 0, capacity: 320 });
+    const asked = (await speakers(invented)).map((line): Conversation => JSON.parse(line));
+    // Of random weights: none of the questions that code draws, which are English.
+    const questions = asked.map(({ messages }) => messages.find(({ role }) => role === 'user')?.content ?? '');
+    expect(questions.every((question) => question !== '' && !/\b(?:what|write|text)\b/i.test(question))).toBe(true);
+    const passages = join(folder, 'long.txt');
+    await writeFile(passages, Array.from({ length: 40 }, (_, i) => `${i} mills by the brook. `.repeat(20)).join('\n\n'));
+    const coded = join(folder, 'coded');
+    const report = await write(coded, 24, { verified: 1, capacity: 512, passages: [passages] });
+    expect(report.kept).toEqual({ verified: 24 });
+    const long = (await speakers(coded)).filter((line) => line.length > 700 && line.includes('mills by the brook'));
+    expect(long.length).toBeGreaterThan(2);
+    for (const line of long) {
+      const { messages }: Conversation = JSON.parse(line);
+      expect(messages[0]?.content).toContain(messages[1]?.content);
+    }
+  });
+
   it('writes texts that go on from openings, of a base model too', async () => {
     const base = join(folder, 'base-texts');
     await mkdir(base);
@@ -87,6 +111,9 @@ describe('writeConversations [onnx]', () => {
       (line) => z.strictObject({ text: z.string(), source: z.literal('teacher') }).parse(JSON.parse(line)).text,
     );
     expect(written.some((text) => text.startsWith('By the brook there'))).toBe(true);
+    const unprompted = join(folder, 'unprompted');
+    await write(unprompted, 8, { ...texts, unprompted: 1 });
+    expect((await read(unprompted))['part-00000.jsonl']).not.toContain('By the brook');
     await expect(write(out, 12, { ...texts, kind: 'conversations' })).rejects.toMatchObject({ code: 'other-settings' });
   });
 
@@ -113,7 +140,7 @@ describe('writeConversations [onnx]', () => {
     await mkdir(base);
     await writeModelFolder(base);
     await expect(write(join(folder, 'x'), 1, { model: base })).rejects.toMatchObject({ code: 'no-chat-template' });
-    await expect(write(join(folder, 'x'), 1, { verified: 1 })).rejects.toMatchObject({ code: 'bad-settings' });
+    await expect(write(join(folder, 'x'), 1, { verified: 0.95 })).rejects.toMatchObject({ code: 'bad-settings' });
     const broken = join(folder, 'broken');
     await mkdir(broken);
     await writeFile(join(broken, 'report.json'), '{"version": 2}');

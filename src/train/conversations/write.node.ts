@@ -41,8 +41,12 @@ const settingsSchema = z.strictObject({
   minP: z.number().min(0).max(1),
   /** Most questions of a conversation. */
   turns: z.int().min(1),
-  /** Share of conversations that code writes, whose answers are known to be right. */
-  verified: z.number().min(0).max(0.9),
+  /** Share of conversations that code writes, whose answers are known to be right; 1 for these alone. */
+  verified: z.union([z.number().min(0).max(0.9), z.literal(1)]),
+  /** Share of conversations whose questions the model writes too (Magpie, arXiv 2406.08464). */
+  invented: z.number().min(0).max(1).default(0),
+  /** Share of texts that begin with nothing but the token between documents. */
+  unprompted: z.number().min(0).max(1).default(0),
   /** Files that passages to ask about come from, and files whose words must not occur. */
   passages: z.array(z.string()).readonly(),
   benchmarks: z.array(z.string()).readonly(),
@@ -59,6 +63,8 @@ export const conversationDefaults = {
   minP: 0.1,
   turns: 3,
   verified: 0.15,
+  invented: 0,
+  unprompted: 0,
   passages: [],
   benchmarks: [],
 } as const;
@@ -81,7 +87,7 @@ const reportSchema = z.strictObject({
 export type ConversationReport = z.infer<typeof reportSchema>;
 
 export interface WriteOptions {
-  /** Pieces of the model to keep, in all. */
+  /** Pieces of the model to keep, in all; of code where it writes alone. */
   readonly count: number;
   readonly engine: EngineChoice;
   readonly dtype: 'float32' | 'bfloat16';
@@ -114,16 +120,18 @@ export async function writeConversations(
   for (const path of settings.passages)
     for (const text of await textsOf(path)) if (text.length > 200 && text.length < 1200) passages.push(text);
   const teacher = await openTeacher(settings, options);
+  const writer = settings.verified === 1 ? 'verified' : 'teacher';
   try {
-    while ((report.kept['teacher'] ?? 0) < options.count) {
+    while ((report.kept[writer] ?? 0) < options.count) {
       options.signal?.throwIfAborted();
       const from = performance.now();
       const random = new Random(settings.seed * 1_000_003 + report.parts);
-      const asked = await teacher.write(random, passages);
+      const asked = writer === 'verified' ? [] : await teacher.write(random, passages);
       const verified = settings.kind === 'texts' ? 0 : settings.verified;
-      const wanted = Math.round((asked.length * verified) / (1 - verified));
+      const wanted = verified === 1 ? settings.batch : Math.round((asked.length * verified) / (1 - verified));
+      const known = Array.from({ length: wanted }, () => drawVerified(random, passages, settings.capacity));
       const kept: Piece[] = [];
-      for (const one of [...asked, ...Array.from({ length: wanted }, () => drawVerified(random))]) {
+      for (const one of [...asked, ...known]) {
         const refusal = one === 'cut' ? one : filter.refuses(one);
         if (refusal) count(report.refused, refusal);
         if (refusal || one === 'cut') continue;
@@ -136,7 +144,7 @@ export async function writeConversations(
       report.contamination = Object.fromEntries(filter.found);
       report.seconds += (performance.now() - from) / 1000;
       await writeFileAtomic(join(out, 'report.json'), `${JSON.stringify(report, undefined, 2)}\n`);
-      const found = report.kept['teacher'] ?? 0;
+      const found = report.kept[writer] ?? 0;
       options.onProgress?.(Math.min(1, found / options.count));
       if (report.parts >= 4 && found * 50 < report.parts * settings.batch)
         throw new LfmError(
@@ -174,16 +182,15 @@ async function openTeacher(
     const { stopIds } = readGenerationSettings(source.generationConfig, source.config);
     const engine = await openEngine(choice);
     try {
-      const weights = await uploadWeights(engine, held, source.weights, undefined, signal);
-      const generator = await BatchGenerator.open(engine, held.model, weights, {
-        batch,
-        capacity,
-        dtype,
-        temperature,
-        minP,
-      });
+      // Only when it is to write: code that writes alone needs its tokenizer.
+      let generator: BatchGenerator | undefined;
+      const open = async (): Promise<BatchGenerator> => {
+        const weights = await uploadWeights(engine, held, source.weights, undefined, signal);
+        return BatchGenerator.open(engine, held.model, weights, { batch, capacity, dtype, temperature, minP });
+      };
       return {
-        write(random, passages) {
+        async write(random, passages) {
+          generator ??= await open();
           const speaker = { generator, tokenizer, endTokens: stopIds, settings };
           return template && settings.kind === 'conversations'
             ? converse({ ...speaker, template }, random, passages)
@@ -191,7 +198,7 @@ async function openTeacher(
         },
         tokensOf: (piece) => writtenIn(piece).reduce((sum, written) => sum + tokenizer.encode(written).length, 0),
         async close() {
-          generator.dispose();
+          generator?.dispose();
           await engine.close();
           await source.weights.close();
         },
@@ -206,6 +213,11 @@ async function openTeacher(
   }
 }
 
+/** Closes every document of a corpus. */
+const END_OF_TEXT = '<|endoftext|>';
+/** Most tokens of a question that the model writes. */
+const QUESTION_TOKENS = 128;
+
 interface Writer {
   readonly generator: BatchGenerator;
   readonly tokenizer: Tokenizer;
@@ -215,12 +227,17 @@ interface Writer {
 
 /** A batch of texts, each gone on with until it ends or has as many tokens as it may. */
 async function writeTexts(
-  { generator, tokenizer, endTokens, settings: { maxTokens } }: Writer,
+  { generator, tokenizer, endTokens, settings: { maxTokens, unprompted } }: Writer,
   random: Random,
   passages: readonly string[],
 ): Promise<WrittenText[]> {
+  const between = tokenizer.idOf(END_OF_TEXT);
+  if (unprompted > 0 && between === undefined)
+    throw new LfmError('no-end-of-text', `The model has no token ${END_OF_TEXT}: write texts with unprompted 0.`);
   const openings = Array.from({ length: generator.batch }, () =>
-    Array.from(tokenizer.encode(drawOpening(random, passages)).slice(0, generator.longestPrompt(maxTokens))),
+    between !== undefined && random.uniform() < unprompted
+      ? [between]
+      : Array.from(tokenizer.encode(drawOpening(random, passages)).slice(0, generator.longestPrompt(maxTokens))),
   );
   const seed = Math.floor(random.uniform() * 2 ** 32);
   const written = await generator.answer(openings, { maxTokens, seed, endTokens });
@@ -236,17 +253,38 @@ async function converse(
   random: Random,
   passages: readonly string[],
 ): Promise<(Conversation | 'cut')[]> {
-  const { maxTokens, turns } = settings;
+  const { maxTokens, turns, invented } = settings;
   const talks = Array.from({ length: generator.batch }, () => {
-    const prompt = drawPrompt(random, 1 + Math.min(turns - 1, Math.floor(random.uniform() * turns)), passages);
+    const rounds = 1 + Math.min(turns - 1, Math.floor(random.uniform() * turns));
+    const prompt = drawPrompt(random, rounds, passages);
+    const isInvented = random.uniform() < invented;
     const system = prompt.system === undefined ? [] : [{ role: 'system' as const, content: prompt.system }];
     return {
-      questions: [prompt.question, ...prompt.later],
+      rounds: isInvented ? rounds : 0,
+      questions: isInvented ? [] : [prompt.question, ...prompt.later],
       messages: [...system] as Conversation['messages'][number][],
       isCut: false,
     };
   });
   for (let turn = 0; turn < turns; turn++) {
+    const asking = talks.flatMap((talk) => {
+      if (turn >= talk.rounds || talk.isCut || talk.questions.length < turn) return [];
+      const begun = [...talk.messages, { role: 'user' as const, content: '' }];
+      const prompt = template.encode(begun, { continueFinalMessage: true });
+      return prompt.length > generator.longestPrompt(QUESTION_TOKENS + maxTokens) ? [] : [{ talk, prompt }];
+    });
+    if (asking.length > 0) {
+      const seed = Math.floor(random.uniform() * 2 ** 32);
+      const questions = await generator.answer(
+        asking.map(({ prompt }) => prompt),
+        { maxTokens: QUESTION_TOKENS, seed, endTokens },
+      );
+      asking.forEach(({ talk }, i) => {
+        const { tokens = [], ended = false } = questions[i] ?? {};
+        const question = tokenizer.decode(tokens, { skipSpecialTokens: true }).trim();
+        if (ended && question !== '') talk.questions.push(question);
+      });
+    }
     const open = talks.flatMap((talk) => {
       const content = talk.questions[turn];
       if (content === undefined || talk.isCut) return [];
