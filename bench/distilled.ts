@@ -1,25 +1,22 @@
 // npm run bench -- distilled: a student beside its teacher, in one table: held-out text, benchmarks, instructions, needles, and what
 // it costs. Every part is stored as it is done, so that a run that was stopped goes on, and parts may come from several machines.
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import * as z from 'zod';
-import { engineNames, openEngine } from '../src/engines/default.node.ts';
+import { engineNames } from '../src/engines/default.node.ts';
 import type { EvaluateOptions } from '../src/evaluate/evaluate.node.ts';
 import { evaluate } from '../src/evaluate/evaluate.node.ts';
-import { weightFiles, weightsHash } from '../src/evaluate/files.node.ts';
+import { weightsHash } from '../src/evaluate/files.node.ts';
 import { writeFileAtomic } from '../src/files/atomic.node.ts';
 import { readTextIfPresent } from '../src/files/json.node.ts';
-import { load } from '../src/generate/load.ts';
-import { measureGeneration } from '../src/generate/measure.ts';
-import type { Numerics } from '../src/generate/weights.ts';
 import { numericsNames } from '../src/generate/weights.ts';
 import { LfmError } from '../src/tensor/error.ts';
 import { ROOT } from '../test/root.ts';
-import type { SideResults, Speed } from './distilled-table.ts';
+import { measureSpeed, speedSchema } from './distilled-speed.ts';
+import type { SideResults } from './distilled-table.ts';
 import { languagePart, languages, storedSchema, tableOf } from './distilled-table.ts';
 import { describeRun } from './machine.ts';
-import { median } from './median.ts';
 import { chosen } from './options.ts';
 
 const help = `npm run bench -- distilled --teacher MODEL --student MODEL [OPTION...]
@@ -39,8 +36,6 @@ const help = `npm run bench -- distilled --teacher MODEL --student MODEL [OPTION
 
 const groups = ['texts', 'languages', 'benchmarks', 'ifeval', 'needles', 'speed'] as const;
 const sides = ['teacher', 'student'] as const;
-const CONTEXT = 2048;
-const ROUNDS = 3;
 
 export async function benchDistilled(argv: readonly string[]): Promise<void> {
   try {
@@ -189,45 +184,4 @@ async function measured(path: string, model: string, options: EvaluateOptions, r
   // As it will be read: JSON has null for the error of a single item.
   const { model: shown, engine, dtype } = found;
   return storedSchema.parse(JSON.parse(JSON.stringify({ model: shown, engine, dtype, part })));
-}
-
-const oneSpeed = z.object({ tokensPerSecond: z.number(), stateBytes: z.number(), fileBytes: z.number() });
-const speedSchema: z.ZodType<Speed> = z.object({
-  engine: z.string(),
-  numerics: z.string(),
-  teacher: oneSpeed,
-  student: oneSpeed,
-});
-
-/** Both on one engine, in turns, so that what else the machine does meets both. */
-async function measureSpeed(
-  models: Readonly<Record<'teacher' | 'student', string>>,
-  threads: number,
-  numerics: Numerics,
-) {
-  const engine = await openEngine({ name: 'onnx', threads });
-  const loaded = {
-    teacher: await load(models.teacher, { engine, numerics, contextLength: CONTEXT + 64 }),
-    student: await load(models.student, { engine, numerics, contextLength: CONTEXT + 64 }),
-  };
-  const rates: Record<'teacher' | 'student', number[]> = { teacher: [], student: [] };
-  const states = { teacher: NaN, student: NaN };
-  for (let round = 0; round < ROUNDS; round++)
-    for (const side of sides)
-      for await (const one of measureGeneration(loaded[side].generator, [CONTEXT])) {
-        rates[side].push(one.decodeTokensPerSecond);
-        states[side] = one.stateBytes;
-      }
-  for (const side of sides) await loaded[side][Symbol.asyncDispose]();
-  const description = engine.description;
-  await engine.close();
-  const of = async (side: 'teacher' | 'student') => ({
-    tokensPerSecond: median(rates[side]),
-    stateBytes: states[side],
-    fileBytes: (await Promise.all((await weightFiles(models[side])).map((path) => stat(path)))).reduce(
-      (sum, { size }) => sum + size,
-      0,
-    ),
-  });
-  return { engine: description, numerics, teacher: await of('teacher'), student: await of('student') };
 }

@@ -14,7 +14,7 @@ export function findChromium(): string | undefined {
   return found;
 }
 
-export function openChromium(executablePath: string): Promise<Browser> {
+export function openChromium(executablePath: string, args: readonly string[] = []): Promise<Browser> {
   // Text in shades of grey makes smaller pictures.
-  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-lcd-text'] });
+  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-lcd-text', ...args] });
 }

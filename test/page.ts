@@ -24,10 +24,11 @@ export interface Playground extends AsyncDisposable {
   readonly folder: string;
 }
 
-/** `models`: names and what `load` takes for them. */
+/** `models`: names and what `load` takes for them; `adapters`: folders by name, of models by name. */
 export async function openPlayground(
   executablePath: string,
   models: Readonly<Record<string, string>>,
+  adapters: Readonly<Record<string, Readonly<Record<string, string>>>> = {},
 ): Promise<Playground> {
   const folder = await mkdtemp(join(tmpdir(), 'lfm-page-'));
   const tabFolder = join(folder, 'tab');
@@ -37,6 +38,7 @@ export async function openPlayground(
     models: Object.entries(models).map(([name, source], index) => ({
       name,
       path: paths[index],
+      adapters: adapters[name],
       load: (signal) => load(source, { engine: { name: 'onnx', threads: 1 }, signal }),
     })),
     port: 0,

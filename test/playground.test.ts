@@ -1,10 +1,13 @@
 // The playground in a real browser with real models: what a user does with keyboard, mouse and phone, and what a screen reader is told.
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import axe from 'axe-core';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeAdapterFolder } from '../src/generate/testing-adapter.node.ts';
+import { writeModelFolder } from '../src/generate/testing.node.ts';
 import { hostileTests } from './attacks/playground/hostile.ts';
 import type { Playground } from './page.ts';
 import { findChromium } from './chromium.ts';
@@ -19,14 +22,23 @@ const isFull = process.env['LFM_FULL'] === '1';
 
 describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}`, { timeout: 120_000 }, () => {
   let playground: Playground;
+  /** The folder of a model of random numbers, which has an adapter. */
+  let tiny: string;
   const faults: string[] = [];
   beforeAll(async () => {
-    playground = await openPlayground(chromium ?? '', {
-      'brook-7m': 'brook-7m',
-      ...(isFull && hasRealModel && { smollm2: REAL_MODEL }),
-    });
+    tiny = await mkdtemp(join(tmpdir(), 'lfm-page-tiny-'));
+    await writeModelFolder(tiny, { chats: true });
+    await writeAdapterFolder(join(tiny, 'poet'), tiny, 1);
+    playground = await openPlayground(
+      chromium ?? '',
+      { 'brook-7m': 'brook-7m', tiny, ...(isFull && hasRealModel && { smollm2: REAL_MODEL }) },
+      { tiny: { poet: join(tiny, 'poet') } },
+    );
   }, 60_000);
-  afterAll(() => playground[Symbol.asyncDispose]());
+  afterAll(async () => {
+    await playground[Symbol.asyncDispose]();
+    await rm(tiny, { recursive: true });
+  });
 
   async function open(options: Parameters<Playground['browser']['newPage']>[0] = desktop): Promise<Page> {
     const page = await playground.browser.newPage(options);
@@ -190,6 +202,27 @@ describe.skipIf(!chromium)(`the playground${chromium ? '' : without('Chromium')}
     expect(await page.getByText(/12 tokens, [\d.]+ a second/).count()).toBe(1);
     await page.getByRole('button', { name: 'Model', exact: true }).click();
     await page.getByText('MiB of this tab’s memory').waitFor();
+    await page.close();
+  });
+
+  it('lists adapters, and speaks under them from the server and in the tab', async () => {
+    const page = await open();
+    const texts: (string | null)[] = [];
+    await page.getByLabel('Temperature').fill('0');
+    await page.getByLabel('Most tokens').fill('8');
+    for (const place of ['this machine’s server', 'this tab'])
+      for (const name of ['tiny', 'poet (adapter of tiny)']) {
+        await page.getByLabel(place).check();
+        await page.getByLabel('Model', { exact: true }).selectOption(name);
+        await page.getByRole('button', { name: 'New conversation' }).click();
+        await page.getByRole('textbox', { name: 'Your message' }).fill('Where does the brook run?');
+        await page.keyboard.press('Enter');
+        await done(page);
+        texts.push(await page.locator('.markdown').last().textContent());
+      }
+    expect(texts[1]).not.toBe(texts[0]);
+    expect(texts.slice(2)).toEqual(texts.slice(0, 2));
+    await page.getByText(/Now: onnx .*WebAssembly/).waitFor();
     await page.close();
   });
 

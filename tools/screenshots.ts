@@ -1,12 +1,10 @@
-// npm run screenshots: pictures of the playground with real models, into docs/pictures, and how soon the page is drawn. The chat is
-// SmolLM2's where it is present (tools/real-model.sh fetches it), else the shipped model's.
+// npm run screenshots: pictures of the playground with the shipped models, into docs/pictures, and how soon the page is drawn.
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { Page } from 'playwright-core';
 import { findChromium } from '../test/chromium.ts';
 import { desktop, openPlayground, phone } from '../test/page.ts';
-import { hasRealModel, REAL_MODEL } from '../test/real-model.ts';
 import { ROOT } from '../test/root.ts';
 
 const MOST_BYTES = 150_000;
@@ -17,7 +15,7 @@ if (executable === undefined)
   throw new Error('No Chromium is installed here: install one, as chromium or google-chrome.');
 await using playground = await openPlayground(executable, {
   'brook-7m': 'brook-7m',
-  ...(hasRealModel && { 'SmolLM2-135M-Instruct': REAL_MODEL }),
+  'brook-123m': 'brook-123m',
 });
 
 async function open(options: typeof desktop | typeof phone, colorScheme: 'light' | 'dark'): Promise<Page> {
@@ -58,9 +56,9 @@ async function converse(page: Page): Promise<void> {
     await page.getByLabel('Temperature').fill('0');
     await page.getByLabel('Most tokens').fill('100');
   });
-  if (hasRealModel) await page.locator('header select').selectOption('SmolLM2-135M-Instruct');
-  await say(page, hasRealModel ? 'What is the capital of France?' : 'Once upon a time');
-  await say(page, hasRealModel ? 'Write a list of three things to see there.' : ' The next morning');
+  await page.locator('header select').selectOption('brook-123m');
+  await say(page, 'What is the capital of France?');
+  await say(page, 'Write a list of three things to see there.');
 }
 
 for (const scheme of ['light', 'dark'] as const) {

@@ -8,7 +8,7 @@ import { ROOT } from '../test/root.ts';
 
 const FILES = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
 
-/** Chosen on ten questions to the first such model of 123M parameters: a weaker penalty lets it go round in circles, a stronger one spoils sums. */
+/** Chosen with tools/try-sampling.ts on the first such model of 123M parameters: a weaker penalty lets it go round in circles, a stronger one spoils answers. */
 const SAMPLING = { do_sample: true, temperature: 0.3, min_p: 0.15, repetition_penalty: 1.1 };
 
 const [from, to] = process.argv.slice(2);

@@ -24,9 +24,14 @@ const sources: Readonly<Record<Place, ChatSource>> = {
   tab: tabSource({
     send: ask,
     headers: () => keyHeaders(apiKey.get()),
+    engine: () => getState().settings.engine,
     server,
     onProgress: ({ stage, doneBytes, totalBytes }) => {
-      const text = stage === 'download' ? 'The model comes into this tab…' : 'Its weights are laid out…';
+      const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
+      const text =
+        stage === 'download'
+          ? `The model comes into this tab: ${megabytes(doneBytes)} of ${megabytes(totalBytes)} MB…`
+          : 'Its weights are laid out…';
       setState({ status: { text, isError: false, share: totalBytes > 0 ? doneBytes / totalBytes : 0 } });
     },
   }),
@@ -88,8 +93,8 @@ export function setSettings(changes: Partial<Settings>): void {
 }
 
 /** Models run there from now on. */
-export function setPlace(place: Place): Promise<void> {
-  setSettings({ place });
+export function setPlace(changes: Partial<Pick<Settings, 'place' | 'engine'>>): Promise<void> {
+  setSettings(changes);
   return refreshModels();
 }
 

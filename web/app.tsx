@@ -64,9 +64,9 @@ function Bar({ state }: { readonly state: State }): VNode {
           disabled={writing !== undefined}
           onChange={({ currentTarget }) => setSettings({ model: currentTarget.value })}
         >
-          {models.map(({ id }) => (
+          {models.map(({ id, parent }) => (
             <option key={id} value={id}>
-              {id}
+              {parent ? `${id} (adapter of ${parent})` : id}
             </option>
           ))}
         </select>

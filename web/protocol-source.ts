@@ -68,6 +68,7 @@ class Refused extends Error {
 interface ServedModel {
   readonly id: string;
   readonly loaded: boolean;
+  readonly parent?: string | null;
   readonly chats?: boolean;
   readonly context_length?: number;
   readonly engine?: string;

@@ -36,9 +36,16 @@ const places = [
   ['tab', 'this tab'],
 ] as const;
 
+const engines = [
+  ['auto', 'the GPU, where there is one'],
+  ['webgpu', 'the GPU (WebGPU)'],
+  ['wasm', 'the processor (WebAssembly)'],
+] as const;
+
 export function SettingsPanel({ state }: { readonly state: State }): VNode {
   const { settings, conversation, opened, writing } = state;
-  const chats = chosenModel(state)?.chats !== false;
+  const chosen = chosenModel(state);
+  const chats = chosen?.chats !== false;
   const isChat = modeOf(state) === 'chat';
   return (
     <aside id="settings" class={opened === 'settings' ? 'settings open' : 'settings'} aria-label="Settings">
@@ -51,11 +58,31 @@ export function SettingsPanel({ state }: { readonly state: State }): VNode {
               name="place"
               checked={settings.place === place}
               disabled={writing !== undefined}
-              onChange={() => void setPlace(place)}
+              onChange={() => void setPlace({ place })}
             />{' '}
             {name}
           </label>
         ))}
+        {settings.place === 'tab' && (
+          <label>
+            On
+            <select
+              aria-label="Runs on"
+              value={settings.engine}
+              disabled={writing !== undefined}
+              onChange={({ currentTarget }) =>
+                void setPlace({ engine: engines.find(([engine]) => engine === currentTarget.value)?.[0] ?? 'auto' })
+              }
+            >
+              {engines.map(([engine, name]) => (
+                <option key={engine} value={engine}>
+                  {name}
+                </option>
+              ))}
+            </select>
+          </label>
+        )}
+        {chosen?.engine !== undefined && <p class="faint">Now: {chosen.engine}</p>}
       </fieldset>
       <fieldset class="modes">
         <legend>Mode</legend>

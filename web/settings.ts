@@ -1,4 +1,5 @@
 // What the user sets beside the conversation, kept in this browser; the API key only as long as the tab.
+import type { TabEngine } from '../src/web/client.ts';
 import type { Sampling } from './source.ts';
 
 /** Where models run. */
@@ -6,6 +7,8 @@ export type Place = 'server' | 'tab';
 
 export interface Settings {
   readonly place: Place;
+  /** What a model in the tab runs on. */
+  readonly engine: TabEngine;
   readonly model: string;
   readonly mode: 'chat' | 'continue';
   readonly probabilities: boolean;
@@ -17,6 +20,7 @@ export interface Settings {
 
 const initial: Settings = {
   place: 'server',
+  engine: 'auto',
   model: '',
   mode: 'chat',
   probabilities: false,
@@ -35,6 +39,7 @@ export function loadSettings(): Settings {
     const sampling = Object.entries(found.sampling ?? initial.sampling).filter(([, value]) => Number.isFinite(value));
     return {
       place: found.place === 'tab' ? 'tab' : 'server',
+      engine: found.engine === 'webgpu' || found.engine === 'wasm' ? found.engine : 'auto',
       model: text(found.model),
       mode: found.mode === 'continue' ? 'continue' : 'chat',
       probabilities: found.probabilities === true,

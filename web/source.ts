@@ -5,6 +5,8 @@ import type { ModelReport } from '../src/serve/inspect.ts';
 export interface ModelInfo {
   readonly id: string;
   readonly loaded: boolean;
+  /** Of an adapter: the model that it changes. */
+  readonly parent?: string | null | undefined;
   /** Known once it is loaded: whether it has a chat template, the tokens it was made for, what it runs on. */
   readonly chats?: boolean | undefined;
   readonly contextLength?: number | undefined;

@@ -29,11 +29,11 @@ the assistant's turns count, in the model's own template. The model stays as it 
 OUT/final as peft stores it, and checkpoints to OUT/step-N. A tenth of the text is held out: its loss is measured before and after.
 
 Examples:
-  lfm finetune brook-7m notes.txt
-  lfm finetune SmolLM2-135M-Instruct.Q4_1.gguf chat.jsonl --out runs/mine --minutes 20
-  lfm finetune brook-7m notes.txt --resume        after an interruption, go on
-  lfm generate brook-7m --adapter runs/brook-7m-notes/final "Today"
-  lfm chat SmolLM2-135M-Instruct.Q4_1.gguf --adapter runs/mine/final
+  lfm finetune brook-123m notes.txt
+  lfm finetune brook-123m chat.jsonl --out runs/mine --minutes 20
+  lfm finetune brook-123m notes.txt --resume      after an interruption, go on
+  lfm generate brook-123m --adapter runs/brook-123m-notes/final "Today"
+  lfm chat brook-123m --adapter runs/mine/final   or lfm start, for the playground
 
 Exit codes: 0 done, 2 a mistake or a run that failed, 130 interrupted (with a checkpoint).`;
 

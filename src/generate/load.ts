@@ -46,7 +46,7 @@ export interface LoadOptions extends SchedulerOptions {
   readonly onNotice?: ((line: string) => void) | undefined;
   /** Told of a model that comes from the hub, before it is read. */
   readonly onDownload?: FetchOptions['onDownload'];
-  /** In a browser: sent with each request for the model's files, such as an API key. */
+  /** In a browser: sent with each request for the model's files and its adapters', such as an API key. */
   readonly headers?: FetchOptions['headers'];
   readonly signal?: AbortSignal | undefined;
 }
@@ -80,6 +80,7 @@ async function loadSource(
     draft: guessing,
     draftTokens,
     contextLength,
+    headers,
     onProgress,
     onNotice,
     signal,
@@ -123,6 +124,7 @@ async function loadSource(
         ...settings,
         engine,
         ownsEngine: !given,
+        headers,
         close: () => source.weights.close(),
       });
       for (const [name, folder] of Object.entries(adapters)) await language.loadAdapter(name, folder);

@@ -20,6 +20,7 @@ import { replyForm } from './reply-form.ts';
 import type { Choice, SamplingOptions } from './sampler.ts';
 import type { CacheStatistics } from './prefix-cache.ts';
 import type { GenerateOptions, RequestOptions, Scheduler } from './scheduler.ts';
+import type { FetchOptions } from './source.ts';
 import { disposeBuffers } from './state.ts';
 import { StopFinder } from './stop.ts';
 import type { FinishReason, TokenStream } from './stream.ts';
@@ -68,6 +69,8 @@ export interface LanguageModelParts {
   readonly engine: Engine;
   /** Whether the engine is closed with the model. */
   readonly ownsEngine?: boolean;
+  /** Goes with requests for files by URL, as those of adapters are in a browser. */
+  readonly headers?: FetchOptions['headers'];
   /** Closes what weights may be read from again. */
   readonly close?: () => Promise<void>;
 }
@@ -138,7 +141,7 @@ export class LanguageModel implements AsyncDisposable {
    * plain LoRA, `safetensors-…` for a damaged file.
    */
   async loadAdapter(name: string, folder: string): Promise<void> {
-    const source = await openAdapter(folder);
+    const source = await openAdapter(folder, { headers: this.#parts.headers });
     try {
       const { engine, parameters } = this.#parts;
       const adapter = await loadAdapter(engine, this.definition, parameters, source, name);

@@ -41,10 +41,10 @@ export async function openSource(url: string, fetching: FetchOptions = {}): Prom
 }
 
 /** Opens a peft folder by its URL. Errors: `adapter-missing`, `json-file-…`, `safetensors-…`. */
-export async function openAdapter(url: string): Promise<AdapterSource> {
+export async function openAdapter(url: string, { headers }: FetchOptions = {}): Promise<AdapterSource> {
   const base = url.replace(/\/+$/, '');
-  const text = await readText(`${base}/adapter_config.json`);
-  const file = await openUrl(`${base}/adapter_model.safetensors`, {});
+  const text = await readText(`${base}/adapter_config.json`, headers);
+  const file = await openUrl(`${base}/adapter_model.safetensors`, { headers });
   if (text === undefined || !file)
     throw new LfmError(
       'adapter-missing',

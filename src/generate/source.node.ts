@@ -114,8 +114,8 @@ async function knownAs(paths: readonly string[]): Promise<Required<Pick<StoredWe
   return { identity, notes: notesOf(identity) };
 }
 
-/** Opens a peft folder. Errors: `adapter-missing`, `json-file-…`, `safetensors-…`. */
-export async function openAdapter(folder: string): Promise<AdapterSource> {
+/** Opens a peft folder; nothing is fetched. Errors: `adapter-missing`, `json-file-…`, `safetensors-…`. */
+export async function openAdapter(folder: string, _fetching: FetchOptions = {}): Promise<AdapterSource> {
   const file = join(folder, 'adapter_model.safetensors');
   const config = await readJsonIfPresent(join(folder, 'adapter_config.json'));
   if (!config || !(await exists(file)))

@@ -1,11 +1,18 @@
 // Server-sent events that are made no faster than the client reads them.
-import type { ServerResponse } from 'node:http';
+
+/** What is used of Node's ServerResponse. */
+interface Outgoing {
+  chunkedEncoding: boolean;
+  readonly headersSent: boolean;
+  readonly socket: { cork(): void; uncork(): void } | null;
+  destroy(): void;
+}
 
 export interface StreamOptions {
   /** A client that leaves an event unread for so long is cut off. */
   readonly stallSeconds: number;
   /** Node's answer, where the events go to a socket; a worker has none. */
-  readonly outgoing: ServerResponse | undefined;
+  readonly outgoing: Outgoing | undefined;
 }
 
 /** An event, as it is written. */

@@ -32,6 +32,12 @@ const modelTypes: Readonly<Record<string, string>> = {
   'model.safetensors': BYTES,
 };
 
+/** What it reads of an adapter's. */
+const adapterTypes: Readonly<Record<string, string>> = {
+  'adapter_config.json': JSON_TYPE,
+  'adapter_model.safetensors': BYTES,
+};
+
 /** Whether a path is of the library's part. */
 export const isTabCode = (path: string): boolean => {
   const [, file] = /^\/tab\/([^/]+)$/.exec(path) ?? [];
@@ -45,6 +51,8 @@ export function tabUrl({ name, path = '' }: ServedModel): string {
   return `/tab/models/${encodeURIComponent(file)}`;
 }
 
+const adapterUrl = (name: string) => `/tab/adapters/${encodeURIComponent(name)}`;
+
 /** Adds the routes under /tab. `folder` holds the library's part; models without a path are not offered. */
 export function addTabRoutes(app: Hono<Env>, folder: string, models: readonly ServedModel[], policy: string): void {
   for (const [file, type] of Object.entries(codeTypes)) {
@@ -52,17 +60,26 @@ export function addTabRoutes(app: Hono<Env>, folder: string, models: readonly Se
       sendFile(c, join(folder, file), { 'content-type': type, 'content-security-policy': policy }),
     );
   }
+  const addFolder = (url: string, from: string, files: Readonly<Record<string, string>>) => {
+    for (const [file, type] of Object.entries(files))
+      app.get(`${url}/${file}`, (c) => sendFile(c, join(from, file), { 'content-type': type }));
+  };
   const offered = models.filter(({ path }) => path !== undefined);
   app.get('/tab/models', (c) =>
-    c.json({ object: 'list', data: offered.map((model) => ({ id: model.name, url: tabUrl(model) })) }),
+    c.json({
+      object: 'list',
+      data: offered.map((model) => {
+        const adapters = Object.keys(model.adapters ?? {}).map((name) => [name, adapterUrl(name)]);
+        return { id: model.name, url: tabUrl(model), adapters: Object.fromEntries(adapters) };
+      }),
+    }),
   );
   for (const model of offered) {
-    const { path = '' } = model;
+    const { path = '', adapters = {} } = model;
     const url = tabUrl(model);
+    for (const [name, folder] of Object.entries(adapters)) addFolder(adapterUrl(name), folder, adapterTypes);
     if (path.toLowerCase().endsWith('.gguf')) app.get(url, (c) => sendFile(c, path, { 'content-type': BYTES }));
-    else
-      for (const [file, type] of Object.entries(modelTypes))
-        app.get(`${url}/${file}`, (c) => sendFile(c, join(path, file), { 'content-type': type }));
+    else addFolder(url, path, modelTypes);
   }
 }
 

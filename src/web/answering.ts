@@ -3,13 +3,13 @@ import type { LanguageModel } from '../generate/model.ts';
 import type { Reply } from '../generate/reply.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Open, Opened } from './opening.ts';
-import { protocolOver } from './protocol.ts';
-import type { Answer, Line, Numbered, Question } from './messages.ts';
+import { protocolOver, type Protocol } from './protocol.ts';
+import type { Answer, Line, Numbered, Question, SentOptions } from './messages.ts';
 
 /** Answers questions on a line until the worker ends. `open` loads the model that is asked for. */
 export function answerOn(line: Line, open: Open): void {
   const texts = new Map<number, AbortController>();
-  let loaded: Promise<Opened & { readonly respond: (request: Request) => Promise<Response> }> | undefined;
+  let loaded: Promise<Opened & Protocol> | undefined;
 
   const present = async () => {
     if (loaded) return loaded;
@@ -18,13 +18,15 @@ export function answerOn(line: Line, open: Open): void {
 
   const write = async (
     id: number,
+    { adapter }: SentOptions,
     begin: (model: LanguageModel, signal: AbortSignal) => Reply,
     say: (answer: Answer) => void,
   ) => {
     const ending = new AbortController();
     texts.set(id, ending);
     try {
-      const { model } = await present();
+      const { model, ready } = await present();
+      if (adapter !== undefined) await ready(adapter);
       const reply = begin(model, ending.signal);
       for await (const text of reply) say({ kind: 'piece', text });
       const { finishReason, text: _, ...details } = await reply;
@@ -64,19 +66,29 @@ export function answerOn(line: Line, open: Open): void {
         if (loaded) throw new LfmError('model-loaded', 'The worker holds a model already: start another worker.');
         loaded = open(question, (progress) => say({ kind: 'progress', ...progress })).then(async (opened) => ({
           ...opened,
-          respond: await protocolOver(opened.model),
+          ...(await protocolOver(opened.model, question.settings.adapters)),
         }));
         const { name, engine, contextLength, chats } = (await loaded).model;
         return say({ kind: 'loaded', info: { name, engine, contextLength, chats } });
       }
       case 'chat':
-        return write(id, (model, signal) => model.chat(question.messages, { ...question.options, signal }), say);
+        return write(
+          id,
+          question.options,
+          (model, signal) => model.chat(question.messages, { ...question.options, signal }),
+          say,
+        );
       case 'form': {
         const { model } = await present();
         return say({ kind: 'form', form: model.replyForm(question.messages, question.options) });
       }
       case 'generate':
-        return write(id, (model, signal) => model.generate(question.text, { ...question.options, signal }), say);
+        return write(
+          id,
+          question.options,
+          (model, signal) => model.generate(question.text, { ...question.options, signal }),
+          say,
+        );
       case 'request':
         return pass(id, question, say);
       case 'cancel':

@@ -12,7 +12,7 @@ import { LfmError } from '../tensor/error.ts';
 import type { Answer, Line, Numbered, Question, SentOptions } from './messages.ts';
 import type { TabInfo, TabLoadSettings, TabProgress, TabStatus } from './messages.ts';
 
-export type { TabInfo, TabProgress, TabStatus } from './messages.ts';
+export type { TabEngine, TabInfo, TabProgress, TabStatus } from './messages.ts';
 export type { ChatMessage, ChatOptions } from '../generate/chat.ts';
 export type { Completion, Details, Reply, Usage } from '../generate/reply.ts';
 
@@ -47,8 +47,10 @@ export async function loadInTab(url: string | URL, options: TabOptions = {}): Pr
     signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
   });
   try {
-    const model = new URL(url, globalThis.location?.href).href;
-    const info = await Promise.race([failed, opened(talk, model, settings, onProgress)]);
+    const whole = (given: string | URL) => new URL(given, globalThis.location?.href).href;
+    const adapters = Object.entries(settings.adapters ?? {}).map(([name, folder]) => [name, whole(folder)]);
+    const asked = { ...settings, adapters: Object.fromEntries(adapters) };
+    const info = await Promise.race([failed, opened(talk, whole(url), asked, onProgress)]);
     return new TabModel(talk, info, () => worker.terminate());
   } catch (error) {
     worker.terminate();

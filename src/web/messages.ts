@@ -20,6 +20,8 @@ export interface TabLoadSettings {
    */
   readonly numerics?: Numerics | undefined;
   readonly contextLength?: number | undefined;
+  /** LoRA adapters by the names that requests call them: URLs of folders of peft's. Each is loaded when it is first asked for. */
+  readonly adapters?: Readonly<Record<string, string>> | undefined;
   /** Sent with requests for the model's files, such as a server's API key. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** Bytes of the state cache. */

@@ -3,7 +3,8 @@ import type { WebEngine } from '../engines/onnx/engine.web.ts';
 import { onnxGpuEngine, onnxWebEngine, requestGpu } from '../engines/onnx/engine.web.ts';
 import { load } from '../generate/load.ts';
 import type { LanguageModel } from '../generate/model.ts';
-import type { Question, TabLoadSettings, TabProgress, TabStatus } from './messages.ts';
+import type { Numerics } from '../generate/weights.ts';
+import type { Question, TabProgress, TabStatus } from './messages.ts';
 
 export interface Opened {
   readonly model: LanguageModel;
@@ -15,39 +16,46 @@ export type Open = (
   onProgress: (progress: TabProgress) => void,
 ) => Promise<Opened>;
 
-/** `files`: URL of the folder with the engine's files. */
+/** `files`: URL of the folder with the engine's files. Errors: `no-webgpu` where nothing but a GPU is wanted; those of loading. */
 export const openWith =
   (files: string): Open =>
   async ({ url, settings }, onProgress) => {
-    const { engine: wanted = 'auto', threads, numerics, ...rest } = settings;
-    const { engine, isGpu } = await openEngine(files, wanted, threads);
-    const model = await load(url, {
-      ...rest,
-      // A GPU's kernels multiply packed weights by floats.
-      numerics: numerics ?? (isGpu ? 'stable' : 'fast'),
-      engine,
-      // The memory of a tab is small.
-      maxBatch: 1,
-      onDownload: (progress) => onProgress({ stage: 'download', ...progress }),
-      onProgress: ({ loadedBytes: doneBytes, totalBytes }) => onProgress({ stage: 'weights', doneBytes, totalBytes }),
-    });
-    return { model, memory: () => ({ bufferBytes: engine.live().bytes, heapBytes: engine.heapBytes }) };
-  };
-
-/** Errors: `no-webgpu` where nothing but a GPU is wanted; those of the engine. */
-async function openEngine(
-  files: string,
-  wanted: NonNullable<TabLoadSettings['engine']>,
-  threads: number | undefined,
-): Promise<{ readonly engine: WebEngine; readonly isGpu: boolean }> {
-  if (wanted === 'webgpu') return { engine: await onnxGpuEngine(await requestGpu(), { files }), isGpu: true };
-  if (wanted === 'auto') {
-    try {
-      const adapter = await requestGpu();
-      if (!adapter.info.isFallbackAdapter) return { engine: await onnxGpuEngine(adapter, { files }), isGpu: true };
-    } catch {
-      // Whatever is amiss with the GPU, the processor is there.
+    const { engine: wanted = 'auto', threads, numerics, adapters: _, ...rest } = settings;
+    const loadOn = async (engine: WebEngine, usual: Numerics): Promise<Opened> => {
+      const model = await load(url, {
+        ...rest,
+        numerics: numerics ?? usual,
+        engine,
+        // The memory of a tab is small.
+        maxBatch: 1,
+        onDownload: (progress) => onProgress({ stage: 'download', ...progress }),
+        onProgress: ({ loadedBytes: doneBytes, totalBytes }) => onProgress({ stage: 'weights', doneBytes, totalBytes }),
+      });
+      return { model, memory: () => ({ bufferBytes: engine.live().bytes, heapBytes: engine.heapBytes }) };
+    };
+    const onGpu = async (adapter: GPUAdapter) => {
+      const engine = await onnxGpuEngine(adapter, { files });
+      try {
+        // Its kernels multiply packed weights by floats.
+        const opened = await loadOn(engine, 'stable');
+        const { scheduler } = opened.model;
+        // Its shaders are compiled here, rather than before the first answer; what it cannot do shows here too.
+        for await (const _ of scheduler.generate([0], { maxTokens: 1 }));
+        await scheduler.clearCache();
+        return opened;
+      } catch (error) {
+        await engine.close();
+        throw error;
+      }
+    };
+    if (wanted === 'webgpu') return onGpu(await requestGpu());
+    const adapter = wanted === 'auto' ? await requestGpu().catch(() => undefined) : undefined;
+    if (adapter && !adapter.info.isFallbackAdapter) {
+      try {
+        return await onGpu(adapter);
+      } catch (error) {
+        console.warn('lfm: the GPU cannot run this model, WebAssembly does:', error);
+      }
     }
-  }
-  return { engine: await onnxWebEngine({ files, threads }), isGpu: false };
-}
+    return loadOn(await onnxWebEngine({ files, threads }), 'fast');
+  };

@@ -11,9 +11,18 @@ import type { Env } from '../serve/service.ts';
 /** A tab is slow, and nobody else waits for it. */
 const DAY_SECONDS = 86_400;
 
-/** Answers requests for the model, which stays the caller's. */
-export async function protocolOver(model: LanguageModel): Promise<(request: Request) => Promise<Response>> {
-  const pool = new ModelPool([{ name: model.name, load: async () => model }]);
+export interface Protocol {
+  readonly respond: (request: Request) => Promise<Response>;
+  /** Loads an adapter that has not been asked for yet. Errors: `model-not-found`, those of `loadAdapter`. */
+  readonly ready: (adapter: string) => Promise<void>;
+}
+
+/** Answers requests for the model, which stays the caller's, and its adapters, by the URLs of their folders. */
+export async function protocolOver(
+  model: LanguageModel,
+  adapters: Readonly<Record<string, string>> = {},
+): Promise<Protocol> {
+  const pool = new ModelPool([{ name: model.name, load: async () => model, adapters }]);
   await pool.get(undefined);
   const service = {
     pool,
@@ -30,5 +39,8 @@ export async function protocolOver(model: LanguageModel): Promise<(request: Requ
   });
   addModelRoutes(app, service);
   addFailures(app, service);
-  return async (request) => app.fetch(request, {});
+  return {
+    respond: async (request) => app.fetch(request, {}),
+    ready: async (adapter) => void (await pool.get(adapter)),
+  };
 }

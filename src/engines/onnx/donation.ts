@@ -35,8 +35,9 @@ function ancestorsOf(operation: Operation, producedBy: ReadonlyMap<Value, Operat
  * Input name -> output name for those donations where every reader of the input is proven to come before the operation
  * that writes the output: it is an ancestor of the writer in the data flow (so it precedes it in any order an optimiser may
  * choose), or the writer itself, reading element by element or appending in place. The others need a buffer of their own.
+ * `byElement`: false where kernels may not read and write one buffer, as a GPU's may not.
  */
-export function inPlaceDonations(program: Program): Record<string, string> {
+export function inPlaceDonations(program: Program, byElement = true): Record<string, string> {
   const readersOf = consumers(program);
   const producedBy = producers(program);
   const outputValues = program.outputs.map(({ value }) => value);
@@ -56,7 +57,8 @@ export function inPlaceDonations(program: Program): Record<string, string> {
           aliases.push(...reader.results);
           if (reader.results.some((result) => outputValues.includes(result))) safe = false;
         } else if (reader === writer)
-          safe &&= alias === input && (readsInStep(reader, input) || appendsInPlace(reader, input, output));
+          safe &&=
+            alias === input && ((byElement && readsInStep(reader, input)) || appendsInPlace(reader, input, output));
         else safe &&= before.has(reader);
       }
     }

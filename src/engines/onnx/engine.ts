@@ -256,9 +256,9 @@ export function engineOver<T extends RuntimeTensor>(
       checkBox(from, to, box);
       const size = byteLength(from.dtype, 1);
       const tensor = await source.present();
-      if (runtime.copyBox) return runtime.copyBox(tensor, target.value, box);
       const [memory, into] = [tensor.bytes?.(), target.value.bytes?.()];
       if (memory && into) copyBox(memory, from.shape, into, to.shape, box, size);
+      else runtime.copyBox?.(tensor, target.value, box);
     },
     live: () => ({ buffers: pool.liveBuffers, bytes: pool.liveBytes }),
     async close() {

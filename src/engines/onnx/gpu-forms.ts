@@ -1,7 +1,7 @@
 // Packed weights as a GPU's kernels read them. Shapes: a weight is [N, K], packed in G blocks a row.
 import type { Value } from '../../tensor/index.ts';
 import type { Lowering } from './lowering.ts';
-import { blockSums } from './quantized.ts';
+import { blockSums } from './packed-forms.ts';
 import type { Packed } from './wasm-layouts.ts';
 
 /**

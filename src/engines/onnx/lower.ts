@@ -185,7 +185,7 @@ export function lower(
   program.outputs.forEach(({ value }, index) =>
     graph.output(outputs[index] ?? '', value.dtype, declaredDims(value.shape)),
   );
-  const inPlace = inPlaceDonations(program);
+  const inPlace = inPlaceDonations(program, weights !== 'packed');
   const isWeight = weightNames(program, bound, lowering.derived);
   const readings = readingsOf(graph, isWeight);
   const free = new Set(inputs.filter((name) => !isWeight.has(name)));

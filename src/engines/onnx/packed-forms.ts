@@ -10,6 +10,19 @@ export interface Range {
   readonly to: number;
 }
 
+/** Sums of x [..., K] over blocks, [..., G], as a product with zeros and ones: one walk. */
+export function blockSums(lowering: Lowering, x: Value, blocks: number, block: number): string {
+  const members = lowering.filled(
+    `members of ${blocks} blocks of ${block}`,
+    'float32',
+    [blocks * block, blocks],
+    (into) => {
+      for (let k = 0; k < blocks * block; k++) into[k * blocks + Math.floor(k / block)] = 1;
+    },
+  );
+  return lowering.node('MatMul', [lowering.name(x), members]);
+}
+
 /** From more columns on the float32 kernel of one row falls to about half of its speed, until rows are several thousand long. */
 const [MOST_COLUMNS, LONG] = [768, 2048];
 

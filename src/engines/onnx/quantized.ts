@@ -3,22 +3,9 @@ import type { Operation, Value } from '../../tensor/index.ts';
 import type { Lowering, NodeSpec, Rule } from './lowering.ts';
 import type { Affine } from './minimums.ts';
 import { foldedMinimums } from './minimums.ts';
-import { columnRanges, columnsOf, planes, planeScales, planeZeroPoints } from './packed-forms.ts';
+import { blockSums, columnRanges, columnsOf, planes, planeScales, planeZeroPoints } from './packed-forms.ts';
 import { packedProduct } from './gpu-forms.ts';
 import { expandedProduct } from './wasm-layouts.ts';
-
-/** Sums of x [..., K] over blocks, [..., G], as a product with zeros and ones: one walk. */
-export function blockSums(lowering: Lowering, x: Value, blocks: number, block: number): string {
-  const members = lowering.filled(
-    `members of ${blocks} blocks of ${block}`,
-    'float32',
-    [blocks * block, blocks],
-    (into) => {
-      for (let k = 0; k < blocks * block; k++) into[k * blocks + Math.floor(k / block)] = 1;
-    },
-  );
-  return lowering.node('MatMul', [lowering.name(x), members]);
-}
 
 /** Of one x with matrices whose rows stand below one another. */
 interface Product {

@@ -38,8 +38,8 @@ export interface Runtime<T extends RuntimeTensor> {
   readonly description: string;
   /** A tensor of zeros; `isForm`: of a weight in the form that kernels read. */
   zeros(dtype: DType, shape: readonly number[], isForm?: boolean): T;
-  /** Copies a checked box; absent where all tensors have `bytes`. */
-  copyBox?(from: T, to: T, box: Box): Promise<void>;
+  /** Copies a checked box between tensors without `bytes`. */
+  copyBox?(from: T, to: T, box: Box): void;
   /** What weights are to a program: part of it, or inputs: expanded, or as they are packed. */
   readonly weights: WeightUse;
   /** `hostNodes`: names of nodes that are better not the GPU's, where there is one. */

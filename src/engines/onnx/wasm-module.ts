@@ -30,6 +30,8 @@ export interface OrtModule {
   _OrtReleaseSessionOptions(options: Pointer): number;
   _OrtCreateSession(model: Pointer, bytes: number, options: Pointer): Pointer | Promise<Pointer>;
   _OrtReleaseSession(session: Pointer): number;
+  /** Where there is the provider. */
+  webgpuOnReleaseSession?(session: Pointer): void;
   _OrtCreateTensor(type: number, data: Pointer, bytes: number, dims: Pointer, rank: number, location: number): Pointer;
   _OrtReleaseTensor(tensor: Pointer): number;
   _OrtRun(

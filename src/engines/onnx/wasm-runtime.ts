@@ -8,7 +8,8 @@ import { allocate, check, heap, lastError, placeText, withText } from './wasm-mo
 
 const ON_CPU = 1;
 const BASIC = 1;
-const WARNINGS = 2;
+/** With another provider each session would warn of nodes that are not its. */
+const [WARNINGS, ERRORS] = [2, 3];
 
 export class WasmTensor implements RuntimeTensor {
   readonly dtype: DType;
@@ -153,17 +154,29 @@ export class WasmSession<T extends Placed> implements RuntimeSession<T> {
   }
 
   release(): void {
+    this.#module.webgpuOnReleaseSession?.(this.#session);
     this.#module._OrtReleaseSession(this.#session);
   }
 }
 
-/** The same settings as on Node (engine.node.ts says why), for models without weights of their own. */
+/** The same settings as on Node (engine.node.ts says why), for models without weights of their own. `prepare`: adds a provider. */
 export async function openSession(
   module: OrtModule,
   model: Uint8Array,
-  prepare: (options: Pointer) => Promise<void> = async () => undefined,
+  prepare?: (options: Pointer) => Promise<void>,
 ): Promise<Pointer> {
-  const options = module._OrtCreateSessionOptions(BASIC, true, false, 0, false, 0, 0, WARNINGS, 0, 0);
+  const options = module._OrtCreateSessionOptions(
+    BASIC,
+    true,
+    false,
+    0,
+    false,
+    0,
+    0,
+    prepare ? ERRORS : WARNINGS,
+    0,
+    0,
+  );
   if (options === 0) throw lastError(module, 'make session options');
   const place = allocate(module, model.byteLength);
   try {
@@ -172,7 +185,7 @@ export async function openSession(
         check(module, module._OrtAddSessionConfigEntry(options, key, value), 'set the optimizers'),
       ),
     );
-    await prepare(options);
+    await prepare?.(options);
     heap(module).set(model, place);
     const session = await module._OrtCreateSession(place, model.byteLength, options);
     if (session === 0) throw lastError(module, 'load the model');

@@ -82,7 +82,10 @@ describe('writeConversations [onnx]', () => {
     const questions = asked.map(({ messages }) => messages.find(({ role }) => role === 'user')?.content ?? '');
     expect(questions.every((question) => question !== '' && !/\b(?:what|write|text)\b/i.test(question))).toBe(true);
     const passages = join(folder, 'long.txt');
-    await writeFile(passages, Array.from({ length: 40 }, (_, i) => `${i} mills by the brook. `.repeat(20)).join('\n\n'));
+    await writeFile(
+      passages,
+      Array.from({ length: 40 }, (_, i) => `${i} mills by the brook. `.repeat(20)).join('\n\n'),
+    );
     const coded = join(folder, 'coded');
     const report = await write(coded, 24, { verified: 1, capacity: 512, passages: [passages] });
     expect(report.kept).toEqual({ verified: 24 });
