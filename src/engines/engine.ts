@@ -91,6 +91,8 @@ export interface Engine {
   readonly compilesBySize?: boolean;
   /** Whether packed weights are best held in one form there, however many rows a step has. */
   readonly keepsOneForm?: boolean;
+  /** Whether attention over keys and values of int8 has kernels there, which read fewer bytes than those of floats. */
+  readonly prefersInt8Rows?: boolean;
   compile(program: Program, options?: CompileOptions): Promise<Executable>;
   /** Copies host memory (in HostArray's layout for the dtype) into a new buffer; where there is a mesh, each device gets its part. */
   upload(dtype: DType, shape: readonly number[], data: HostArray, sharding?: Sharding): Promise<Buffer>;

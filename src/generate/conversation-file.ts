@@ -35,7 +35,7 @@ const DIGEST = 32;
 
 const arraySchema = z.object({
   name: z.string(),
-  dtype: z.enum(['float32', 'float16', 'bfloat16']),
+  dtype: z.enum(['float32', 'float16', 'bfloat16', 'int8']),
   shape: z.array(z.number().int().min(0)).max(8),
   /** Tokens at a snapshot; absent for rows. */
   position: z.number().int().min(1).optional(),
@@ -103,6 +103,7 @@ export async function decodeConversation(
   const headerEnd = FRONT + view.getUint32(MARK.length + 4, true);
   if (headerEnd > end) throw bad('its header reaches past its end');
   const header = parseHeader(bytes.slice(FRONT, headerEnd));
+  checkTypes(definition, header.arrays);
   if (header.model !== model)
     throw new LfmError(
       'wrong-model',
@@ -145,6 +146,19 @@ function parseHeader(bytes: Uint8Array): z.infer<typeof headerSchema> {
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw bad(`its header: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'unreadable'}`);
+}
+
+/** Errors: `wrong-model` for states that are held in another element type. */
+function checkTypes(model: Model, arrays: z.infer<typeof headerSchema>['arrays']): void {
+  const types = stateTypes(model, { batch: 1, capacity: model.contextLength });
+  for (const { name, dtype } of arrays) {
+    const expected = types[name.replace(/^state\./, '')]?.dtype;
+    if (expected !== undefined && expected !== dtype)
+      throw new LfmError(
+        'wrong-model',
+        `The conversation holds keys and values as ${dtype}, this model as ${expected}: load it with keyValueDtype: '${dtype}', in the numeric mode that the conversation was held in.`,
+      );
+  }
 }
 
 /** Every state of the model must be there in its shape; a window may have been smaller. */

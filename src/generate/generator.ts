@@ -1,8 +1,8 @@
 // Runs one model on one engine: tokens in, logits out, the state staying where it is. Knows no text and no requests.
 // Shapes: B rows, T tokens of each, V classes, D features.
 import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
-import type { Model } from '../liquid/index.ts';
-import { stepProgram, withRoundedRows } from '../liquid/index.ts';
+import type { Model, RowScales } from '../liquid/index.ts';
+import { stepProgram, withRoundedRows, withScaledRows } from '../liquid/index.ts';
 import type { Dim, Program } from '../tensor/index.ts';
 import { hashProgram, LfmError } from '../tensor/index.ts';
 import type { Adapter } from './adapter.ts';
@@ -63,14 +63,14 @@ const IDLE_CAPACITIES = 2;
 
 export class Generator implements AsyncDisposable {
   readonly engine: Engine;
-  readonly model: Model;
+  #model: Model;
   /** Most tokens that one run takes. */
   readonly chunk: number;
   /** Tokens that a text may have, its prompt included. */
   readonly contextLength: number;
   readonly #weights: Buffers;
   /** For steps of many rows, where another form of the weights is faster there. */
-  readonly #manyRows: Model | undefined;
+  #manyRows: Model | undefined;
   readonly #identity: string | undefined;
   #rounded: Promise<RoundedWeights> | undefined;
   readonly #capacities: readonly number[];
@@ -89,7 +89,7 @@ export class Generator implements AsyncDisposable {
   /** `weights`: a buffer of `engine` for each of the model's `parameterTypes`. They are disposed with the generator. */
   constructor(engine: Engine, model: Model, weights: Buffers, options: GeneratorOptions = {}) {
     this.engine = engine;
-    this.model = model;
+    this.#model = model;
     this.#weights = weights;
     this.#manyRows = engine.keepsOneForm ? undefined : withRoundedRows(model);
     this.#bySize = engine.compilesBySize ?? false;
@@ -97,6 +97,20 @@ export class Generator implements AsyncDisposable {
     this.#identity = options.identity;
     this.chunk = options.chunk ?? 512;
     this.contextLength = Math.min(model.contextLength, this.#capacities.at(-1) ?? 0);
+  }
+
+  get model(): Model {
+    return this.#model;
+  }
+
+  /** Holds keys and values as int8 from now on. Before that no state may be open. Errors: `bad-scales`. */
+  async scaleRows(scales: RowScales): Promise<void> {
+    this.#model = withScaledRows(this.model, scales);
+    this.#manyRows &&= withScaledRows(this.#manyRows, scales);
+    this.#fingerprint = undefined;
+    const compiled = this.#compiled;
+    this.#compiled = [];
+    await this.#track(this.#discard(compiled));
   }
 
   /** Compiles what a text of `tokens` tokens needs, so that the first one need not wait. */
@@ -305,8 +319,9 @@ export class Generator implements AsyncDisposable {
     const { positions = 'last', output = 'logits' } = options;
     const batch = lengths.length;
     if (!this.engine.compilesBySize) {
-      // A token of each of several rows is a case of its own: kernels may take no more than that of a batch.
-      const decodes = batch > 1 && longest === 1;
+      // A token of each of several rows is a case of its own: kernels may take no more than that of a batch. Under an adapter there
+      // is no program for few rows, whose attention over int8 is another one.
+      const decodes = longest === 1 && (batch > 1 || (adapter !== undefined && this.#manyRows !== undefined));
       return {
         batch: batch === 1 ? 1 : 'B',
         length: decodes ? 1 : 'T',

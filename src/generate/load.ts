@@ -9,6 +9,8 @@ import { readTokenizerJson } from '../text/tokenizer-json.ts';
 import { readChatTemplate } from './chat.ts';
 import { Generator } from './generator.ts';
 import { LanguageModel, requireFit } from './model.ts';
+import type { KeyValueDtype } from './row-scales.ts';
+import { findScales, holdsInt8Rows, withKnownScales } from './row-scales.ts';
 import type { SchedulerOptions } from './scheduler.ts';
 import { Scheduler } from './scheduler.ts';
 import { readGenerationSettings } from './settings.ts';
@@ -27,6 +29,11 @@ export interface LoadOptions extends SchedulerOptions {
   readonly operators?: readonly OperatorConstructor[] | undefined;
   /** Default 'stable'. */
   readonly numerics?: Numerics | undefined;
+  /**
+   * How keys and values are held between steps. `int8`: a byte each, by scales that are the model's; in `fast` only, where it is
+   * the default on the engine onnx. Else `float32`.
+   */
+  readonly keyValueDtype?: KeyValueDtype | undefined;
   /** LoRA adapters by the names that requests call them: folders of peft's. */
   readonly adapters?: Readonly<Record<string, string>> | undefined;
   /** A smaller model of the same tokenizer that guesses ahead, by name or loaded, which stays the caller's; tokens it guesses at once. */
@@ -49,7 +56,7 @@ export interface LoadOptions extends SchedulerOptions {
  * on the hub, OWNER/NAME, from where it is downloaded once: `lfm pull` asks first. Dispose it, or hold it with `await using`.
  * Weights of any floating-point type are computed in float32, packed ones as `numerics` says.
  * Errors: `model-missing`, `model-file-missing`, `unknown-operator`, `weights-mismatch`, `tokenizer-missing`,
- * `vocabulary-mismatch`, `bad-numerics`, those of `loadAdapter`, `draft-mismatch` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
+ * `vocabulary-mismatch`, `bad-numerics`, `bad-key-values`, those of `loadAdapter`, `draft-mismatch` and what readers say of files that are damaged; the reason of `signal`. Nothing stays allocated then.
  */
 export async function load(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
   const source = await openSource(name, options);
@@ -68,6 +75,7 @@ async function loadSource(
     engine: wanted = {},
     operators = [],
     numerics = 'stable',
+    keyValueDtype,
     adapters = {},
     draft: guessing,
     draftTokens,
@@ -87,17 +95,26 @@ async function loadSource(
   const given = typeof wanted === 'object' && 'compile' in wanted ? wanted : undefined;
   const engine = given ?? (await openEngine(typeof wanted === 'string' ? { name: wanted } : wanted));
   try {
+    const holdsInt8 = holdsInt8Rows(model, engine, keyValueDtype);
     const weights = await uploadWeights(engine, held, source.weights, onProgress, signal);
-    const generator = new Generator(engine, model, weights, { identity: source.weights.identity });
+    const { identity, notes } = source.weights;
+    const known = holdsInt8 ? await withKnownScales(model, notes) : model;
+    const generator = new Generator(engine, known ?? model, weights, { identity });
     let draft: { model: LanguageModel; tokens: number | undefined; isOwned: boolean } | undefined;
     try {
       if (guessing !== undefined) {
         const isOwned = typeof guessing === 'string';
-        const smaller = isOwned ? await load(guessing, { engine, operators, numerics, onNotice, signal }) : guessing;
+        const smaller = isOwned
+          ? await load(guessing, { engine, operators, numerics, keyValueDtype, onNotice, signal })
+          : guessing;
         draft = { model: smaller, tokens: draftTokens, isOwned };
       }
+      const [text] = await Promise.all([readText(source, tokenizer, model), known && generator.prepare()]);
+      if (!known) {
+        await findScales(generator, (words) => text.tokenizer.encode(words), notes);
+        await generator.prepare();
+      }
       const scheduler = new Scheduler(generator, scheduling);
-      const [text] = await Promise.all([readText(source, tokenizer, model), generator.prepare()]);
       const language = new LanguageModel({
         name: source.name,
         scheduler,

@@ -17,10 +17,11 @@ import { catalogue } from '../models/catalogue.ts';
 import type { CatalogueEntry } from '../models/entry.ts';
 import { genomeEntry } from '../models/genome.ts';
 import { LfmError } from '../tensor/error.ts';
+import { notesOf } from './notes.node.ts';
 import { shippedFolder, shippedNames } from './shipped.node.ts';
 import { openGgufSource } from './source-gguf.ts';
 import { packedWeights } from './source-packed.ts';
-import type { AdapterSource, FetchOptions, ModelSource } from './source.ts';
+import type { AdapterSource, FetchOptions, ModelSource, StoredWeights } from './source.ts';
 
 export type ResolvedModel =
   | { readonly kind: 'folder'; readonly name: string; readonly path: string }
@@ -90,15 +91,15 @@ export async function openSource(name: string, fetching: FetchOptions = {}): Pro
   }
   if (resolved.kind === 'gguf') {
     const source = await openGgufSource(resolved.name, await openGguf(resolved.path));
-    return { ...source, weights: { ...source.weights, identity: await identityOf([resolved.path]) } };
+    return { ...source, weights: { ...source.weights, ...(await knownAs([resolved.path])) } };
   }
   const folder = await openModelFolder(resolved.path);
   try {
     await requireWhole(folder.path);
     const { config, generationConfig, tokenizer, tokenizerConfig, chatTemplate } = folder;
     const files = (await readdir(folder.path)).filter((file) => file.endsWith('.safetensors')).toSorted();
-    const identity = await identityOf(files.map((file) => join(folder.path, file)));
-    const weights = { ...packedWeights(folder.weights, config, resolved.name), identity };
+    const known = await knownAs(files.map((file) => join(folder.path, file)));
+    const weights = { ...packedWeights(folder.weights, config, resolved.name), ...known };
     return { name: resolved.name, config, generationConfig, tokenizer, tokenizerConfig, chatTemplate, weights };
   } catch (error) {
     await folder.weights.close();
@@ -106,10 +107,11 @@ export async function openSource(name: string, fetching: FetchOptions = {}): Pro
   }
 }
 
-/** Which files these are, and that nobody wrote to them since. */
-async function identityOf(paths: readonly string[]): Promise<string> {
+/** Which files these are, and that nobody wrote to them since; and the notes about them. */
+async function knownAs(paths: readonly string[]): Promise<Required<Pick<StoredWeights, 'identity' | 'notes'>>> {
   const found = await Promise.all(paths.map((path) => stat(path, { bigint: true })));
-  return found.map(({ dev, ino, size, mtimeNs }) => [dev, ino, size, mtimeNs].join(' ')).join();
+  const identity = found.map(({ dev, ino, size, mtimeNs }) => [dev, ino, size, mtimeNs].join(' ')).join();
+  return { identity, notes: notesOf(identity) };
 }
 
 /** Opens a peft folder; nothing is fetched. Errors: `adapter-missing`, `json-file-…`, `safetensors-…`. */

@@ -24,7 +24,15 @@ export interface StoredWeights {
   readQuantized(name: string): Promise<QuantizedMatrix>;
   /** Of the files: changes when they do. Absent: what is made of these weights is not worth keeping. */
   readonly identity?: string | undefined;
+  /** Where what was found out about these weights outlives the process; absent: nowhere. */
+  readonly notes?: Notes | undefined;
   close(): Promise<void>;
+}
+
+/** Short texts by what they say. Where they cannot be read or written there is nothing, and no error. */
+export interface Notes {
+  read(about: string): Promise<string | undefined>;
+  write(about: string, text: string): Promise<void>;
 }
 
 export interface ModelSource {

@@ -28,6 +28,7 @@ export interface LoadProgress {
  * - `fast`: they stay packed, and meet activations that are rounded to int8, each row's block of 32 (or 128) by its own scale.
  *   Steps of 8 rows or more (prompts, batches, guesses) take a second form of the weights, on the engine onnx: whole rows of int8
  *   that meet whole rows of int8, both turned first so that large elements are spread. It takes a byte a weight more.
+ *   Attention's keys and values are held as int8 there too, unless `keyValueDtype` says otherwise.
  *   About as far from `exact` as 8-bit activations are; a number that falls on the other side of a rounding step may move
  *   logits by far more than the order of sums does, so that a prompt in other portions may give another text.
  * Models that are stored as floats are `exact` by any name.

@@ -7,7 +7,7 @@ import { peakBytes } from './program-memory.ts';
 import { trafficOf } from './program-traffic.ts';
 import { stepProgram } from './programs.ts';
 import { parameterTypes } from './quantized.ts';
-import { elementsAt } from './state.ts';
+import { elementsAt, stateDtype } from './state.ts';
 
 /** Element type of weights and state, as a model is usually run. */
 export type RunType = 'float32' | 'bfloat16' | 'float16';
@@ -27,8 +27,10 @@ function parameterTotal(model: Model): number {
 
 /** Bytes of state that one sequence of `length` tokens needs. */
 export function stateBytes(model: Model, length: number, dtype: RunType = 'bfloat16'): number {
-  const elements = Object.values(model.states).reduce((total, state) => total + elementsAt(state, length), 0);
-  return byteLength(dtype, elements);
+  return Object.values(model.states).reduce(
+    (total, state) => total + byteLength(stateDtype(state, dtype), elementsAt(state, length)),
+    0,
+  );
 }
 
 /** The step that adds the `length`th token to a sequence. */

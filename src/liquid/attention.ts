@@ -119,20 +119,23 @@ function windowedAttention(
 }
 
 type Rows = Readonly<Record<'keys' | 'values', Tensor | undefined>>;
+/** Of rows that are held as int8. */
+type Scales = Readonly<Partial<Record<'keysScales' | 'valuesScales', Tensor | undefined>>>;
 
 /** Causal softmax attention of whole sequences, or over the rows kept so far where there are any; and the rows to keep next. */
 export function attendWithState(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  { keys, values, starts, lengths, segments }: Rows & Pick<Context, 'starts' | 'lengths' | 'segments'>,
+  given: Rows & Scales & Pick<Context, 'starts' | 'lengths' | 'segments'>,
   { window, ...scoring }: { scale: number; softCap?: number; window: number | undefined },
 ): Rows & { readonly out: Tensor } {
+  const { keys, values, starts, lengths, segments, keysScales: keyScales, valuesScales: valueScales } = given;
   if (!keys || !values || !starts || !lengths)
     return { out: attend(q, k, v, { ...scoring, window: window ?? null, segments }), keys, values };
   const held = { keys, values, starts, lengths };
   return window === undefined
-    ? cachedAttention(q, k, v, held, scoring)
+    ? cachedAttention(q, k, v, { ...held, keyScales, valueScales }, scoring)
     : windowedAttention(q, k, v, held, { ...scoring, window });
 }
 
@@ -186,8 +189,11 @@ export const attention = operator('attention', (options: AttentionOptions) => {
     state: ({ hiddenSize: d }) => {
       const shape = [keyValueHeads, headWidth(d, options)];
       // A query finds its own row among the new ones.
-      const kept = window === undefined ? rows(shape) : lastRows(shape, window - 1);
-      return { keys: kept, values: kept };
+      if (window !== undefined) return { keys: lastRows(shape, window - 1), values: lastRows(shape, window - 1) };
+      const { rotaryFactor = 1, rotaryKind } = options;
+      const width = headWidth(d, options);
+      const turned = rotaryKind === 'proportional' ? width : rotaryFactor * width;
+      return { keys: rows(shape, { turned }), values: rows(shape, { turned: 0 }) };
     },
     featurize: (p, x_BTD, _state, { rotaryTables, normEps }) => {
       const width = Number(p['q_proj.weight'].dim(0)) / heads;
@@ -205,7 +211,7 @@ export const attention = operator('attention', (options: AttentionOptions) => {
         ...(p['g_proj.weight'] && { gate: logistic(linear(x_BTD, p['g_proj.weight'])) }),
       };
     },
-    mix: (p, { q, k, v, gate }, { keys, values }, { starts, lengths, segments }) => {
+    mix: (p, { q, k, v, gate }, kept, { starts, lengths, segments }) => {
       const scale = options.scale ?? Number(q.dim(3)) ** -0.5;
       const scoring = { scale, ...(softCap !== undefined && { softCap }), window };
       const project = (out: Tensor) => {
@@ -213,7 +219,7 @@ export const attention = operator('attention', (options: AttentionOptions) => {
         const y = linear(reshape(gated, [q.dim(0), q.dim(1), p['out_proj.weight'].dim(1)]), p['out_proj.weight']);
         return p['out_proj.bias'] ? add(y, p['out_proj.bias']) : y;
       };
-      const { out, ...next } = attendWithState(q, k, v, { keys, values, starts, lengths, segments }, scoring);
+      const { out, ...next } = attendWithState(q, k, v, { ...kept, starts, lengths, segments }, scoring);
       return [project(out), next];
     },
   };

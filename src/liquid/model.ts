@@ -197,7 +197,12 @@ function applyBlock(
   const outputs = operators.map((placed) => {
     const { operator, parameters, states, ownStates, leader, takes } = placed;
     const own = Object.fromEntries(Object.entries(parameters).map(([key, name]) => [key, take(p, name)]));
-    const remembered = Object.fromEntries(Object.entries(states).map(([key, name]) => [key, before[name]]));
+    const remembered = Object.fromEntries(
+      Object.entries(states).flatMap(([key, name]) => [
+        [key, before[name]],
+        [`${key}Scales`, before[`${name}Scales`]],
+      ]),
+    );
     const theirs = (leader && taken.get(leader)) ?? {};
     const given = Object.fromEntries(takes.flatMap((name) => (theirs[name] ? [[name, theirs[name]]] : [])));
     const { y, state, features } = applyOperator(operator, own, input, remembered, context, given);

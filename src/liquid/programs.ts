@@ -22,7 +22,8 @@ import type { Tensors } from './parameter.ts';
 import { take } from './parameter.ts';
 import { parametersIn, parameterTypes } from './quantized.ts';
 import { roundedInputs } from './rounding.ts';
-import { bufferShape } from './state.ts';
+import { scaleTensors } from './scaled-rows.ts';
+import { bufferShape, stateDtype } from './state.ts';
 
 type Types = Readonly<Record<string, ArrayType>>;
 
@@ -235,7 +236,10 @@ export interface StateOptions {
 /** Types of the state buffers, by the names of `model.states`; they begin as zeros. */
 export function stateTypes(model: Model, { batch, capacity, dtype = 'float32' }: StateOptions): Types {
   return Object.fromEntries(
-    Object.entries(model.states).map(([name, state]) => [name, { dtype, shape: bufferShape(state, batch, capacity) }]),
+    Object.entries(model.states).map(([name, state]) => [
+      name,
+      { dtype: stateDtype(state, dtype), shape: bufferShape(state, batch, capacity) },
+    ]),
   );
 }
 
@@ -276,7 +280,8 @@ export function stepProgram(model: Model, options: StepOptions): Program {
     const span = { starts: take(inputs, 'starts'), lengths: take(inputs, 'lengths'), capacity: options.capacity };
     const context = createContext({ batch, length, normEps: model.normEps, span, timeSteps: inputs.time_steps });
     const p = parametersIn(model, inputs, dtype);
-    const { hidden_BTD, states } = model.forward(p, inputs, context, selected(inputs, 'state.', model.states));
+    const before = { ...selected(inputs, 'state.', model.states), ...scaleTensors(model) };
+    const { hidden_BTD, states } = model.forward(p, inputs, context, before);
     const hidden = inputs.positions
       ? gatherFrom(hidden_BTD, inputs.positions, { axis: 1, batchDims: 1 })
       : allLogits

@@ -1,12 +1,24 @@
 // What an operator remembers between tokens: how it grows, and the buffers that hold it.
-import type { Dim } from '../tensor/index.ts';
+import type { Dim, DType } from '../tensor/index.ts';
 import { LfmError } from '../tensor/index.ts';
 
 /** `fixed`: the same size at any length; `rows`: a row more with each token; `window`: the last `size` rows. */
 export type StateDeclaration =
   | { readonly kind: 'fixed'; readonly shape: readonly number[] }
-  | { readonly kind: 'rows'; readonly shape: readonly number[] }
+  | RowsDeclaration
   | { readonly kind: 'window'; readonly shape: readonly number[]; readonly size: number };
+
+export interface RowsDeclaration {
+  readonly kind: 'rows';
+  readonly shape: readonly number[];
+  /**
+   * There where the operator takes them as int8 too, with their scales beside them as `NAMEScales`: how many features, at the front of
+   * the last axis, positions turn in pairs that stand half as many apart.
+   */
+  readonly turned?: number;
+  /** Of a row's elements, where they are held as int8: see `withScaledRows`. */
+  readonly scales?: Float32Array;
+}
 
 /** A tail, a vector or a matrix; its buffer is [B, ...shape]. */
 export function fixed(shape: readonly number[]): StateDeclaration {
@@ -14,8 +26,13 @@ export function fixed(shape: readonly number[]): StateDeclaration {
 }
 
 /** A row a token. For rows of shape [..., D] the buffer is [B, ..., capacity, D], filled from the front. */
-export function rows(shape: readonly number[]): StateDeclaration {
-  return { kind: 'rows', shape };
+export function rows(shape: readonly number[], options: Pick<RowsDeclaration, 'turned'> = {}): StateDeclaration {
+  return { kind: 'rows', shape, ...options };
+}
+
+/** Element type of a state's buffer in a model that computes in `dtype`. */
+export function stateDtype(state: StateDeclaration, dtype: DType): DType {
+  return state.kind === 'rows' && state.scales ? 'int8' : dtype;
 }
 
 /** The last `size` rows, oldest first, filled from the front while they are fewer; the buffer is [B, ..., size, D]. */

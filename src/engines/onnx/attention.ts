@@ -1,23 +1,11 @@
 // Attention over a cache as com.microsoft.GroupQueryAttention and, in models that stand alone, ONNX's own.
 import type { Operation, Value } from '../../tensor/index.ts';
 import type { Mapping } from './composites.ts';
+import { lastRows, sideBySide } from './cache-rows.ts';
+import { levelAttention } from './levels.ts';
 import type { Lowering } from './lowering.ts';
 
 export const floats = (operands: Operation['operands']) => operands.every(({ dtype }) => dtype === 'float32');
-
-/** The last row that each row of the batch writes, int32 [B]; one past the capacity is an error instead of a stray write. */
-function lastRows(lowering: Lowering, { operands }: Operation): { last: string; total: string } {
-  const [q, , , cache, , starts] = operands;
-  const [capacity, length] = [cache?.shape[2] ?? 1, q?.shape[1] ?? 1];
-  const count = lowering.cast(lowering.dimScalar(length), 'int32');
-  const one = lowering.constant('int32', [], [1]);
-  const end = lowering.node('Sub', [lowering.node('Add', [lowering.name(starts), count]), one]);
-  const zero = lowering.constant('int64', [], [0]);
-  const rows = lowering.node('Range', [zero, lowering.dimScalar(capacity), lowering.constant('int64', [], [1])]);
-  const last = lowering.node('Gather', [lowering.cast(rows, 'int32'), end]);
-  const longest = lowering.node('ReduceMax', [last], { attributes: { keepdims: { int: 0 } } });
-  return { last, total: lowering.node('Add', [longest, one]) };
-}
 
 /** Query heads times rows of the cache up to which scores of a chunk of a prompt are few megabytes. */
 const FEW_SCORES = 2 ** 17;
@@ -28,6 +16,7 @@ const FEW_SCORES = 2 ** 17;
  */
 export function holdsScores(lowering: Lowering, { operands: [q, , , cache], attributes }: Operation): boolean {
   const [, length, heads] = q?.shape ?? [];
+  if (cache?.dtype === 'int8') return length === 1 || lowering.fewRows;
   const isSmall = Number(heads) * Number(cache?.shape[2]) <= FEW_SCORES;
   return attributes.softCap !== undefined || length === 1 || lowering.fewRows || isSmall;
 }
@@ -41,14 +30,18 @@ export const cachedAttention: Mapping = {
   fits: ({ operands, attributes }) => {
     const [batch, length, , width] = operands[0]?.shape ?? [];
     const known = typeof width === 'number' && width % 8 === 0;
-    return floats(operands.slice(0, 5)) && known && attributes.window === null && (batch === 1 || length === 1);
+    const [keys, values, , ...scales] = operands.slice(3);
+    const isHeld = floats(operands.slice(3, 5)) || [keys, values].every((cache) => cache?.dtype === 'int8');
+    const fitting = floats([...operands.slice(0, 3), ...scales]) && isHeld;
+    return fitting && known && attributes.window === null && (batch === 1 || length === 1);
   },
   rule: (lowering, operation) => {
-    const [q] = operation.operands;
+    const [q, , , keys] = operation.operands;
     const scale = Number(operation.attributes.scale);
     // A GPU's kernel goes its own way.
-    if (!q || lowering.weights === 'packed' || !holdsScores(lowering, operation))
-      return groupedAttention(lowering, operation, { ...lastRows(lowering, operation), scale });
+    const isHeld = lowering.weights !== 'packed' && holdsScores(lowering, operation);
+    if (keys?.dtype === 'int8' && !isHeld) return levelAttention(lowering, operation);
+    if (!q || !isHeld) return groupedAttention(lowering, operation, { ...lastRows(lowering, operation), scale });
     const scaled = { id: -1, dtype: q.dtype, shape: q.shape };
     lowering.define(scaled, 'Mul', [lowering.name(q), lowering.constant('float32', [], [scale])]);
     heldAttention(lowering, operation, scaled);
@@ -90,12 +83,6 @@ export function rotated(
   lowering.setView(y, turned, flat);
 }
 
-/** [B, T, H, D] as [B, T, H * D]. */
-function sideBySide(lowering: Lowering, x: Value): string {
-  const [batch = 1, length = 1, heads = 1, width = 1] = x.shape;
-  return lowering.shaped(x, [batch, length, Number(heads) * Number(width)]);
-}
-
 /** What the kernel is given beside the operation: `last` and `total` as lastRows makes them. */
 interface Grouped {
   readonly last: string;
@@ -111,7 +98,7 @@ function groupedAttention(
   { operands, results, attributes }: Operation,
   { last, total, scale, queries, sinks }: Grouped,
 ): void {
-  const [given, k, v, keys, values] = operands;
+  const [given, k, v, keys, values, , ...scales] = operands;
   const q = queries ?? given;
   const [out, nextKeys, nextValues] = results;
   if (q && k && v && out) {
@@ -126,6 +113,7 @@ function groupedAttention(
       last,
       total,
       ...(sinks === undefined ? [] : ['', '', '', '', sinks]),
+      ...scales.map((of) => lowering.name(of)),
     ];
     const shape = [batch, length, Number(heads) * Number(width)];
     const raw = { id: -1, dtype: q.dtype, shape };
@@ -136,11 +124,19 @@ function groupedAttention(
         kv_num_heads: { int: Number(groups) },
         scale: { float: scale },
         ...(attributes.softCap !== undefined && { softcap: { float: Number(attributes.softCap) } }),
+        ...(scales.length > 0 && levelAttributes),
       },
     });
     lowering.setView(out, lowering.name(raw), shape);
   }
 }
+
+/** Of caches of int8 with a scale for each place of a row. Their kernel is only called with sinks, whose place comes before the scales'. */
+const levelAttributes = {
+  k_quant_type: { string: 'PER_CHANNEL' },
+  v_quant_type: { string: 'PER_CHANNEL' },
+  kv_cache_bit_width: { int: 8 },
+};
 
 /**
  * cached_attention in a model that stands alone: the cache comes with as many rows as it holds and leaves with the new ones

@@ -46,6 +46,6 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
       open: (model) => Session.open(model, settings),
       openBound: (lowered, bind) => bound.open(lowered, bind),
     },
-    { mapped },
+    { mapped, prefersInt8Rows: mapped && provider === 'cpu' },
   );
 }

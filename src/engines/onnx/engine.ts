@@ -174,10 +174,17 @@ function boundBuffers<T extends RuntimeTensor>(pool: Pool<T>, bind: Buffers): Re
   return Object.fromEntries(entries);
 }
 
-/** `mapped`: whether composites go to their kernels, where there is one. `onClose`: frees what the runtime took. */
+/**
+ * `mapped`: whether composites go to their kernels, where there is one. `onClose`: frees what the runtime took. `prefersInt8Rows`: see
+ * Engine.
+ */
 export function engineOver<T extends RuntimeTensor>(
   runtime: Runtime<T>,
-  { mapped = true, onClose = () => undefined }: { readonly mapped?: boolean; readonly onClose?: () => void } = {},
+  {
+    mapped = true,
+    onClose = () => undefined,
+    prefersInt8Rows = false,
+  }: { readonly mapped?: boolean; readonly onClose?: () => void; readonly prefersInt8Rows?: boolean } = {},
 ): Engine {
   const pool = new Pool(runtime);
   const shared = new Map<string, Promise<SharedSession<T>>>();
@@ -186,6 +193,7 @@ export function engineOver<T extends RuntimeTensor>(
   return {
     name: 'onnx',
     description: `onnx (ONNX Runtime ${runtime.description})`,
+    prefersInt8Rows,
     async compile(program: Program, { bind = {}, fewRows = false }: CompileOptions = {}): Promise<Executable> {
       const bound = new Set(Object.keys(bind));
       const given = boundBuffers(pool, bind);

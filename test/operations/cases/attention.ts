@@ -173,6 +173,38 @@ interface CacheSizes {
   readonly D?: number;
 }
 
+/** Some of every size, at either end too. */
+const levelList = Array.from({ length: 61 }, (_, i) => ((i * 89) % 256) - 128);
+const byLevels = { relative: 0.02, absolute: 0.02 };
+
+/** Capacity 8. Kernels may let queries meet rows before they are rounded, so the scales have room for all of them: what is compared is what is meant. */
+const overLevels = (name: string, { B = 2, T, H = 4, G = 2, starts, softCap, D = 8 }: CacheSizes): OperationCase =>
+  testCase({
+    kind: 'cached_attention',
+    name,
+    inputs: {
+      q: f([B, T, H, D]),
+      k: f([B, T, G, D]),
+      v: f([B, T, G, D]),
+      keys: { dtype: 'int8', shape: [B, G, 8, D], values: { list: levelList } },
+      values: { dtype: 'int8', shape: [B, G, 8, D], values: { list: levelList } },
+      starts: i32([B], { list: starts }),
+      keyScales: f([G, D], { range: [0.016, 0.03] }),
+      valueScales: f([G, D], { range: [0.016, 0.03] }),
+    },
+    body: ({ q, k, v, keys, values, starts, keyScales, valueScales }) => {
+      const options = { scale: 0.5, ...(softCap !== undefined && { softCap }) };
+      const found = t.cachedAttention(q, k, v, { keys, values, starts, keyScales, valueScales }, options);
+      const ends = t.reshape(t.add(starts, t.full('int32', [], Number(T))), [B, 1, 1, 1]);
+      const used = (cache: t.Tensor, scales: t.Tensor) => {
+        const wide = t.expandDims(t.expandDims(scales, 1), 0);
+        return t.select(t.lt(t.iota('int32', [1, 1, 8, 1], 2), ends), t.mul(t.cast(cache, 'float32'), wide), 0);
+      };
+      return { out: found.out, keys: used(found.keys, keyScales), values: used(found.values, valueScales) };
+    },
+    tolerance: byLevels,
+  });
+
 /** Capacity 8. */
 const cached = (
   name: string,
@@ -223,6 +255,13 @@ const cachedCases: OperationCase[] = [
   cached('cached_attention with capped scores, heads of 8', { T: 1, starts: [0, 6], softCap: 0.3, D: 8 }),
   cached('cached_attention leaves out rows past the capacity', { T: 3, starts: [6, 7] }),
   cached('cached_attention with symbols', { B: 'B', T: 'T', H: 2, G: 1, starts: [3, 0] }, { bindings: symbols }),
+  overLevels('cached_attention over int8, one token, unequal starts', { T: 1, starts: [0, 6] }),
+  overLevels('cached_attention over int8, several tokens of one row', { B: 1, T: 3, starts: [4] }),
+  overLevels('cached_attention over int8 from nothing', { B: 1, T: 5, starts: [0] }),
+  overLevels('cached_attention over int8 to the last row', { B: 1, T: 2, H: 3, G: 1, starts: [6] }),
+  overLevels('cached_attention over int8, several tokens of several rows', { T: 3, starts: [5, 0] }),
+  overLevels('cached_attention over int8 with capped scores', { B: 1, T: 2, starts: [3], softCap: 0.3 }),
+  overLevels('cached_attention over int8, heads of 4', { T: 2, starts: [3, 0], D: 4 }),
   testCase({
     kind: 'cached_attention',
     name: 'cached_attention over a bfloat16 cache',
