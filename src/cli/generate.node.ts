@@ -15,7 +15,7 @@ import { serveModels } from './serve.node.ts';
 import { continues, converses, talk } from './talk.node.ts';
 
 /** What `start` says where nobody is there to ask: to a model that chats, and to one that goes on with texts. */
-const FIRST_PROMPTS = { chat: 'What is a brook?', text: 'Once upon a time' };
+const FIRST_PROMPTS = { chat: 'What can I do on a rainy day?', text: 'Once upon a time' };
 
 const modelHelp =
   'a shipped name, a folder, a GGUF file, or OWNER/NAME on the hub (default: the model that ships with lfm)';
