@@ -11,6 +11,20 @@ const BASIC = 1;
 /** With another provider each session would warn of nodes that are not its. */
 const [WARNINGS, ERRORS] = [2, 3];
 
+/** The OrtValue of a tensor whose memory is at `data` of a device; 0 where the module makes none. */
+export function createValue(
+  module: OrtModule,
+  { dtype, shape, byteLength: bytes }: Pick<RuntimeTensor, 'dtype' | 'shape' | 'byteLength'>,
+  data: Pointer,
+  device: number,
+): Pointer {
+  const dims = allocate(module, 4 * shape.length);
+  for (const [axis, size] of shape.entries()) module.setValue(dims + 4 * axis, size, 'i32');
+  const value = module._OrtCreateTensor(elementTypes[dtype], data, bytes, dims, shape.length, device);
+  module._free(dims);
+  return value;
+}
+
 export class WasmTensor implements RuntimeTensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
@@ -26,11 +40,7 @@ export class WasmTensor implements RuntimeTensor {
     this.byteLength = byteLength(dtype, countOf(shape));
     this.#module = module;
     this.#data = allocate(module, this.byteLength);
-    const dims = allocate(module, 4 * shape.length);
-    for (const [axis, size] of shape.entries()) module.setValue(dims + 4 * axis, size, 'i32');
-    const type = elementTypes[dtype];
-    this.#value = module._OrtCreateTensor(type, this.#data, this.byteLength, dims, shape.length, ON_CPU);
-    module._free(dims);
+    this.#value = createValue(module, this, this.#data, ON_CPU);
     if (this.#value === 0) {
       module._free(this.#data);
       throw lastError(module, `make a tensor of ${dtype}[${shape.join(', ')}]`);
@@ -64,11 +74,11 @@ export class WasmTensor implements RuntimeTensor {
   }
 }
 
-/** Names and tensors as tables in the module's memory: a run writes nothing but what changed. */
 /** A tensor that the module knows by its OrtValue. */
 type Placed = RuntimeTensor & { readonly pointer: Pointer };
 type InTurn = <R>(work: () => Promise<R>) => Promise<R>;
 
+/** Names and tensors as tables in the module's memory: a run writes nothing but what changed. */
 class WasmBinding<T extends Placed> implements RuntimeBinding<T> {
   readonly #module: OrtModule;
   readonly #session: Pointer;

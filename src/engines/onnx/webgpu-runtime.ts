@@ -3,11 +3,11 @@
 import type { DType } from '../../tensor/index.ts';
 import { byteLength, countOf, LfmError } from '../../tensor/index.ts';
 import { copyRuns } from '../copy.ts';
-import { elementTypes, encodeModel, GraphBuilder } from './proto.ts';
+import { encodeModel, GraphBuilder } from './proto.ts';
 import type { Runtime, RuntimeTensor } from './runtime.ts';
 import type { GpuModule, Pointer } from './wasm-module.ts';
 import { allocate, check, lastError, placeText } from './wasm-module.ts';
-import { openSession, WasmSession, WasmTensor } from './wasm-runtime.ts';
+import { createValue, openSession, WasmSession, WasmTensor } from './wasm-runtime.ts';
 
 const ON_GPU = 4;
 /** Buffers are whole vectors of so many bytes for the provider's kernels. */
@@ -43,10 +43,7 @@ export class GpuTensor implements RuntimeTensor {
       usage: STORAGE | COPY_SRC | COPY_DST,
     });
     const data = module.webgpuRegisterBuffer(this.buffer, session);
-    const dims = allocate(module, 4 * shape.length);
-    for (const [axis, size] of shape.entries()) module.setValue(dims + 4 * axis, size, 'i32');
-    this.#value = module._OrtCreateTensor(elementTypes[dtype], data, this.byteLength, dims, shape.length, ON_GPU);
-    module._free(dims);
+    this.#value = createValue(module, this, data, ON_GPU);
     if (this.#value === 0) {
       this.buffer.destroy();
       throw lastError(module, `make a tensor of ${dtype}[${shape.join(', ')}] on the GPU`);

@@ -177,15 +177,20 @@ interface CacheSizes {
 const levelList = Array.from({ length: 61 }, (_, i) => ((i * 89) % 256) - 128);
 const byLevels = { relative: 0.02, absolute: 0.02 };
 
+/** Of queries, keys and values that are not in a cache yet. */
+const newRows = (B: t.Dim, T: t.Dim, H: number, G: number, D: number) => ({
+  q: f([B, T, H, D]),
+  k: f([B, T, G, D]),
+  v: f([B, T, G, D]),
+});
+
 /** Capacity 8. Kernels may let queries meet rows before they are rounded, so the scales have room for all of them: what is compared is what is meant. */
 const overLevels = (name: string, { B = 2, T, H = 4, G = 2, starts, softCap, D = 8 }: CacheSizes): OperationCase =>
   testCase({
     kind: 'cached_attention',
     name,
     inputs: {
-      q: f([B, T, H, D]),
-      k: f([B, T, G, D]),
-      v: f([B, T, G, D]),
+      ...newRows(B, T, H, G, D),
       keys: { dtype: 'int8', shape: [B, G, 8, D], values: { list: levelList } },
       values: { dtype: 'int8', shape: [B, G, 8, D], values: { list: levelList } },
       starts: i32([B], { list: starts }),
@@ -215,9 +220,7 @@ const cached = (
     kind: 'cached_attention',
     name,
     inputs: {
-      q: f([B, T, H, D]),
-      k: f([B, T, G, D]),
-      v: f([B, T, G, D]),
+      ...newRows(B, T, H, G, D),
       keys: f([B, G, 8, D]),
       values: f([B, G, 8, D]),
       starts: i32([B], { list: starts }),
