@@ -25,9 +25,10 @@ export interface LoadProgress {
  * - `stable`: they stay packed, and meet float32 activations on one kernel and in one form, whatever the number of rows. A
  *   prompt taken in at once, token by token or beside others gives the same logits but for the order of float32 sums, and so
  *   does `exact`.
- * - `fast`: they stay packed, and meet activations that are rounded to int8, each row's block of 32 (or 128) by its own scale.
+ * - `fast`: they meet activations that are rounded to int8, each row's block of 32 or 128 by its own scale. On the engine onnx what has
+ *   minimums or 8 bits becomes bytes in blocks of 128, both sides turned first so that large elements are spread; the rest stays packed.
  *   Steps of 8 rows or more (prompts, batches, guesses) take a second form of the weights, on the engine onnx: whole rows of int8
- *   that meet whole rows of int8, both turned first so that large elements are spread. It takes a byte a weight more.
+ *   that meet whole rows of int8, turned alike. It takes a byte a weight more.
  *   Attention's keys and values are held as int8 there too, unless `keyValueDtype` says otherwise.
  *   About as far from `exact` as 8-bit activations are; a number that falls on the other side of a rounding step may move
  *   logits by far more than the order of sums does, so that a prompt in other portions may give another text.

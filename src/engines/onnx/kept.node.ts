@@ -12,7 +12,7 @@ import type { ExternalData } from './proto.ts';
 import { externalPlaces } from './saved-model.ts';
 
 /** To be raised with every change to what is written for the same weights: the table's form, and what `Derived.fill` writes. */
-const FORMAT = 3;
+const FORMAT = 4;
 /** Of all files; those used longest ago go first. */
 const MOST_BYTES = 16 * 2 ** 30;
 const KEY_LENGTH = 64;

@@ -1,16 +1,17 @@
 // matmul_quantized as com.microsoft.MatMulNBits, whose weights are laid out anew when the session is made.
 import type { Operation, Value } from '../../tensor/index.ts';
 import type { Lowering, NodeSpec, Rule } from './lowering.ts';
-import type { Affine } from './minimums.ts';
-import { foldedMinimums } from './minimums.ts';
+import type { Packed } from './bytes.ts';
+import { inBytes } from './bytes.ts';
 import { blockSums, columnRanges, columnsOf, planes, planeScales, planeZeroPoints } from './packed-forms.ts';
 import { packedProduct } from './gpu-forms.ts';
+import { turned } from './rounded.ts';
 import { expandedProduct } from './wasm-layouts.ts';
 
 /** Of one x with matrices whose rows stand below one another. */
 interface Product {
   readonly x: Value;
-  readonly parts: Affine;
+  readonly parts: Packed;
   readonly target: Value;
   readonly rows: number;
   /** Of a row, and what each holds. */
@@ -22,9 +23,14 @@ interface Product {
 
 type Attributes = NonNullable<NodeSpec['attributes']>;
 
-function attributesOf({ block, isFloat }: Product, blocks: number, rows: number, bits: number): Attributes {
+function attributesOf(
+  { block, isFloat }: Pick<Product, 'block' | 'isFloat'>,
+  columns: number,
+  rows: number,
+  bits: number,
+): Attributes {
   return {
-    K: { int: blocks * block },
+    K: { int: columns },
     N: { int: rows },
     bits: { int: bits },
     block_size: { int: block },
@@ -32,12 +38,12 @@ function attributesOf({ block, isFloat }: Product, blocks: number, rows: number,
   };
 }
 
-function inOneCall(lowering: Lowering, product: Product): void {
-  const { x, parts, block, target, rows, bits } = product;
-  const folded = foldedMinimums(lowering, x, parts, block);
-  lowering.define(target, 'MatMulNBits', [folded.x, folded.levels, folded.scales, folded.zeroPoints], {
+function asBytes(lowering: Lowering, product: Product): void {
+  const { x, parts, target, rows, blocks, isFloat } = product;
+  const { levels, scales, block } = inBytes(lowering, parts, product);
+  lowering.define(target, 'MatMulNBits', [turned(lowering, x), levels, scales], {
     domain: 'com.microsoft',
-    attributes: attributesOf(product, folded.blocks, rows, bits),
+    attributes: attributesOf({ block, isFloat }, blocks * product.block, rows, 8),
   });
 }
 
@@ -67,7 +73,7 @@ function inRanges(lowering: Lowering, product: Product): void {
     const width = widths[index] ?? 0;
     const spec = {
       domain: 'com.microsoft',
-      attributes: attributesOf(product, width, inPlanes ? 2 * rows : rows, inPlanes ? 4 : bits),
+      attributes: attributesOf(product, width * block, inPlanes ? 2 * rows : rows, inPlanes ? 4 : bits),
     };
     const [own = ''] = [xs[index]];
     if (inPlanes) {
@@ -96,7 +102,7 @@ function inRanges(lowering: Lowering, product: Product): void {
 /**
  * Only for weights that are bound: the kernel is fast, and rounds activations, with weights laid out beforehand. Float zero
  * points would leave its fast path: in float32 an affine matrix has the zero point 0, and its minimums meet the sums of x over blocks
- * in a small product of their own.
+ * in a small product of their own; where activations are rounded it becomes bytes, and so does one of 8 bits.
  */
 export const matmulNBits: {
   fits: (operation: Operation, isBound: (value: Value) => boolean) => boolean;
@@ -130,7 +136,8 @@ export const matmulNBits: {
       bits: Number(attributes.bits),
       isFloat: attributes.activations === 'float32',
     };
-    if (minimums && product.bits === 4 && !product.isFloat) inOneCall(lowering, product);
+    // Minimums would cost small products of their own, and bytes in narrow blocks more time than in wide ones.
+    if (!product.isFloat && (minimums !== undefined || product.bits === 8)) asBytes(lowering, product);
     else inRanges(lowering, product);
     if (joined.length === 1) return;
     const values = joined.map((one) => one.results[0]);

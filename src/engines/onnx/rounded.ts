@@ -5,7 +5,7 @@ import { hadamard, turnSize } from '../../tensor/composites/rounded.ts';
 import type { Lowering, Rule } from './lowering.ts';
 
 /** x [..., K] with blocks of columns turned, as the composite does. */
-function turned(lowering: Lowering, x: Value): string {
+export function turned(lowering: Lowering, x: Value): string {
   const columns = Number(x.shape.at(-1));
   const size = turnSize(columns);
   if (size === 1) return lowering.name(x);
