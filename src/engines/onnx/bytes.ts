@@ -33,15 +33,79 @@ const floatsOf = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byt
 
 /** Multiplies blocks of `size` elements by Sylvester's matrix, in place: sums and differences of pairs, ever further apart. */
 function turn(elements: Float32Array, size: number): void {
-  const root = 1 / Math.sqrt(size);
-  for (let apart = 1; apart < size; apart *= 2)
+  let apart = 1;
+  // Two rounds at once while pairs are close: every weight of a model passes here.
+  if (size >= 4) {
+    for (let at = 0; at < elements.length; at += 4) {
+      const a = elements[at] as number;
+      const b = elements[at + 1] as number;
+      const c = elements[at + 2] as number;
+      const d = elements[at + 3] as number;
+      elements[at] = a + b + (c + d);
+      elements[at + 1] = a - b + (c - d);
+      elements[at + 2] = a + b - (c + d);
+      elements[at + 3] = a - b - (c - d);
+    }
+    apart = 4;
+  }
+  for (; apart < size; apart *= 2)
     for (let from = 0; from < elements.length; from += 2 * apart)
       for (let at = from; at < from + apart; at++) {
-        const [a, b] = [elements[at] as number, elements[at + apart] as number];
+        const a = elements[at] as number;
+        const b = elements[at + apart] as number;
         elements[at] = a + b;
         elements[at + apart] = a - b;
       }
+  const root = 1 / Math.sqrt(size);
   for (let at = 0; at < elements.length; at++) elements[at] = (elements[at] as number) * root;
+}
+
+/** The levels of row `row` as the numbers that they stand for, G factors and what the level 0 stands for in each block. */
+function unpack(
+  levels: Uint8Array,
+  row: number,
+  bits: number,
+  factors: Float32Array,
+  lows: Float32Array,
+  into: Float32Array,
+) {
+  const block = into.length / factors.length;
+  let at = (row * into.length * bits) / 8;
+  for (let g = 0, k = 0; g < factors.length; g++) {
+    const factor = factors[g] as number;
+    const low = lows[g] as number;
+    for (const end = k + block; k < end; at++) {
+      const byte = levels[at] as number;
+      if (bits === 8) into[k++] = low + factor * byte;
+      else {
+        into[k++] = low + factor * (byte & 15);
+        into[k++] = low + factor * (byte >> 4);
+      }
+    }
+  }
+}
+
+/** A step a block of `width` elements, by which none is farther from zero than the last level. */
+function stepsOf(elements: Float32Array, width: number, into: Float32Array): void {
+  for (let w = 0; w < into.length; w++) {
+    let most = 0;
+    const to = Math.min(elements.length, (w + 1) * width);
+    for (let k = w * width; k < to; k++) {
+      const far = Math.abs(elements[k] as number);
+      if (far > most) most = far;
+    }
+    into[w] = most / FARTHEST;
+  }
+}
+
+/** The nearest levels, as bytes about their middle; one that lies between two goes up. */
+function round(elements: Float32Array, width: number, steps: Float32Array, into: Uint8Array): void {
+  for (let w = 0; w < steps.length; w++) {
+    const step = steps[w] as number;
+    const inverse = step > 0 ? 1 / step : 0;
+    const to = Math.min(elements.length, (w + 1) * width);
+    for (let k = w * width; k < to; k++) into[k] = ((elements[k] as number) * inverse + (MIDDLE + 0.5)) | 0;
+  }
 }
 
 /** `bits`, `block`: as the matrices are packed. */
@@ -58,35 +122,27 @@ export function inBytes(
   const rows = scales.reduce((sum, { shape }) => sum + Number(shape[0]), 0);
   const name = packed.map((part) => lowering.name(part)).join(' ');
   const from = [...packed, ...scales, ...minimums];
-  /** Calls `write` for each row of `given`, as `from` names them, with its elements, turned, and the scales of its wide blocks. */
-  const eachRow = (
-    given: readonly Uint8Array[],
-    write: (row: number, elements: Float32Array, steps: Float32Array) => void,
-  ): void => {
-    const [elements, steps] = [new Float32Array(columns), new Float32Array(wide)];
+  /** Writes levels and steps of all rows of `given`, which are as `from` names them. */
+  const fill = (given: readonly Uint8Array[], into: Uint8Array, steps: Float32Array): void => {
+    const elements = new Float32Array(columns);
+    const middle = -(2 ** (bits - 1));
     let row = 0;
     for (let part = 0; part < packed.length; part++) {
       const [levels, own, least] = [given[part], given[packed.length + part], given[2 * packed.length + part]];
       if (!levels || !own) return;
-      const [factors, lows] = [floatsOf(own), least && floatsOf(least)];
-      for (let at = 0; at < factors.length; at += blocks, row++) {
-        for (let g = 0; g < blocks; g++) {
-          const factor = factors[at + g] ?? 0;
-          unpack(levels, (at + g) * block, bits, elements.subarray(g * block, (g + 1) * block));
-          const low = lows?.[at + g] ?? -(2 ** (bits - 1)) * factor;
-          for (let k = g * block; k < (g + 1) * block; k++) elements[k] = low + factor * (elements[k] as number);
-        }
+      const [factors, lows] = [floatsOf(own), least ? floatsOf(least) : floatsOf(own).map((one) => middle * one)];
+      for (let r = 0; r < factors.length / blocks; r++, row++) {
+        const [from, to] = [r * blocks, (r + 1) * blocks];
+        unpack(levels, r, bits, factors.subarray(from, to), lows.subarray(from, to), elements);
         turn(elements, size);
-        steps.fill(0);
-        for (let k = 0; k < columns; k++) {
-          const far = Math.abs(elements[k] as number) / FARTHEST;
-          const w = Math.floor(k / width);
-          if (far > (steps[w] as number)) steps[w] = far;
-        }
-        write(row, elements, steps);
+        const found = steps.subarray(row * wide, (row + 1) * wide);
+        stepsOf(elements, width, found);
+        round(elements, width, found, into.subarray(row * wide * width, (row + 1) * wide * width));
       }
     }
   };
+  /** Found with the levels, which mostly come just before. */
+  let known: Float32Array | undefined;
   return {
     block: width,
     levels: lowering.derive(`${name} in bytes`, {
@@ -95,13 +151,8 @@ export function inBytes(
       from,
       fill: (into, ...given) => {
         into.fill(MIDDLE);
-        eachRow(given, (row, elements, steps) => {
-          const line = row * wide * width;
-          for (let k = 0; k < columns; k++) {
-            const step = steps[Math.floor(k / width)] as number;
-            if (step > 0) into[line + k] = MIDDLE + Math.round((elements[k] as number) / step);
-          }
-        });
+        known = new Float32Array(rows * wide);
+        fill(given, into, known);
       },
     }),
     scales: lowering.derive(`${name} in bytes, scales`, {
@@ -109,19 +160,11 @@ export function inBytes(
       dims: [rows, wide],
       from,
       fill: (into, ...given) => {
-        const floats = floatsOf(into);
-        eachRow(given, (row, _elements, steps) => floats.set(steps, row * wide));
+        const steps = floatsOf(into);
+        if (known) steps.set(known);
+        else fill(given, new Uint8Array(rows * wide * width), steps);
+        known = undefined;
       },
     }),
   };
-}
-
-/** Levels from the one at `at` on, as whole numbers. */
-function unpack(levels: Uint8Array, at: number, bits: number, into: Float32Array): void {
-  if (bits === 8) return into.set(levels.subarray(at, at + into.length));
-  for (let k = 0; k < into.length; k += 2) {
-    const byte = levels[(at + k) >> 1] as number;
-    into[k] = byte & 15;
-    into[k + 1] = byte >> 4;
-  }
 }
