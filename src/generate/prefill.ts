@@ -1,7 +1,7 @@
 // A prompt on its way into a state of its own, a chunk at a time: what the cache holds of it first, then the rest computed.
 import type { Adapter } from './adapter.ts';
 import type { Generator, StepOptions } from './generator.ts';
-import type { PrefixCache, Snapshot } from './prefix-cache.ts';
+import type { Lender, PrefixCache, Snapshot } from './prefix-cache.ts';
 import type { State } from './state.ts';
 import { disposeBuffers } from './state.ts';
 
@@ -73,7 +73,7 @@ export class Prefill {
     return true;
   }
 
-  /** Takes in the next tokens, at most `most`; the last of them are kept for other prompts. */
+  /** Takes in the next tokens, at most `most`. */
   async step(most: number): Promise<void> {
     const { key, adapter, room, step, reusable, aligned } = this.#options;
     const { length } = this.tokens;
@@ -97,14 +97,30 @@ export class Prefill {
     const since = end - (this.#snapshots.at(-1)?.position ?? this.cachedTokens);
     const wanted = aligned ? end % most === 0 : end === length - 1 || since >= this.#cache.spacing(state);
     if (needsSnapshots && wanted) this.#snapshots.push(await this.#cache.snapshot(state, 0));
-    if (end === length && this.#cache.isEnabled) await this.#keep(aligned ? length - (length % most) : length);
+    // What others may reuse of an aligned one is what no other has changed since.
+    if (aligned && end === length && this.#cache.isEnabled)
+      await this.#cache.insert(key, this.tokens.slice(0, length - (length % most)), state, 0, this.takeSnapshots());
   }
 
-  async #keep(length: number): Promise<void> {
+  /** What others may copy of it while it is under way. */
+  get lender(): Lender | undefined {
+    const { key, aligned } = this.#options;
+    if (aligned || !this.#state) return undefined;
+    return { key, tokens: this.tokens, state: this.#state, row: 0, snapshots: this.#snapshots };
+  }
+
+  /** Has the cache take over a prompt that was taken in and that nobody continues. */
+  async keep(): Promise<void> {
+    const { key, aligned } = this.#options;
+    if (!aligned && this.#state && this.isDone && this.#cache.isEnabled)
+      await this.#cache.insert(key, this.tokens, this.#state, 0, this.takeSnapshots(), true);
+  }
+
+  /** Hands the snapshots over. */
+  takeSnapshots(): readonly Snapshot[] {
     const snapshots = this.#snapshots;
     this.#snapshots = [];
-    if (this.#state)
-      await this.#cache.insert(this.#options.key, this.tokens.slice(0, length), this.#state, 0, snapshots);
+    return snapshots;
   }
 
   /** Hands the state over. */
@@ -118,7 +134,6 @@ export class Prefill {
   release(): void {
     const state = this.take();
     if (state) this.#generator.release(state);
-    for (const { buffers } of this.#snapshots) disposeBuffers(buffers);
-    this.#snapshots = [];
+    for (const { buffers } of this.takeSnapshots()) disposeBuffers(buffers);
   }
 }

@@ -50,6 +50,31 @@ describe.each(engines)('a prefix cache [%s]', (_, open) => {
     expect(scheduler.cache.hits).toBeGreaterThanOrEqual(4);
   });
 
+  it.each([
+    ['every kind of state', hybrid],
+    ['rows alone', attentionOnly],
+  ])('copies from a text that still goes on, whose rows it does not hold a second time [%s]', async (_kind, model) => {
+    await using scheduler = await schedulerOf(engine, model, { chunk: 32 });
+    const running = scheduler.generate(prompt, { ...greedy, maxTokens: 40 });
+    await running.next();
+    const other = [...prompt, ...tokensOf(25, 5)];
+    const stream = scheduler.generate(other, greedy);
+    expect(distance(await take(stream), await alone(engine, other, greedy, model))).toBeLessThan(1e-4);
+    expect(stream.cachedTokens).toBeGreaterThanOrEqual(prompt.length - 1);
+    const { ids } = await take(running);
+    expect(ids).toEqual((await alone(engine, prompt, { ...greedy, maxTokens: 40 }, model)).ids.slice(1));
+    // Both have ended: what they share is held once, by the cache, beside it nothing.
+    await scheduler.exclusively(async () => undefined);
+    const held = engine.live().bytes;
+    const { bytes } = scheduler.cache;
+    await scheduler.clearCache();
+    expect(held - engine.live().bytes).toBe(bytes);
+    const again = scheduler.generate(prompt, { ...greedy, maxTokens: 40 });
+    await again.next();
+    expect(scheduler.cache.bytes).toBe(0);
+    await take(again);
+  });
+
   it('gives the same bits with what it holds as without, where that is asked for', async () => {
     const run = async (cacheBytes: number) => {
       await using scheduler = await schedulerOf(engine, hybrid, {
@@ -125,6 +150,7 @@ describe('what a cache holds [reference]', () => {
     const engine = referenceEngine();
     await using scheduler = await schedulerOf(engine, plain, { chunk: 8 }, { chunk: 8 });
     await take(scheduler.generate(tokensOf(1, 200), { maxTokens: 1 }));
+    await scheduler.exclusively(async () => undefined);
     const rowBytes = 200 * 2 * 2 * 8 * 4;
     const tailBytes = 2 * 32 * 4;
     const snapshots = (scheduler.cache.bytes - rowBytes) / tailBytes;

@@ -49,10 +49,33 @@ interface Node {
   used: number;
 }
 
+/** A text under way: what its state holds is the cache's only later, and at hand for others until then. */
+export interface Lender {
+  readonly key: string;
+  /** The first of them are in row `row` of the state, as many as it holds. */
+  readonly tokens: readonly number[];
+  readonly state: State;
+  readonly row: number;
+  readonly snapshots: readonly Snapshot[];
+}
+
 /** The part of a path that a text shares: its nodes, and how many tokens they hold of it. */
 interface Match {
   readonly nodes: readonly Node[];
   readonly length: number;
+}
+
+/** The beginning of a text, as something holds it. */
+interface Held {
+  readonly length: number;
+  readonly snapshots: readonly Snapshot[];
+  /** The rows of tokens `start` to `end` are the first of row `row` of these buffers. */
+  readonly spans: readonly {
+    readonly start: number;
+    readonly end: number;
+    readonly rows: Buffers;
+    readonly row: number;
+  }[];
 }
 
 /** Snapshots take at most this share of the rows' bytes, those at the ends of turns not counted. */
@@ -67,6 +90,7 @@ export class PrefixCache {
   readonly #growing: readonly string[];
   readonly #fixed: readonly string[];
   readonly #budget: number;
+  readonly #lenders: () => readonly Lender[];
   /** A tree for each key: what is computed under different settings never mixes. */
   readonly #roots = new Map<string, Node>();
   #bytes = 0;
@@ -76,13 +100,17 @@ export class PrefixCache {
   #reused = 0;
   #evictions = 0;
 
-  /** One generator's: one model, weights, element type and numeric mode. Errors: none; a budget of 0 keeps nothing. */
-  constructor(generator: Generator, budget: number) {
+  /**
+   * One generator's: one model, weights, element type and numeric mode. `lenders`: texts under way. Errors: none; a budget of 0 keeps
+   * nothing.
+   */
+  constructor(generator: Generator, budget: number, lenders: () => readonly Lender[] = () => []) {
     const { growing, fixed } = kindsOf(generator.model);
     this.#generator = generator;
     this.#growing = growing;
     this.#fixed = fixed;
     this.#budget = budget;
+    this.#lenders = lenders;
   }
 
   get statistics(): CacheStatistics {
@@ -148,30 +176,53 @@ export class PrefixCache {
    * `unit`. Answers how many; the caller computes the rest.
    */
   async restore(key: string, tokens: readonly number[], state: State, most: number, unit = 1): Promise<number> {
-    const { nodes, length } = this.#match(key, tokens);
-    const limit = Math.floor(Math.min(length, most) / unit) * unit;
-    const snapshot = nodes
-      .flatMap(({ snapshots }) => snapshots)
-      .findLast(({ position }) => position <= limit && position % unit === 0);
-    const reached = this.#fixed.length === 0 ? limit : (snapshot?.position ?? 0);
-    if (reached === 0) {
+    let [reached, best]: [number, Held | undefined] = [0, undefined];
+    let last: Snapshot | undefined;
+    for (const held of this.#held(key, tokens, state)) {
+      const limit = Math.floor(Math.min(held.length, most) / unit) * unit;
+      const snapshot = held.snapshots.findLast(({ position }) => position <= limit && position % unit === 0);
+      const far = this.#fixed.length === 0 ? limit : (snapshot?.position ?? 0);
+      if (far > reached) [reached, best, last] = [far, held, snapshot];
+    }
+    if (!best) {
       this.#misses++;
       return 0;
     }
-    for (const { start, tokens: held, rows } of nodes) {
-      const count = Math.min(held.length, reached - start);
-      if (count > 0) await this.#copyRows(rows, 0, 0, state.buffers, 0, start, count);
+    for (const { start, end, rows, row } of best.spans) {
+      const count = Math.min(end, reached) - start;
+      if (count > 0) await this.#copyRows(this.#growing, rows, row, 0, state.buffers, 0, start, count);
     }
-    if (snapshot && this.#fixed.length > 0) await this.restoreSnapshot(snapshot, state, 0);
+    if (last && this.#fixed.length > 0) await this.restoreSnapshot(last, state, 0);
     state.lengths[0] = reached;
     this.#hits++;
     this.#reused += reached;
     return reached;
   }
 
+  /** What is at hand of a text: first in the tree, then in other states than `own`. */
+  #held(key: string, tokens: readonly number[], own: State): Held[] {
+    const { nodes, length } = this.#match(key, tokens);
+    const found: Held[] = [
+      {
+        length,
+        snapshots: nodes.flatMap(({ snapshots }) => snapshots),
+        spans: nodes.map(({ start, tokens: held, rows }) => ({ start, end: start + held.length, rows, row: 0 })),
+      },
+    ];
+    for (const { key: other, tokens: held, state, row, snapshots } of this.#lenders()) {
+      if (other !== key || state === own) continue;
+      const most = Math.min(tokens.length, state.lengths[row] ?? 0);
+      let same = 0;
+      while (same < most && held[same] === tokens[same]) same++;
+      found.push({ length: same, snapshots, spans: [{ start: 0, end: same, rows: state.buffers, row }] });
+    }
+    return found;
+  }
+
   /**
    * Keeps what row `row` of a state holds of a text, whose tokens are given up to there, as far as it is new. The snapshots
-   * are the cache's from now on, in the order of their positions.
+   * are the cache's from now on, in the order of their positions; `isOver`: so are the state's rows, whose buffers go one by one as they
+   * are copied.
    */
   async insert(
     key: string,
@@ -179,10 +230,11 @@ export class PrefixCache {
     state: State,
     row: number,
     snapshots: readonly Snapshot[],
+    isOver = false,
   ): Promise<void> {
     const unused = new Set(snapshots);
     try {
-      const node = await this.#grow(key, tokens, state, row);
+      const node = await this.#grow(key, tokens, state, row, isOver);
       for (let at: Node | undefined = node; at; at = at.parent) {
         const { start, tokens: held } = at;
         const has = new Set(at.snapshots.map(({ position }) => position));
@@ -214,7 +266,7 @@ export class PrefixCache {
       }
       for (const { start, tokens: held, rows: source } of nodes) {
         const count = Math.min(held.length, length - start);
-        if (count > 0) await this.#copyRows(source, 0, 0, rows, 0, start, count);
+        if (count > 0) await this.#copyRows(this.#growing, source, 0, 0, rows, 0, start, count);
       }
       const snapshots = nodes.flatMap((node) => node.snapshots).filter(({ position }) => position <= length);
       return {
@@ -237,7 +289,7 @@ export class PrefixCache {
       const uploaded: Snapshot[] = [];
       for (const { position, arrays } of snapshots) uploaded.push({ position, buffers: await this.#upload(arrays) });
       const state = { capacity: length, lengths: Int32Array.of(length), buffers };
-      await this.insert(key, tokens.slice(0, length), state, 0, uploaded);
+      await this.insert(key, tokens.slice(0, length), state, 0, uploaded, true);
     } finally {
       disposeBuffers(buffers);
     }
@@ -286,7 +338,7 @@ export class PrefixCache {
   }
 
   /** The node that ends where the text does, made where there is none. */
-  async #grow(key: string, tokens: readonly number[], state: State, row: number): Promise<Node> {
+  async #grow(key: string, tokens: readonly number[], state: State, row: number, isOver: boolean): Promise<Node> {
     const root = this.#roots.get(key) ?? this.#node(undefined, 0, [], {});
     this.#roots.set(key, root);
     const { nodes, length } = this.#match(key, tokens);
@@ -294,7 +346,7 @@ export class PrefixCache {
     const end = last.start + last.tokens.length;
     const parent = length < end ? await this.#split(last, length - last.start) : last;
     if (length === tokens.length) return parent;
-    const rows = await this.#span(state.buffers, row, length, tokens.length - length);
+    const rows = await this.#span(state.buffers, row, length, tokens.length - length, isOver);
     const node = this.#node(parent, length, tokens.slice(length), rows);
     parent.children.set(tokens[length] ?? -1, node);
     this.#bytes += bytesOf(rows);
@@ -328,16 +380,17 @@ export class PrefixCache {
     return upper;
   }
 
-  /** A copy of `count` rows of one row of the batch, from `from` on. */
-  async #span(buffers: Buffers, row: number, from: number, count: number): Promise<Buffers> {
+  /** A copy of `count` rows of one row of the batch, from `from` on; `isOver`: each buffer goes when it was copied. */
+  async #span(buffers: Buffers, row: number, from: number, count: number, isOver = false): Promise<Buffers> {
     const rows: Record<string, Buffer> = {};
     try {
       for (const name of this.#growing) {
         const source = bufferOf(buffers, name);
         const shape = source.shape.with(0, 1).with(rowAxis(source), count);
         rows[`state.${name}`] = await this.#generator.engine.zeros(source.dtype, shape);
+        await this.#copyRows([name], buffers, row, from, rows, 0, 0, count);
+        if (isOver) source.dispose();
       }
-      await this.#copyRows(buffers, row, from, rows, 0, 0, count);
       return rows;
     } catch (error) {
       disposeBuffers(rows);
@@ -346,6 +399,7 @@ export class PrefixCache {
   }
 
   async #copyRows(
+    names: readonly string[],
     source: Buffers,
     row: number,
     from: number,
@@ -354,7 +408,7 @@ export class PrefixCache {
     to: number,
     count: number,
   ): Promise<void> {
-    for (const name of this.#growing) {
+    for (const name of names) {
       const [a, b] = [bufferOf(source, name), bufferOf(target, name)];
       const axis = rowAxis(a);
       const shape = a.shape.with(0, 1).with(axis, count);

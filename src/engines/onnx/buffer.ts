@@ -9,6 +9,8 @@ export class Pool<T extends RuntimeTensor> {
   private readonly runtime: Runtime<T>;
   private readonly idle = new Map<string, T[]>();
   private idleBytes = 0;
+  /** Tensors that were asked for as zeros: clearing one again takes longer than fresh pages, so none is kept. */
+  private readonly cleared = new WeakSet<T>();
   liveBytes = 0;
   liveBuffers = 0;
   private readonly buffers = new WeakMap<Buffer, OnnxBuffer<T>>();
@@ -44,10 +46,10 @@ export class Pool<T extends RuntimeTensor> {
 
   /** `isZero`: all zeros, which fresh memory is without being touched. */
   take(dtype: DType, shape: readonly number[], isZero = false): T {
-    const value = this.idle.get(poolKey(dtype, shape))?.pop();
+    const value = isZero ? undefined : this.idle.get(poolKey(dtype, shape))?.pop();
     if (value) this.idleBytes -= value.byteLength;
-    if (isZero) value?.write((into) => into.fill(0));
     const taken = value ?? this.runtime.zeros(dtype, shape);
+    if (isZero) this.cleared.add(taken);
     this.liveBytes += taken.byteLength;
     this.liveBuffers++;
     return taken;
@@ -56,7 +58,7 @@ export class Pool<T extends RuntimeTensor> {
   give(value: T): void {
     this.liveBytes -= value.byteLength;
     this.liveBuffers--;
-    if (this.idleBytes + value.byteLength > this.liveBytes) return value.release();
+    if (this.cleared.has(value) || this.idleBytes + value.byteLength > this.liveBytes) return value.release();
     const key = poolKey(value.dtype, value.shape);
     const list = this.idle.get(key);
     if (list) list.push(value);
