@@ -82,7 +82,8 @@ export class Prefill {
       this.#state = await this.#generator.open(tokens, 1, adapter);
       const end = Math.min(reusable(), length - 1);
       if (end > 0 && this.#cache.isEnabled)
-        this.cachedTokens = await this.#cache.restore(key, this.tokens, this.#state, end, aligned ? most : 1);
+        this.#snapshots = [...(await this.#cache.restore(key, this.tokens, this.#state, end, aligned ? most : 1))];
+      this.cachedTokens = this.position;
     }
     const state = this.#state;
     const start = this.position;
@@ -94,7 +95,7 @@ export class Prefill {
     const [result] = await this.#generator.step(state, [this.tokens.slice(start, end)], step);
     this.result = result;
     this.computedTokens += end - start;
-    const since = end - (this.#snapshots.at(-1)?.position ?? this.cachedTokens);
+    const since = end - Math.max(this.cachedTokens, this.#snapshots.at(-1)?.position ?? 0);
     const wanted = aligned ? end % most === 0 : end === length - 1 || since >= this.#cache.spacing(state);
     if (needsSnapshots && wanted) this.#snapshots.push(await this.#cache.snapshot(state, 0));
     // What others may reuse of an aligned one is what no other has changed since.
@@ -109,11 +110,12 @@ export class Prefill {
     return { key, tokens: this.tokens, state: this.#state, row: 0, snapshots: this.#snapshots };
   }
 
-  /** Has the cache take over a prompt that was taken in and that nobody continues. */
+  /** Has the cache take over what was taken in of a prompt that nobody continues. */
   async keep(): Promise<void> {
     const { key, aligned } = this.#options;
-    if (!aligned && this.#state && this.isDone && this.#cache.isEnabled)
-      await this.#cache.insert(key, this.tokens, this.#state, 0, this.takeSnapshots(), true);
+    const tokens = this.tokens.slice(0, this.position);
+    if (!aligned && this.#state && tokens.length > 0 && this.#cache.isEnabled)
+      await this.#cache.insert(key, tokens, this.#state, 0, this.takeSnapshots(), true);
   }
 
   /** Hands the snapshots over. */
@@ -130,7 +132,7 @@ export class Prefill {
     return state;
   }
 
-  /** Frees what it still holds; what it has computed is not kept. */
+  /** Frees what it still holds. */
   release(): void {
     const state = this.take();
     if (state) this.#generator.release(state);

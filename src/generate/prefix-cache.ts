@@ -68,6 +68,8 @@ interface Match {
 /** The beginning of a text, as something holds it. */
 interface Held {
   readonly length: number;
+  /** The only node that holds it, where it has nothing below it. */
+  readonly only?: Node | undefined;
   readonly snapshots: readonly Snapshot[];
   /** The rows of tokens `start` to `end` are the first of row `row` of these buffers. */
   readonly spans: readonly {
@@ -78,6 +80,8 @@ interface Held {
   }[];
 }
 
+/** Of a state's room a text must take this part for its buffers to be kept as they are. */
+const LEAST_FILLED = 1 / 2;
 /** Snapshots take at most this share of the rows' bytes, those at the ends of turns not counted. */
 const SNAPSHOT_SHARE = 1 / 4;
 
@@ -172,10 +176,17 @@ export class PrefixCache {
   }
 
   /**
-   * Makes an empty row hold the longest beginning of a text that is at hand, at most `most` tokens, in whole multiples of
-   * `unit`. Answers how many; the caller computes the rest.
+   * Makes the row of an empty state hold the longest beginning of a text that is at hand, at most `most` tokens, in whole multiples
+   * of `unit`. Answers the snapshots that are the caller's from now on: with the rows themselves, where nobody else can be expected to
+   * want them.
    */
-  async restore(key: string, tokens: readonly number[], state: State, most: number, unit = 1): Promise<number> {
+  async restore(
+    key: string,
+    tokens: readonly number[],
+    state: State,
+    most: number,
+    unit = 1,
+  ): Promise<readonly Snapshot[]> {
     let [reached, best]: [number, Held | undefined] = [0, undefined];
     let last: Snapshot | undefined;
     for (const held of this.#held(key, tokens, state)) {
@@ -186,9 +197,12 @@ export class PrefixCache {
     }
     if (!best) {
       this.#misses++;
-      return 0;
+      return [];
     }
-    for (const { start, end, rows, row } of best.spans) {
+    const { spans, only, length } = best;
+    // All of it will be in this text, too.
+    const given = only?.tokens.length === length && unit === 1 && this.#give(only, state) ? only : undefined;
+    for (const { start, end, rows, row } of given ? [] : spans) {
       const count = Math.min(end, reached) - start;
       if (count > 0) await this.#copyRows(this.#growing, rows, row, 0, state.buffers, 0, start, count);
     }
@@ -196,15 +210,32 @@ export class PrefixCache {
     state.lengths[0] = reached;
     this.#hits++;
     this.#reused += reached;
-    return reached;
+    const snapshots = given?.snapshots ?? [];
+    for (const { position, buffers } of snapshots) if (position > reached) disposeBuffers(buffers);
+    return snapshots.filter(({ position }) => position <= reached);
+  }
+
+  /** Makes a node's rows a state's own, where they have its size: they are held once, and not copied. */
+  #give(node: Node, state: State): boolean {
+    const isAlike = Object.entries(node.rows).every(
+      ([name, { shape }]) => shape.join() === state.buffers[name]?.shape.join(),
+    );
+    if (!isAlike) return false;
+    for (const name of Object.keys(node.rows)) state.buffers[name]?.dispose();
+    state.buffers = { ...state.buffers, ...node.rows };
+    node.parent?.children.delete(node.tokens[0] ?? -1);
+    for (const buffers of [node.rows, ...node.snapshots.map((one) => one.buffers)]) this.#bytes -= bytesOf(buffers);
+    return true;
   }
 
   /** What is at hand of a text: first in the tree, then in other states than `own`. */
   #held(key: string, tokens: readonly number[], own: State): Held[] {
     const { nodes, length } = this.#match(key, tokens);
+    const [, first, second] = nodes;
     const found: Held[] = [
       {
         length,
+        only: first && !second && first.children.size === 0 ? first : undefined,
         snapshots: nodes.flatMap(({ snapshots }) => snapshots),
         spans: nodes.map(({ start, tokens: held, rows }) => ({ start, end: start + held.length, rows, row: 0 })),
       },
@@ -221,8 +252,8 @@ export class PrefixCache {
 
   /**
    * Keeps what row `row` of a state holds of a text, whose tokens are given up to there, as far as it is new. The snapshots
-   * are the cache's from now on, in the order of their positions; `isOver`: so are the state's rows, whose buffers go one by one as they
-   * are copied.
+   * are the cache's from now on, in the order of their positions; `isOver`: so are the rows, which leave the state as they are or go
+   * one by one as they are copied.
    */
   async insert(
     key: string,
@@ -284,14 +315,13 @@ export class PrefixCache {
   /** Takes over what an `export` gave for the same text and model. */
   async import(key: string, tokens: readonly number[], { length, rows, snapshots }: SavedPrefix): Promise<void> {
     if (!this.isEnabled) return;
-    const buffers = await this.#upload(rows);
+    const state: State = { capacity: length, lengths: Int32Array.of(length), buffers: await this.#upload(rows) };
     try {
       const uploaded: Snapshot[] = [];
       for (const { position, arrays } of snapshots) uploaded.push({ position, buffers: await this.#upload(arrays) });
-      const state = { capacity: length, lengths: Int32Array.of(length), buffers };
       await this.insert(key, tokens.slice(0, length), state, 0, uploaded, true);
     } finally {
-      disposeBuffers(buffers);
+      disposeBuffers(state.buffers);
     }
   }
 
@@ -346,7 +376,11 @@ export class PrefixCache {
     const end = last.start + last.tokens.length;
     const parent = length < end ? await this.#split(last, length - last.start) : last;
     if (length === tokens.length) return parent;
-    const rows = await this.#span(state.buffers, row, length, tokens.length - length, isOver);
+    const isWhole = length === 0 && state.lengths.length === 1 && tokens.length >= LEAST_FILLED * state.capacity;
+    const rows =
+      isOver && isWhole
+        ? this.#taken(state)
+        : await this.#span(state.buffers, row, length, tokens.length - length, isOver);
     const node = this.#node(parent, length, tokens.slice(length), rows);
     parent.children.set(tokens[length] ?? -1, node);
     this.#bytes += bytesOf(rows);
@@ -378,6 +412,15 @@ export class PrefixCache {
     parent?.children.set(tokens[0] ?? -1, upper);
     disposeBuffers(node.rows);
     return upper;
+  }
+
+  /** A state's rows, which are its own no longer. */
+  #taken(state: State): Buffers {
+    const isGrowing = ([name]: readonly [string, Buffer]) => this.#growing.some((one) => name === `state.${one}`);
+    const [all, rows] = [Object.entries(state.buffers), {} as Record<string, Buffer>];
+    for (const [name, buffer] of all.filter(isGrowing)) rows[name] = buffer;
+    state.buffers = Object.fromEntries(all.filter((one) => !isGrowing(one)));
+    return rows;
   }
 
   /** A copy of `count` rows of one row of the batch, from `from` on; `isOver`: each buffer goes when it was copied. */
