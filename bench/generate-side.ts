@@ -2,9 +2,29 @@
 import type { ChildProcessByStdio } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
+import { build as bundle } from 'esbuild';
 import { ROOT } from '../test/root.ts';
+
+let built: Promise<string> | undefined;
+
+/** lfm's side as one script, since whoever uses lfm has no compiler in the process: that takes 50 MB. */
+async function build(): Promise<string> {
+  const outfile = join(ROOT, '.cache/bench/generate-lfm.mjs');
+  await bundle({
+    entryPoints: [join(ROOT, 'bench/generate-lfm.ts')],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    conditions: ['lfm-source'],
+    packages: 'external',
+  });
+  return outfile;
+}
 
 /** `cpu`: time of the process, for a machine that others use; with one thread, which waits for nobody. */
 export type Clock = 'wall' | 'cpu';
@@ -31,13 +51,10 @@ export class Side {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #lines: AsyncIterator<string>;
 
-  private constructor(name: string, path: string, settings: SideSettings) {
+  private constructor(name: string, script: string, path: string, settings: SideSettings) {
     this.name = name;
     this.isOurs = settings.numerics !== undefined;
-    const words = this.isOurs
-      ? ['--import', 'tsx', '--conditions=lfm-source', 'bench/generate-lfm.ts']
-      : ['bench/rivals/node-llama-cpp/serve.mjs'];
-    this.#child = spawn(process.execPath, [...words, path, JSON.stringify(settings)], {
+    this.#child = spawn(process.execPath, [script, path, JSON.stringify(settings)], {
       cwd: ROOT,
       stdio: ['pipe', 'pipe', 'inherit'],
     });
@@ -46,7 +63,9 @@ export class Side {
 
   /** Starts it and waits until its model is loaded. */
   static async start(name: string, path: string, settings: SideSettings): Promise<Side> {
-    const side = new Side(name, path, settings);
+    const script =
+      settings.numerics === undefined ? 'bench/rivals/node-llama-cpp/serve.mjs' : await (built ??= build());
+    const side = new Side(name, script, path, settings);
     const { version, loadMs } = await side.ask<{ version: string; loadMs: number }>({ name: 'about' });
     side.version = version;
     side.loadMs = loadMs;

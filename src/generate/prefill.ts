@@ -1,7 +1,7 @@
 // A prompt on its way into a state of its own, a chunk at a time: what the cache holds of it first, then the rest computed.
 import type { Adapter } from './adapter.ts';
 import type { Generator, StepOptions } from './generator.ts';
-import type { PrefixCache, Snapshot } from './prefix-cache.ts';
+import type { Lender, PrefixCache, Snapshot } from './prefix-cache.ts';
 import type { State } from './state.ts';
 import { disposeBuffers } from './state.ts';
 
@@ -73,7 +73,7 @@ export class Prefill {
     return true;
   }
 
-  /** Takes in the next tokens, at most `most`; the last of them are kept for other prompts. */
+  /** Takes in the next tokens, at most `most`. */
   async step(most: number): Promise<void> {
     const { key, adapter, room, step, reusable, aligned } = this.#options;
     const { length } = this.tokens;
@@ -82,7 +82,8 @@ export class Prefill {
       this.#state = await this.#generator.open(tokens, 1, adapter);
       const end = Math.min(reusable(), length - 1);
       if (end > 0 && this.#cache.isEnabled)
-        this.cachedTokens = await this.#cache.restore(key, this.tokens, this.#state, end, aligned ? most : 1);
+        this.#snapshots = [...(await this.#cache.restore(key, this.tokens, this.#state, end, aligned ? most : 1))];
+      this.cachedTokens = this.position;
     }
     const state = this.#state;
     const start = this.position;
@@ -94,17 +95,34 @@ export class Prefill {
     const [result] = await this.#generator.step(state, [this.tokens.slice(start, end)], step);
     this.result = result;
     this.computedTokens += end - start;
-    const since = end - (this.#snapshots.at(-1)?.position ?? this.cachedTokens);
+    const since = end - Math.max(this.cachedTokens, this.#snapshots.at(-1)?.position ?? 0);
     const wanted = aligned ? end % most === 0 : end === length - 1 || since >= this.#cache.spacing(state);
     if (needsSnapshots && wanted) this.#snapshots.push(await this.#cache.snapshot(state, 0));
-    if (end === length && this.#cache.isEnabled) await this.#keep(aligned ? length - (length % most) : length);
+    // What others may reuse of an aligned one is what no other has changed since.
+    if (aligned && end === length && this.#cache.isEnabled)
+      await this.#cache.insert(key, this.tokens.slice(0, length - (length % most)), state, 0, this.takeSnapshots());
   }
 
-  async #keep(length: number): Promise<void> {
+  /** What others may copy of it while it is under way. */
+  get lender(): Lender | undefined {
+    const { key, aligned } = this.#options;
+    if (aligned || !this.#state) return undefined;
+    return { key, tokens: this.tokens, state: this.#state, row: 0, snapshots: this.#snapshots };
+  }
+
+  /** Has the cache take over what was taken in of a prompt that nobody continues. */
+  async keep(): Promise<void> {
+    const { key, aligned } = this.#options;
+    const tokens = this.tokens.slice(0, this.position);
+    if (!aligned && this.#state && tokens.length > 0 && this.#cache.isEnabled)
+      await this.#cache.insert(key, tokens, this.#state, 0, this.takeSnapshots(), true);
+  }
+
+  /** Hands the snapshots over. */
+  takeSnapshots(): readonly Snapshot[] {
     const snapshots = this.#snapshots;
     this.#snapshots = [];
-    if (this.#state)
-      await this.#cache.insert(this.#options.key, this.tokens.slice(0, length), this.#state, 0, snapshots);
+    return snapshots;
   }
 
   /** Hands the state over. */
@@ -114,11 +132,10 @@ export class Prefill {
     return state;
   }
 
-  /** Frees what it still holds; what it has computed is not kept. */
+  /** Frees what it still holds. */
   release(): void {
     const state = this.take();
     if (state) this.#generator.release(state);
-    for (const { buffers } of this.#snapshots) disposeBuffers(buffers);
-    this.#snapshots = [];
+    for (const { buffers } of this.takeSnapshots()) disposeBuffers(buffers);
   }
 }

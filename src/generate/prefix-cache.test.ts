@@ -9,6 +9,9 @@ import { alone, attentionOnly, distance, hybrid, plain, schedulerOf, take, token
 const greedy: GenerateOptions = { temperature: 0, maxTokens: 4 };
 const prompt = tokensOf(21, 70);
 
+/** The cache takes over the buffers of a state that a text fills to the half. */
+const filled = { capacities: [128, 256] };
+
 describe.each(engines)('a prefix cache [%s]', (_, open) => {
   let engine: Engine;
   beforeAll(async () => {
@@ -20,11 +23,13 @@ describe.each(engines)('a prefix cache [%s]', (_, open) => {
   });
 
   it.each([
-    ['every kind of state', hybrid],
-    ['convolutions and rows', plain],
-    ['rows alone', attentionOnly],
-  ])('reuses turns, edits and regenerates of %s exactly', async (_kind, model) => {
-    await using scheduler = await schedulerOf(engine, model, { chunk: 32 });
+    ['every kind of state', hybrid, {}],
+    ['convolutions and rows', plain, {}],
+    ['rows alone', attentionOnly, {}],
+    ['every kind of state, which texts fill', hybrid, filled],
+    ['rows alone, which texts fill', attentionOnly, filled],
+  ])('reuses turns, edits and regenerates of %s exactly', async (_kind, model, limits) => {
+    await using scheduler = await schedulerOf(engine, model, { chunk: 32 }, limits);
     const ask = async (text: readonly number[], options = greedy) => {
       const stream = scheduler.generate(text, options);
       const taken = await take(stream);
@@ -48,6 +53,62 @@ describe.each(engines)('a prefix cache [%s]', (_, open) => {
     await ask(prompt.slice(0, 41));
     await ask(second);
     expect(scheduler.cache.hits).toBeGreaterThanOrEqual(4);
+  });
+
+  it.each([
+    ['every kind of state', hybrid],
+    ['rows alone', attentionOnly],
+  ])('copies from a text that still goes on, whose rows it does not hold a second time [%s]', async (_kind, model) => {
+    await using scheduler = await schedulerOf(engine, model, { chunk: 32 });
+    const running = scheduler.generate(prompt, { ...greedy, maxTokens: 40 });
+    await running.next();
+    const other = [...prompt, ...tokensOf(25, 5)];
+    const stream = scheduler.generate(other, greedy);
+    expect(distance(await take(stream), await alone(engine, other, greedy, model))).toBeLessThan(1e-4);
+    expect(stream.cachedTokens).toBeGreaterThanOrEqual(prompt.length - 1);
+    const { ids } = await take(running);
+    expect(ids).toEqual((await alone(engine, prompt, { ...greedy, maxTokens: 40 }, model)).ids.slice(1));
+    // Both have ended: what they share is held once, by the cache, beside it nothing.
+    await scheduler.exclusively(async () => undefined);
+    const held = engine.live().bytes;
+    const { bytes } = scheduler.cache;
+    await scheduler.clearCache();
+    expect(held - engine.live().bytes).toBe(bytes);
+    const again = scheduler.generate(prompt, { ...greedy, maxTokens: 40 });
+    await again.next();
+    expect(scheduler.cache.bytes).toBe(0);
+    await take(again);
+  });
+
+  it.each([
+    ['every kind of state', hybrid],
+    ['rows alone', attentionOnly],
+  ])('gives its rows to the next turn, and takes them back when that is cancelled [%s]', async (_kind, model) => {
+    await using scheduler = await schedulerOf(engine, model, { chunk: 8 }, { ...filled, chunk: 8 });
+    const first = await take(scheduler.generate(prompt, greedy));
+    await scheduler.exclusively(async () => undefined);
+    const { bytes } = scheduler.cache;
+    const all = engine.live().bytes;
+    const second = [...prompt, ...first.ids, ...tokensOf(22, 40)];
+    const expected = await alone(engine, second, greedy, model);
+    // Cancelled while its prompt is taken in, then while it goes on.
+    for (const isEarly of [true, false]) {
+      const abort = new AbortController();
+      const stream = scheduler.generate(second, { ...greedy, maxTokens: 60 }, abort.signal);
+      const next = stream.next().catch(() => undefined);
+      if (isEarly) while (scheduler.cache.bytes > 0) await scheduler.exclusively(async () => undefined);
+      else expect((await next)?.value).toMatchObject({ id: expected.ids[0] });
+      expect(scheduler.cache.bytes).toBe(0);
+      expect(engine.live().bytes).toBeLessThan(1.5 * all);
+      abort.abort(new Error('enough'));
+      await next;
+      await take(stream).catch(() => undefined);
+      await scheduler.exclusively(async () => undefined);
+      expect(scheduler.cache.bytes).toBeGreaterThanOrEqual(bytes);
+    }
+    const stream = scheduler.generate(second, greedy);
+    expect(distance(await take(stream), expected)).toBeLessThan(1e-4);
+    expect(stream.cachedTokens).toBeGreaterThanOrEqual(prompt.length + first.ids.length - 1);
   });
 
   it('gives the same bits with what it holds as without, where that is asked for', async () => {
@@ -125,6 +186,7 @@ describe('what a cache holds [reference]', () => {
     const engine = referenceEngine();
     await using scheduler = await schedulerOf(engine, plain, { chunk: 8 }, { chunk: 8 });
     await take(scheduler.generate(tokensOf(1, 200), { maxTokens: 1 }));
+    await scheduler.exclusively(async () => undefined);
     const rowBytes = 200 * 2 * 2 * 8 * 4;
     const tailBytes = 2 * 32 * 4;
     const snapshots = (scheduler.cache.bytes - rowBytes) / tailBytes;

@@ -49,12 +49,39 @@ interface Node {
   used: number;
 }
 
+/** A text under way: what its state holds is the cache's only later, and at hand for others until then. */
+export interface Lender {
+  readonly key: string;
+  /** The first of them are in row `row` of the state, as many as it holds. */
+  readonly tokens: readonly number[];
+  readonly state: State;
+  readonly row: number;
+  readonly snapshots: readonly Snapshot[];
+}
+
 /** The part of a path that a text shares: its nodes, and how many tokens they hold of it. */
 interface Match {
   readonly nodes: readonly Node[];
   readonly length: number;
 }
 
+/** The beginning of a text, as something holds it. */
+interface Held {
+  readonly length: number;
+  /** The only node that holds it, where it has nothing below it. */
+  readonly only?: Node | undefined;
+  readonly snapshots: readonly Snapshot[];
+  /** The rows of tokens `start` to `end` are the first of row `row` of these buffers. */
+  readonly spans: readonly {
+    readonly start: number;
+    readonly end: number;
+    readonly rows: Buffers;
+    readonly row: number;
+  }[];
+}
+
+/** Of a state's room a text must take this part for its buffers to be kept as they are. */
+const LEAST_FILLED = 1 / 2;
 /** Snapshots take at most this share of the rows' bytes, those at the ends of turns not counted. */
 const SNAPSHOT_SHARE = 1 / 4;
 
@@ -67,6 +94,7 @@ export class PrefixCache {
   readonly #growing: readonly string[];
   readonly #fixed: readonly string[];
   readonly #budget: number;
+  readonly #lenders: () => readonly Lender[];
   /** A tree for each key: what is computed under different settings never mixes. */
   readonly #roots = new Map<string, Node>();
   #bytes = 0;
@@ -76,13 +104,17 @@ export class PrefixCache {
   #reused = 0;
   #evictions = 0;
 
-  /** One generator's: one model, weights, element type and numeric mode. Errors: none; a budget of 0 keeps nothing. */
-  constructor(generator: Generator, budget: number) {
+  /**
+   * One generator's: one model, weights, element type and numeric mode. `lenders`: texts under way. Errors: none; a budget of 0 keeps
+   * nothing.
+   */
+  constructor(generator: Generator, budget: number, lenders: () => readonly Lender[] = () => []) {
     const { growing, fixed } = kindsOf(generator.model);
     this.#generator = generator;
     this.#growing = growing;
     this.#fixed = fixed;
     this.#budget = budget;
+    this.#lenders = lenders;
   }
 
   get statistics(): CacheStatistics {
@@ -144,34 +176,84 @@ export class PrefixCache {
   }
 
   /**
-   * Makes an empty row hold the longest beginning of a text that is at hand, at most `most` tokens, in whole multiples of
-   * `unit`. Answers how many; the caller computes the rest.
+   * Makes the row of an empty state hold the longest beginning of a text that is at hand, at most `most` tokens, in whole multiples
+   * of `unit`. Answers the snapshots that are the caller's from now on: with the rows themselves, where nobody else can be expected to
+   * want them.
    */
-  async restore(key: string, tokens: readonly number[], state: State, most: number, unit = 1): Promise<number> {
-    const { nodes, length } = this.#match(key, tokens);
-    const limit = Math.floor(Math.min(length, most) / unit) * unit;
-    const snapshot = nodes
-      .flatMap(({ snapshots }) => snapshots)
-      .findLast(({ position }) => position <= limit && position % unit === 0);
-    const reached = this.#fixed.length === 0 ? limit : (snapshot?.position ?? 0);
-    if (reached === 0) {
+  async restore(
+    key: string,
+    tokens: readonly number[],
+    state: State,
+    most: number,
+    unit = 1,
+  ): Promise<readonly Snapshot[]> {
+    let [reached, best]: [number, Held | undefined] = [0, undefined];
+    let last: Snapshot | undefined;
+    for (const held of this.#held(key, tokens, state)) {
+      const limit = Math.floor(Math.min(held.length, most) / unit) * unit;
+      const snapshot = held.snapshots.findLast(({ position }) => position <= limit && position % unit === 0);
+      const far = this.#fixed.length === 0 ? limit : (snapshot?.position ?? 0);
+      if (far > reached) [reached, best, last] = [far, held, snapshot];
+    }
+    if (!best) {
       this.#misses++;
-      return 0;
+      return [];
     }
-    for (const { start, tokens: held, rows } of nodes) {
-      const count = Math.min(held.length, reached - start);
-      if (count > 0) await this.#copyRows(rows, 0, 0, state.buffers, 0, start, count);
+    const { spans, only, length } = best;
+    // All of it will be in this text, too.
+    const given = only?.tokens.length === length && unit === 1 && this.#give(only, state) ? only : undefined;
+    for (const { start, end, rows, row } of given ? [] : spans) {
+      const count = Math.min(end, reached) - start;
+      if (count > 0) await this.#copyRows(this.#growing, rows, row, 0, state.buffers, 0, start, count);
     }
-    if (snapshot && this.#fixed.length > 0) await this.restoreSnapshot(snapshot, state, 0);
+    if (last && this.#fixed.length > 0) await this.restoreSnapshot(last, state, 0);
     state.lengths[0] = reached;
     this.#hits++;
     this.#reused += reached;
-    return reached;
+    const snapshots = given?.snapshots ?? [];
+    for (const { position, buffers } of snapshots) if (position > reached) disposeBuffers(buffers);
+    return snapshots.filter(({ position }) => position <= reached);
+  }
+
+  /** Makes a node's rows a state's own, where they have its size: they are held once, and not copied. */
+  #give(node: Node, state: State): boolean {
+    const isAlike = Object.entries(node.rows).every(
+      ([name, { shape }]) => shape.join() === state.buffers[name]?.shape.join(),
+    );
+    if (!isAlike) return false;
+    for (const name of Object.keys(node.rows)) state.buffers[name]?.dispose();
+    state.buffers = { ...state.buffers, ...node.rows };
+    node.parent?.children.delete(node.tokens[0] ?? -1);
+    for (const buffers of [node.rows, ...node.snapshots.map((one) => one.buffers)]) this.#bytes -= bytesOf(buffers);
+    return true;
+  }
+
+  /** What is at hand of a text: first in the tree, then in other states than `own`. */
+  #held(key: string, tokens: readonly number[], own: State): Held[] {
+    const { nodes, length } = this.#match(key, tokens);
+    const [, first, second] = nodes;
+    const found: Held[] = [
+      {
+        length,
+        only: first && !second && first.children.size === 0 ? first : undefined,
+        snapshots: nodes.flatMap(({ snapshots }) => snapshots),
+        spans: nodes.map(({ start, tokens: held, rows }) => ({ start, end: start + held.length, rows, row: 0 })),
+      },
+    ];
+    for (const { key: other, tokens: held, state, row, snapshots } of this.#lenders()) {
+      if (other !== key || state === own) continue;
+      const most = Math.min(tokens.length, state.lengths[row] ?? 0);
+      let same = 0;
+      while (same < most && held[same] === tokens[same]) same++;
+      found.push({ length: same, snapshots, spans: [{ start: 0, end: same, rows: state.buffers, row }] });
+    }
+    return found;
   }
 
   /**
    * Keeps what row `row` of a state holds of a text, whose tokens are given up to there, as far as it is new. The snapshots
-   * are the cache's from now on, in the order of their positions.
+   * are the cache's from now on, in the order of their positions; `isOver`: so are the rows, which leave the state as they are or go
+   * one by one as they are copied.
    */
   async insert(
     key: string,
@@ -179,10 +261,11 @@ export class PrefixCache {
     state: State,
     row: number,
     snapshots: readonly Snapshot[],
+    isOver = false,
   ): Promise<void> {
     const unused = new Set(snapshots);
     try {
-      const node = await this.#grow(key, tokens, state, row);
+      const node = await this.#grow(key, tokens, state, row, isOver);
       for (let at: Node | undefined = node; at; at = at.parent) {
         const { start, tokens: held } = at;
         const has = new Set(at.snapshots.map(({ position }) => position));
@@ -214,7 +297,7 @@ export class PrefixCache {
       }
       for (const { start, tokens: held, rows: source } of nodes) {
         const count = Math.min(held.length, length - start);
-        if (count > 0) await this.#copyRows(source, 0, 0, rows, 0, start, count);
+        if (count > 0) await this.#copyRows(this.#growing, source, 0, 0, rows, 0, start, count);
       }
       const snapshots = nodes.flatMap((node) => node.snapshots).filter(({ position }) => position <= length);
       return {
@@ -232,14 +315,13 @@ export class PrefixCache {
   /** Takes over what an `export` gave for the same text and model. */
   async import(key: string, tokens: readonly number[], { length, rows, snapshots }: SavedPrefix): Promise<void> {
     if (!this.isEnabled) return;
-    const buffers = await this.#upload(rows);
+    const state: State = { capacity: length, lengths: Int32Array.of(length), buffers: await this.#upload(rows) };
     try {
       const uploaded: Snapshot[] = [];
       for (const { position, arrays } of snapshots) uploaded.push({ position, buffers: await this.#upload(arrays) });
-      const state = { capacity: length, lengths: Int32Array.of(length), buffers };
-      await this.insert(key, tokens.slice(0, length), state, 0, uploaded);
+      await this.insert(key, tokens.slice(0, length), state, 0, uploaded, true);
     } finally {
-      disposeBuffers(buffers);
+      disposeBuffers(state.buffers);
     }
   }
 
@@ -286,7 +368,7 @@ export class PrefixCache {
   }
 
   /** The node that ends where the text does, made where there is none. */
-  async #grow(key: string, tokens: readonly number[], state: State, row: number): Promise<Node> {
+  async #grow(key: string, tokens: readonly number[], state: State, row: number, isOver: boolean): Promise<Node> {
     const root = this.#roots.get(key) ?? this.#node(undefined, 0, [], {});
     this.#roots.set(key, root);
     const { nodes, length } = this.#match(key, tokens);
@@ -294,7 +376,11 @@ export class PrefixCache {
     const end = last.start + last.tokens.length;
     const parent = length < end ? await this.#split(last, length - last.start) : last;
     if (length === tokens.length) return parent;
-    const rows = await this.#span(state.buffers, row, length, tokens.length - length);
+    const isWhole = length === 0 && state.lengths.length === 1 && tokens.length >= LEAST_FILLED * state.capacity;
+    const rows =
+      isOver && isWhole
+        ? this.#taken(state)
+        : await this.#span(state.buffers, row, length, tokens.length - length, isOver);
     const node = this.#node(parent, length, tokens.slice(length), rows);
     parent.children.set(tokens[length] ?? -1, node);
     this.#bytes += bytesOf(rows);
@@ -328,16 +414,26 @@ export class PrefixCache {
     return upper;
   }
 
-  /** A copy of `count` rows of one row of the batch, from `from` on. */
-  async #span(buffers: Buffers, row: number, from: number, count: number): Promise<Buffers> {
+  /** A state's rows, which are its own no longer. */
+  #taken(state: State): Buffers {
+    const isGrowing = ([name]: readonly [string, Buffer]) => this.#growing.some((one) => name === `state.${one}`);
+    const [all, rows] = [Object.entries(state.buffers), {} as Record<string, Buffer>];
+    for (const [name, buffer] of all.filter(isGrowing)) rows[name] = buffer;
+    state.buffers = Object.fromEntries(all.filter((one) => !isGrowing(one)));
+    return rows;
+  }
+
+  /** A copy of `count` rows of one row of the batch, from `from` on; `isOver`: each buffer goes when it was copied. */
+  async #span(buffers: Buffers, row: number, from: number, count: number, isOver = false): Promise<Buffers> {
     const rows: Record<string, Buffer> = {};
     try {
       for (const name of this.#growing) {
         const source = bufferOf(buffers, name);
         const shape = source.shape.with(0, 1).with(rowAxis(source), count);
         rows[`state.${name}`] = await this.#generator.engine.zeros(source.dtype, shape);
+        await this.#copyRows([name], buffers, row, from, rows, 0, 0, count);
+        if (isOver) source.dispose();
       }
-      await this.#copyRows(buffers, row, from, rows, 0, 0, count);
       return rows;
     } catch (error) {
       disposeBuffers(rows);
@@ -346,6 +442,7 @@ export class PrefixCache {
   }
 
   async #copyRows(
+    names: readonly string[],
     source: Buffers,
     row: number,
     from: number,
@@ -354,7 +451,7 @@ export class PrefixCache {
     to: number,
     count: number,
   ): Promise<void> {
-    for (const name of this.#growing) {
+    for (const name of names) {
       const [a, b] = [bufferOf(source, name), bufferOf(target, name)];
       const axis = rowAxis(a);
       const shape = a.shape.with(0, 1).with(axis, count);

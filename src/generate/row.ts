@@ -111,6 +111,10 @@ export class Row {
     this.lastSnapshot = snapshot.position;
   }
 
+  get snapshots(): readonly Snapshot[] {
+    return this.#snapshots;
+  }
+
   takeSnapshots(): readonly Snapshot[] {
     const snapshots = this.#snapshots;
     this.#snapshots = [];

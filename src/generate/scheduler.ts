@@ -8,7 +8,7 @@ import { DraftGuesser, promptLookup } from './guesser.ts';
 import type { Job, Scoring } from './jobs.ts';
 import { EmbedJob, GenerateJob, ScoreJob } from './jobs.ts';
 import { Prefill } from './prefill.ts';
-import type { CacheStatistics, SavedPrefix } from './prefix-cache.ts';
+import type { CacheStatistics, Lender, SavedPrefix } from './prefix-cache.ts';
 import { PrefixCache } from './prefix-cache.ts';
 import type { Constraint } from './row.ts';
 import { Row } from './row.ts';
@@ -99,7 +99,7 @@ export class Scheduler implements AsyncDisposable {
     ] as const)
       requireLimit(name, value, least);
     this.generator = generator;
-    this.#cache = new PrefixCache(generator, cacheBytes);
+    this.#cache = new PrefixCache(generator, cacheBytes, () => this.#lenders());
     this.#slots = new Slots(generator, this.#cache, { most: maxBatch, fixed: deterministic });
     this.#maxBatch = maxBatch;
     this.#maxQueue = maxQueue;
@@ -252,6 +252,12 @@ export class Scheduler implements AsyncDisposable {
     return this.#beside.reduce((sum, slots) => sum + slots.count, this.#slots.count);
   }
 
+  /** Texts under way. */
+  #lenders(): readonly Lender[] {
+    const prompts = this.#waiting.flatMap(({ job }) => job.prefill.lender ?? []);
+    return [...prompts, ...[this.#slots, ...this.#beside].flatMap((slots) => slots.lenders)];
+  }
+
   #check(prompt: readonly number[]): void {
     if (this.#closed) throw closedError();
     if (prompt.length === 0)
@@ -336,7 +342,7 @@ export class Scheduler implements AsyncDisposable {
 
   /** One turn: what is unwanted goes, a chunk of the prompts that wait is taken in, every text being continued gets a token. */
   async #turn(): Promise<void> {
-    for (const { job } of this.#waiting) if (job.isCancelled) this.#drop(job);
+    for (const { job } of this.#waiting) if (job.isCancelled) await this.#finish(job);
     for (const slots of [this.#slots, ...this.#beside]) await slots.sweep();
     for (const errand of this.#errands.splice(0)) await errand();
     if (this.#nextJob()) await this.#takeIn();
@@ -363,6 +369,10 @@ export class Scheduler implements AsyncDisposable {
   async #takeIn(): Promise<void> {
     let spent = 0;
     for (let job = this.#nextJob(); job; job = this.#nextJob()) {
+      if (job.isCancelled) {
+        await this.#finish(job);
+        continue;
+      }
       const most = this.#most;
       const { prefill } = job;
       const fits = () => spent + Math.min(most, Math.max(1, prefill.tokens.length - prefill.position)) <= most;
@@ -386,7 +396,7 @@ export class Scheduler implements AsyncDisposable {
     try {
       if (job instanceof GenerateJob) {
         if (job.prefill.isDone || (await job.step(most))) await this.#join(job);
-      } else if (await job.step(most)) this.#drop(job);
+      } else if (await job.step(most)) await this.#finish(job);
     } catch (error) {
       job.fail(error);
       this.#drop(job);
@@ -410,8 +420,11 @@ export class Scheduler implements AsyncDisposable {
       const slots = this.#slotsFor(row, state.adapter);
       this.#joined.add(row);
       if (await slots.join(row, state, open().length === 0)) job.prefill.take();
+      // They are of a text that goes on now, and goes to the cache when it ends.
+      for (const snapshot of job.prefill.takeSnapshots()) row.keepSnapshot(snapshot);
     }
-    this.#drop(job);
+    if (job.rows.some((row) => this.#joined.has(row))) this.#drop(job);
+    else await this.#finish(job);
   }
 
   /** Texts of one adapter share steps. */
@@ -430,6 +443,12 @@ export class Scheduler implements AsyncDisposable {
   }
 
   readonly #joined = new WeakSet<Row>();
+
+  /** Of a prompt that no text goes on with. */
+  async #finish(job: Job): Promise<void> {
+    await job.prefill.keep();
+    this.#drop(job);
+  }
 
   #drop(job: Job): void {
     this.#waiting = this.#waiting.filter((one) => one.job !== job);

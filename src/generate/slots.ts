@@ -2,7 +2,7 @@
 // gets a token a step. Batches come in few sizes.
 import type { Adapter } from './adapter.ts';
 import type { Generator } from './generator.ts';
-import type { PrefixCache } from './prefix-cache.ts';
+import type { Lender, PrefixCache } from './prefix-cache.ts';
 import type { Row } from './row.ts';
 import type { State } from './state.ts';
 import { copyRow, disposeBuffers } from './state.ts';
@@ -34,6 +34,15 @@ export class Slots {
   /** Texts that have a slot. */
   get count(): number {
     return this.#rows.reduce((sum, row) => sum + (row ? 1 : 0), 0);
+  }
+
+  /** What others may copy of its texts while they go on. */
+  get lenders(): readonly Lender[] {
+    const state = this.#state;
+    if (!state || this.options.fixed) return [];
+    return this.#rows.flatMap((row, b) =>
+      row && !row.isBroken ? { key: row.key, tokens: row.text, state, row: b, snapshots: row.snapshots } : [],
+    );
   }
 
   /**
@@ -184,7 +193,8 @@ export class Slots {
       if (state && this.#cache.isEnabled && !this.options.fixed && length > 0 && !row.isBroken) {
         if (this.#cache.needsSnapshots && length > row.lastSnapshot)
           row.keepSnapshot(await this.#cache.snapshot(state, b));
-        await this.#cache.insert(row.key, row.text.slice(0, length), state, b, row.takeSnapshots());
+        const isOver = this.#rows.length === 1;
+        await this.#cache.insert(row.key, row.text.slice(0, length), state, b, row.takeSnapshots(), isOver);
       }
     } finally {
       row.release();

@@ -111,6 +111,15 @@ describe.each(['float32', 'int8'] as const)('over %s', (held) => {
     expect(engine.live().buffers).toBe(0);
   });
 
+  it.each([true, false])(
+    'leaves no result unread, which would be kept until the run ends (few rows: %s)',
+    (fewRows) => {
+      const names = kernels(fewRows).match(/GroupQueryAttention\.\d+/g) ?? [];
+      expect(names.length).toBeGreaterThan(0);
+      for (const name of names) expect(names.filter((other) => other === name).length).toBeGreaterThan(1);
+    },
+  );
+
   it('takes another kernel for many rows than for few, which change the caches in place', () => {
     expect(kernels(true)).not.toBe(kernels(false));
     expect(lower(program).inPlace).toEqual({ keys: 'nextKeys', values: 'nextValues' });

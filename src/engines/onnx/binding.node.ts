@@ -2,12 +2,15 @@
 
 import koffi from '../koffi.node.ts';
 import { LfmError } from '../../tensor/error.ts';
+import { arenaRunOptions } from './arena.node.ts';
 import { type Argument, callAsync, library, type Pointer } from './library.node.ts';
 import { live } from './memory.node.ts';
 import { Value } from './value.node.ts';
 
 /** What a binding needs of a session: to be kept while it runs. */
 interface Runnable {
+  /** Whether its scratch memory is the arena's that sessions share. */
+  readonly usesSharedArena: boolean;
   /** The OrtSession*, alive until `endRun`. */
   beginRun(): Pointer;
   endRun(): void;
@@ -135,7 +138,8 @@ export class Binding {
 
   #arguments(session: Pointer): readonly Argument[] {
     const [inputNames, inputs, outputNames, outputs] = this.#addresses;
-    return [session, null, inputNames, inputs, this.#inputs.length, outputNames, this.#outputs.length, outputs];
+    const options = this.#session.usesSharedArena ? arenaRunOptions(this) : null;
+    return [session, options, inputNames, inputs, this.#inputs.length, outputNames, this.#outputs.length, outputs];
   }
 
   /** Checks the slots and empties those the runtime fills. */

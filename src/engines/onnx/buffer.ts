@@ -4,11 +4,16 @@ import { byteLength, countOf, LfmError, viewHostArray } from '../../tensor/index
 import type { Buffer, Stored } from '../engine.ts';
 import type { Runtime, RuntimeTensor } from './runtime.ts';
 
+/** Bytes from which fresh pages are the cheaper zeros. */
+const CLEARED_FROM = 2 ** 17;
+
 /** Idle memory kept for the next run, so that a step touches no fresh pages; never more bytes than are in use. */
 export class Pool<T extends RuntimeTensor> {
   private readonly runtime: Runtime<T>;
   private readonly idle = new Map<string, T[]>();
   private idleBytes = 0;
+  /** Large tensors that were asked for as zeros: clearing one again takes longer than fresh pages, so none is kept. */
+  private readonly cleared = new WeakSet<T>();
   liveBytes = 0;
   liveBuffers = 0;
 
@@ -38,10 +43,12 @@ export class Pool<T extends RuntimeTensor> {
 
   /** `isZero`: all zeros, which fresh memory is without being touched. */
   take(dtype: DType, shape: readonly number[], isZero = false): T {
-    const value = this.idle.get(poolKey(dtype, shape))?.pop();
+    const isCleared = isZero && byteLength(dtype, countOf(shape)) >= CLEARED_FROM;
+    const value = isCleared ? undefined : this.idle.get(poolKey(dtype, shape))?.pop();
     if (value) this.idleBytes -= value.byteLength;
     if (isZero) value?.write((into) => into.fill(0));
     const taken = value ?? this.runtime.zeros(dtype, shape);
+    if (isCleared) this.cleared.add(taken);
     this.liveBytes += taken.byteLength;
     this.liveBuffers++;
     return taken;
@@ -50,7 +57,7 @@ export class Pool<T extends RuntimeTensor> {
   give(value: T): void {
     this.liveBytes -= value.byteLength;
     this.liveBuffers--;
-    if (this.idleBytes + value.byteLength > this.liveBytes) return value.release();
+    if (this.cleared.has(value) || this.idleBytes + value.byteLength > this.liveBytes) return value.release();
     const key = poolKey(value.dtype, value.shape);
     const list = this.idle.get(key);
     if (list) list.push(value);

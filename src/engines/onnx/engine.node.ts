@@ -37,7 +37,7 @@ export async function onnxEngine(options: OnnxOptions = {}): Promise<Engine> {
   const { threads = 0, provider = 'cpu', session: extra = {}, mapped = true, keep = keptFolder() } = options;
   const { version } = library();
   const settings: SessionOptions = { ...sessionDefaults, intraOpThreads: threads, provider, ...extra };
-  const bound = new BoundSessions(settings, keep);
+  const bound = new BoundSessions({ ...settings, sharedArena: provider === 'cpu' }, keep);
   return engineOver<Value>(
     {
       description: `${version}, ${provider}, ${threads || 'all'} ${threads === 1 ? 'thread' : 'threads'}`,

@@ -55,6 +55,17 @@ function repeated(lowering: Lowering, scales: Value, heads: number): string {
   return lowering.reshaped(lowering.node('Expand', [apart, lowering.integers(shape)]), shape, [heads * width]);
 }
 
+/**
+ * [1], as int64. It reads two values of one shape that nobody else reads: what nobody reads is kept until the run ends, here of each
+ * layer all rows as float32.
+ */
+function onceRead(lowering: Lowering, values: readonly Value[]): string {
+  const capacities = values.map((value) =>
+    lowering.node('Shape', [lowering.name(value)], { attributes: { start: { int: 2 }, end: { int: 3 } } }),
+  );
+  return lowering.node('Div', capacities);
+}
+
 /** For one row of the batch. Scales of keys go into the queries and those of values into what comes out: they are fewer than the rows. */
 export function levelAttention(lowering: Lowering, operation: Operation): void {
   const { operands, results, attributes } = operation;
@@ -85,6 +96,6 @@ export function levelAttention(lowering: Lowering, operation: Operation): void {
       },
     },
   );
-  const meant = lowering.node('Mul', [lowering.name(raw), repeated(lowering, valueScales, heads)]);
-  lowering.setView(out, meant, shape);
+  const scaling = lowering.node('Expand', [repeated(lowering, valueScales, heads), onceRead(lowering, present)]);
+  lowering.setView(out, lowering.node('Mul', [lowering.name(raw), scaling]), shape);
 }

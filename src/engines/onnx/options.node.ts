@@ -1,6 +1,7 @@
 // Turns a session's options into an OrtSessionOptions.
 
 import { LfmError } from '../../tensor/error.ts';
+import { ARENA_CONFIG, registerArena } from './arena.node.ts';
 import type { Library, Pointer, Status } from './library.node.ts';
 import type { PrepackedWeights } from './prepacked.node.ts';
 import type { Value } from './value.node.ts';
@@ -21,6 +22,8 @@ export interface SessionOptions {
   readonly memoryPattern?: boolean;
   /** Keep freed scratch memory for the next run; default true. */
   readonly cpuArena?: boolean;
+  /** Take scratch memory from the one arena that all such sessions share, which gives back what it does not need for long. */
+  readonly sharedArena?: boolean;
   /** Where operators run that this provider supports; the rest run on the CPU. Default 'cpu'. */
   readonly provider?: ProviderName;
   readonly providerOptions?: Readonly<Record<string, string>>;
@@ -62,7 +65,9 @@ export function makeSessionOptions(library: Library, options: SessionOptions): P
     set(`optimization ${optimization}`, calls.setSessionGraphOptimizationLevel(pointer, levels[optimization]));
     set('memoryPattern', memoryPattern ? calls.enableMemPattern(pointer) : calls.disableMemPattern(pointer));
     set('cpuArena', cpuArena ? calls.enableCpuMemArena(pointer) : calls.disableCpuMemArena(pointer));
-    for (const [key, value] of Object.entries(options.config ?? {})) {
+    if (options.sharedArena) registerArena();
+    const config = { ...options.config, ...(options.sharedArena && { [ARENA_CONFIG]: '1' }) };
+    for (const [key, value] of Object.entries(config)) {
       set(`${key} to ${value}`, calls.addSessionConfigEntry(pointer, key, value));
     }
     if (options.optimizedModelPath !== undefined) {

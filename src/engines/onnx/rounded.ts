@@ -11,7 +11,9 @@ export function turned(lowering: Lowering, x: Value): string {
   if (size === 1) return lowering.name(x);
   const split = [...x.shape.slice(0, -1), columns / size, size];
   const blocks = lowering.reshaped(lowering.name(x), x.shape, split);
-  const matrix = lowering.constant('float32', [size, size], Array.from(hadamard(size)));
+  const matrix = lowering.filled(`turn ${size}`, 'float32', [size, size], (into) => {
+    for (const [at, value] of hadamard(size).entries()) into[at] = value;
+  });
   return lowering.reshaped(lowering.node('MatMul', [blocks, matrix]), split, x.shape);
 }
 

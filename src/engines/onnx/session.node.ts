@@ -13,11 +13,13 @@ export class Session {
   readonly #pointer: Pointer;
   /** Initializers and prepacked weights that the runtime uses in place. */
   readonly #kept: readonly (Value | PrepackedWeights)[];
+  readonly usesSharedArena: boolean;
   #runs = 0;
   #released = false;
 
-  private constructor(pointer: Pointer, kept: readonly (Value | PrepackedWeights)[]) {
+  private constructor(pointer: Pointer, kept: readonly (Value | PrepackedWeights)[], usesSharedArena: boolean) {
     this.#pointer = pointer;
+    this.usesSharedArena = usesSharedArena;
     this.#kept = kept;
     live.sessions++;
   }
@@ -27,7 +29,7 @@ export class Session {
     const creation = prepare(model, options);
     try {
       library().check(await callAsync(creation.call, creation.args), 'load the model');
-      return new Session(creation.out[0] ?? 0n, creation.kept);
+      return new Session(creation.out[0] ?? 0n, creation.kept, options.sharedArena ?? false);
     } catch (error) {
       for (const held of creation.kept) held.letGo();
       throw error;
@@ -41,7 +43,7 @@ export class Session {
     const creation = prepare(model, options);
     try {
       library().check(creation.call(...creation.args), 'load the model');
-      return new Session(creation.out[0] ?? 0n, creation.kept);
+      return new Session(creation.out[0] ?? 0n, creation.kept, options.sharedArena ?? false);
     } catch (error) {
       for (const held of creation.kept) held.letGo();
       throw error;
