@@ -53,7 +53,7 @@ export function registerFinetune(command: Command, io: Io): void {
       .argument('<file>', 'text (.txt, .jsonl) or chats (.jsonl), plain or .br or .gz')
       .option('--out <dir>', 'the folder of the run (default: runs/MODEL-FILE)')
       .option('--resume', 'go on from the newest checkpoint')
-      .option('--minutes <n>', 'stop after about so many; the number of steps is set after a few of them', amount, 10)
+      .option('--minutes <n>', 'stop after about so many: the number of steps follows how fast they go', amount, 10)
       .option('--epochs <n>', 'see the text at most so many times', amount, 4)
       .option('--steps <n>', 'train so many steps, in place of --minutes and --epochs', positive)
       .option('--rank <n>', 'rank of the changes (default: 8)', positive)
