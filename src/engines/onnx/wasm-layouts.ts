@@ -2,6 +2,7 @@
 // 8 bits in blocks, for which those kernels are unusably slow (1.5 GOP/s; LOG.md). Made once for all programs of a model.
 // Shapes: a weight is [N, K]; turned [K, N].
 import type { Value } from '../../tensor/index.ts';
+import { sizeOf } from '../../tensor/index.ts';
 import type { Lowering } from './lowering.ts';
 
 /** Rows that are turned together: each line of memory is then written once. */
@@ -22,6 +23,17 @@ function turnFloats([rows, columns]: readonly [number, number], into: Float32Arr
     for (let k = 0, at = first; k < columns; k++, at += rows)
       for (let i = 0, from = k; i < count; i++, from += columns) into[at + i] = band[from] as number;
   }
+}
+
+/** Rows so wide, or wider, lie so far apart that the kernel, which walks strips of them, takes up to three times as long. */
+const WIDE = 2048;
+const [LEAST_STRIP, MOST_STRIP] = [512, 1536];
+
+/** Columns of a turned matrix that become a product of their own; all of them where the matrix is narrow, or nothing divides it. */
+function stripWidth(columns: number): number {
+  if (columns < WIDE) return columns;
+  for (let width = MOST_STRIP; width >= LEAST_STRIP; width--) if (columns % width === 0) return width;
+  return columns;
 }
 
 /** The same of bytes. Apart from it, since one loop over arrays of both kinds takes three times as long. */
@@ -136,23 +148,26 @@ export function expandedProduct(
     });
     return lowering.define(y, 'MatMul', [lowering.name(x), weight]);
   }
+  const width = stripWidth(rows);
+  const strips = rows / width;
   // Scales come of the same walk as levels, which are always made just before them.
   const found = new Float32Array(rows);
   const levels = lowering.derive(`${name} by rows, turned`, {
     dtype: 'uint8',
-    dims,
+    dims: strips === 1 ? dims : [strips, size[1], width],
     from,
     fill: (into, ...parts) => {
       const [read, line] = [rowReader(parts, form), new Float32Array(size[1])];
-      turnBytes(size, into, (n, row) => {
-        read(n, line);
-        found[n] = roundRow(line, row);
-      });
+      for (let first = 0; first < rows; first += width)
+        turnBytes([width, size[1]], into.subarray(first * size[1], (first + width) * size[1]), (n, row) => {
+          read(first + n, line);
+          found[first + n] = roundRow(line, row);
+        });
     },
   });
   const factors = lowering.derive(`${name} by rows, scales`, {
     dtype: 'float32',
-    dims: [rows],
+    dims: strips === 1 ? [rows] : [strips, 1, width],
     from,
     fill: (into) => floats(into).set(found),
   });
@@ -161,7 +176,13 @@ export function expandedProduct(
   // A row of zeros stays one.
   const divisor = lowering.node('Max', [largest, lowering.constant('float32', [], [1e-30])]);
   const middle = lowering.constant('uint8', [], [MIDDLE]);
-  const inputs = [lowering.node('Div', [lowering.name(x), divisor]), levels, factors, middle];
-  const product = lowering.node('DynamicQuantizeMatMul', inputs, { domain: 'com.microsoft' });
-  lowering.define(y, 'Mul', [product, divisor]);
+  const scaled = lowering.node('Div', [lowering.name(x), divisor]);
+  const times = (given: string) =>
+    lowering.node('DynamicQuantizeMatMul', [given, levels, factors, middle], { domain: 'com.microsoft' });
+  if (strips === 1) return lowering.define(y, 'Mul', [times(scaled), divisor]);
+  const count = sizeOf(x.shape.slice(0, -1));
+  const byStrips = times(lowering.reshaped(scaled, x.shape, [1, count, size[1]]));
+  const byRows =
+    count === 1 ? byStrips : lowering.node('Transpose', [byStrips], { attributes: { perm: { ints: [1, 0, 2] } } });
+  lowering.define(y, 'Mul', [lowering.reshaped(byRows, [count, strips, width], y.shape), divisor]);
 }
