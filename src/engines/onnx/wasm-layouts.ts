@@ -3,7 +3,8 @@
 // Shapes: a weight is [N, K]; turned [K, N].
 import type { Value } from '../../tensor/index.ts';
 import { sizeOf } from '../../tensor/index.ts';
-import type { Lowering } from './lowering.ts';
+import type { Lowering, NodeSpec } from './lowering.ts';
+import { reshapeSpec } from './lowering.ts';
 
 /** Rows that are turned together: each line of memory is then written once. */
 const BAND = 64;
@@ -25,13 +26,15 @@ function turnFloats([rows, columns]: readonly [number, number], into: Float32Arr
   }
 }
 
-/** Rows so wide, or wider, lie so far apart that the kernel, which walks strips of them, takes up to three times as long. */
-const WIDE = 2048;
-const [LEAST_STRIP, MOST_STRIP] = [512, 1536];
+/**
+ * Columns of a turned matrix that become a product of their own, so that its bytes lie together: the kernel walks strips of 16
+ * columns, and where rows lie far apart memory comes in late, by a third, or for a whole vocabulary by two. Narrower ones cost a
+ * prompt's many rows more.
+ */
+const [LEAST_STRIP, MOST_STRIP] = [16, 32];
 
-/** Columns of a turned matrix that become a product of their own; all of them where the matrix is narrow, or nothing divides it. */
+/** The widest strip that cuts the columns evenly, or all of them. */
 function stripWidth(columns: number): number {
-  if (columns < WIDE) return columns;
   for (let width = MOST_STRIP; width >= LEAST_STRIP; width--) if (columns % width === 0) return width;
   return columns;
 }
@@ -122,8 +125,8 @@ function roundRow(row: Float32Array, into: Uint8Array): number {
 
 /**
  * matmul_quantized, its weights expanded: to float32 where activations are; where they are int8, to 8 bits with one scale a row,
- * and then each row of x is divided by its largest element, so that no row's content moves the rounding of another by more than
- * a factor of two (DynamicQuantizeMatMul has one scale for all of x).
+ * and then each of several rows of x is divided by its largest element, so that no row's content moves the rounding of another by more
+ * than a factor of two (DynamicQuantizeMatMul has one scale for all of x).
  */
 export function expandedProduct(
   lowering: Lowering,
@@ -148,6 +151,7 @@ export function expandedProduct(
     });
     return lowering.define(y, 'MatMul', [lowering.name(x), weight]);
   }
+  const count = sizeOf(x.shape.slice(0, -1));
   const width = stripWidth(rows);
   const strips = rows / width;
   // Scales come of the same walk as levels, which are always made just before them.
@@ -171,18 +175,36 @@ export function expandedProduct(
     from,
     fill: (into) => floats(into).set(found),
   });
+  const middle = lowering.constant('uint8', [], [MIDDLE]);
+  const product = (given: string): Made => {
+    const seen = strips === 1 ? given : lowering.reshaped(given, x.shape, [1, count, size[1]]);
+    const made = {
+      type: 'DynamicQuantizeMatMul',
+      inputs: [seen, levels, factors, middle],
+      spec: { domain: 'com.microsoft' },
+    };
+    if (strips === 1) return made;
+    const byStrips = lowering.node(made.type, made.inputs, made.spec);
+    const byRows =
+      count === 1 ? byStrips : lowering.node('Transpose', [byStrips], { attributes: { perm: { ints: [1, 0, 2] } } });
+    const shape = lowering.reshapeInputs(byRows, [count, strips, width], y.shape);
+    return { type: 'Reshape', inputs: shape, spec: reshapeSpec(y.shape) };
+  };
+  if (count === 1) {
+    const { type, inputs, spec } = product(lowering.name(x));
+    return lowering.define(y, type, inputs, spec);
+  }
   const axis = lowering.integers([x.shape.length - 1]);
   const largest = lowering.node('ReduceMax', [lowering.node('Abs', [lowering.name(x)]), axis]);
   // A row of zeros stays one.
   const divisor = lowering.node('Max', [largest, lowering.constant('float32', [], [1e-30])]);
-  const middle = lowering.constant('uint8', [], [MIDDLE]);
-  const scaled = lowering.node('Div', [lowering.name(x), divisor]);
-  const times = (given: string) =>
-    lowering.node('DynamicQuantizeMatMul', [given, levels, factors, middle], { domain: 'com.microsoft' });
-  if (strips === 1) return lowering.define(y, 'Mul', [times(scaled), divisor]);
-  const count = sizeOf(x.shape.slice(0, -1));
-  const byStrips = times(lowering.reshaped(scaled, x.shape, [1, count, size[1]]));
-  const byRows =
-    count === 1 ? byStrips : lowering.node('Transpose', [byStrips], { attributes: { perm: { ints: [1, 0, 2] } } });
-  lowering.define(y, 'Mul', [lowering.reshaped(byRows, [count, strips, width], y.shape), divisor]);
+  const { type, inputs, spec } = product(lowering.node('Div', [lowering.name(x), divisor]));
+  lowering.define(y, 'Mul', [lowering.node(type, inputs, spec), divisor]);
+}
+
+/** A node that is not yet in the graph. */
+interface Made {
+  readonly type: string;
+  readonly inputs: readonly string[];
+  readonly spec: NodeSpec;
 }
