@@ -23,7 +23,7 @@ import { Progress } from './progress.node.ts';
 
 interface Flags extends LoadFlags {
   readonly to: 'int4' | 'int8';
-  readonly block: '32' | '128';
+  readonly block: '32' | '64' | '128';
   readonly out: string;
   readonly text?: string;
   readonly tokens: number;
@@ -44,7 +44,7 @@ export function registerQuantize(program: Command, io: Io): void {
     .description('write a model’s folder with its matrices in 4 or 8 bits')
     .argument('<model>', 'a shipped name, a folder or a GGUF file')
     .addOption(new Option('--to <type>', 'bits of a weight').choices(['int4', 'int8']).makeOptionMandatory())
-    .addOption(new Option('--block <n>', 'weights that share a scale').choices(['32', '128']).default('32'))
+    .addOption(new Option('--block <n>', 'weights that share a scale').choices(['32', '64', '128']).default('32'))
     .requiredOption('--out <dir>', 'the folder to write')
     .option('--text <file>', 'compare both models on this text')
     .option('--tokens <n>', 'most tokens of the text to read', positive, 2048)

@@ -116,8 +116,8 @@ describe('sizes', () => {
     expect(capacitiesOf(model)).toEqual([512]);
   });
 
-  it('window states grow up to their window [reference]', async () => {
-    const windowed = defineModel({ ...sizes, layers: [layer(attention({ heads: 2, window: 8 }), mlp)] });
+  it.each([8, 600])('window states of %i grow up to their window [reference]', async (window) => {
+    const windowed = defineModel({ ...sizes, layers: [layer(attention({ heads: 2, window }), mlp)] });
     const arrays = initialise(windowed, 3);
     const engine = referenceEngine();
     const text = Array.from({ length: 14 }, (_, t) => (7 * t) % 32);

@@ -21,7 +21,7 @@ const schema = z.object({
       quant_method: z.literal('lfm'),
       format_version: z.literal(1),
       bits: z.literal([4, 8]),
-      block_size: z.literal([32, 128]),
+      block_size: z.literal([32, 64, 128]),
     })
     .nullish(),
 });

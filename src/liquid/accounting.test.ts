@@ -67,12 +67,13 @@ describe('accounting', () => {
     expect([rowBytes, tailBytes]).toEqual([12 * 1024, 40 * 1024]);
     for (const length of [1, 100, 32_768]) expect(stateBytes(model, length)).toBe(rowBytes * length + tailBytes);
     expect(stateBytes(model, 100, 'float32')).toBe(2 * (rowBytes * 100 + tailBytes));
-    const windowed = defineModel({
-      vocabSize: 4,
-      hiddenSize: 8,
-      layers: [layer(attention({ heads: 2, window: 5 }), mlp)],
-    });
-    expect([1, 4, 5, 1000].map((length) => stateBytes(windowed, length))).toEqual([32, 128, 128, 128]);
+    const windowed = (options: { window: number; sinks?: number }) =>
+      defineModel({ vocabSize: 4, hiddenSize: 8, layers: [layer(attention({ heads: 2, ...options }), mlp)] });
+    const bytesAt = (options: { window: number; sinks?: number }) =>
+      [1, 600, 1000].map((length) => stateBytes(windowed(options), length));
+    // Small windows are held whole, others as far as they are filled.
+    expect(bytesAt({ window: 5, sinks: 2 })).toEqual([192, 192, 192]);
+    expect(bytesAt({ window: 601 })).toEqual([32, 19_200, 19_200]);
   });
 
   it('counts the arithmetic of a decoded token', () => {

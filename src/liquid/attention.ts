@@ -8,25 +8,20 @@ import {
   cachedAttention,
   concatenate,
   expandDims,
-  gatherFrom,
-  iota,
   linear,
   logistic,
-  maximum,
-  minimum,
   mul,
   reshape,
   rmsNorm,
   rotary,
   sliceAxis,
-  sub,
-  zeros,
 } from '../tensor/index.ts';
 import type { Context } from './context.ts';
 import { operator } from './operator.ts';
 import { bias, gain, weight } from './parameter.ts';
 import type { RotaryScaling } from './rotary-scaling.ts';
-import { rows, window as lastRows } from './state.ts';
+import { rows } from './state.ts';
+import { windowedAttention, windowRows } from './window-rows.ts';
 
 export interface AttentionOptions {
   readonly heads: number;
@@ -38,6 +33,8 @@ export interface AttentionOptions {
   readonly theta?: number;
   /** How many tokens back a query sees, its own included; absent: all. */
   readonly window?: number;
+  /** With a window: how many tokens at the front every query sees besides (StreamingLLM, arXiv 2309.17453). Default: none. */
+  readonly sinks?: number;
   /** Whether queries, keys and values have biases (Qwen 2). */
   readonly bias?: boolean;
   /** Whether the output has one (Phi). */
@@ -62,7 +59,7 @@ export interface AttentionOptions {
 
 /** Width of a head. Errors: `bad-heads`, `bad-theta`, `bad-window`, `indivisible` with the sizes that do not fit. */
 function headWidth(hiddenSize: number, options: AttentionOptions): number {
-  const { heads, keyValueHeads = heads, headDim, theta = 1, window } = options;
+  const { heads, keyValueHeads = heads, headDim, theta = 1, window, sinks = 0 } = options;
   if (!(theta > 0))
     throw new LfmError('bad-theta', `attention: expected the option theta to be a number above 0; found ${theta}.`);
   if (!(heads >= 1))
@@ -71,6 +68,11 @@ function headWidth(hiddenSize: number, options: AttentionOptions): number {
     throw new LfmError(
       'bad-window',
       `attention: a window of ${window} tokens sees nothing of the past; expected 2 or more.`,
+    );
+  if (!(sinks >= 0) || (sinks > 0 && window === undefined))
+    throw new LfmError(
+      'bad-window',
+      `attention: expected the option sinks to be 0 or more, and with a window; found ${sinks}${window === undefined ? ' without one' : ''}.`,
     );
   if (heads % keyValueHeads !== 0) {
     throw new LfmError(
@@ -88,36 +90,6 @@ function headWidth(hiddenSize: number, options: AttentionOptions): number {
   return width;
 }
 
-interface Held {
-  readonly keys: Tensor;
-  readonly values: Tensor;
-  readonly starts: Tensor;
-  readonly lengths: Tensor;
-}
-
-/**
- * Attention over the last rows kept, and the rows to keep next: kept and new rows stand in one cache, where a row of the
- * batch that holds fewer is simply filled less far.
- */
-function windowedAttention(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
-  { keys, values, starts, lengths }: Held,
-  options: { scale: number; softCap?: number; window: number },
-): { out: Tensor; keys: Tensor; values: Tensor } {
-  const [b = 1, g = 1, kept = 1, d = 1] = keys.shape;
-  if (typeof kept !== 'number') throw new LfmError('unbound-symbol', `A window of ${kept} rows needs a known size.`);
-  const room = zeros(keys.dtype, [b, g, q.dim(1), d]);
-  const held = minimum(starts, kept);
-  const cache = { keys: concatenate([keys, room], 2), values: concatenate([values, room], 2), starts: held };
-  const { out, ...grown } = cachedAttention(q, k, v, cache, options);
-  const first = maximum(sub(add(held, lengths), kept), 0);
-  const last = add(expandDims(first, 1), iota('int32', [1, kept], 1));
-  const trim = (buffer: Tensor) => gatherFrom(buffer, last, { axis: 2, batchDims: 1 });
-  return { out, keys: trim(grown.keys), values: trim(grown.values) };
-}
-
 type Rows = Readonly<Record<'keys' | 'values', Tensor | undefined>>;
 /** Of rows that are held as int8. */
 type Scales = Readonly<Partial<Record<'keysScales' | 'valuesScales', Tensor | undefined>>>;
@@ -128,15 +100,19 @@ export function attendWithState(
   k: Tensor,
   v: Tensor,
   given: Rows & Scales & Pick<Context, 'starts' | 'lengths' | 'segments'>,
-  { window, ...scoring }: { scale: number; softCap?: number; window: number | undefined },
+  { window, sinks = 0, ...scoring }: { scale: number; softCap?: number; window: number | undefined; sinks?: number },
 ): Rows & { readonly out: Tensor } {
   const { keys, values, starts, lengths, segments, keysScales: keyScales, valuesScales: valueScales } = given;
   if (!keys || !values || !starts || !lengths)
-    return { out: attend(q, k, v, { ...scoring, window: window ?? null, segments }), keys, values };
+    return {
+      out: attend(q, k, v, { ...scoring, window: window ?? null, ...(sinks > 0 && { sinks }), segments }),
+      keys,
+      values,
+    };
   const held = { keys, values, starts, lengths };
   return window === undefined
     ? cachedAttention(q, k, v, { ...held, keyScales, valueScales }, scoring)
-    : windowedAttention(q, k, v, held, { ...scoring, window });
+    : windowedAttention(q, k, v, held, { ...scoring, window, sinks });
 }
 
 /** How positions turn queries and keys. Errors: `bad-rotary`. */
@@ -162,7 +138,7 @@ function turning(
 }
 
 export const attention = operator('attention', (options: AttentionOptions) => {
-  const { heads, keyValueHeads = heads, theta = 10_000, window, qkNorm = true } = options;
+  const { heads, keyValueHeads = heads, theta = 10_000, window, sinks = 0, qkNorm = true } = options;
   const { bias: biased = false, outBias = false, outputGate = false, softCap } = options;
   return {
     scope: 'self_attn',
@@ -188,8 +164,10 @@ export const attention = operator('attention', (options: AttentionOptions) => {
     },
     state: ({ hiddenSize: d }) => {
       const shape = [keyValueHeads, headWidth(d, options)];
-      // A query finds its own row among the new ones.
-      if (window !== undefined) return { keys: lastRows(shape, window - 1), values: lastRows(shape, window - 1) };
+      if (window !== undefined) {
+        const held = windowRows(shape, { window, sinks });
+        return { keys: held, values: held };
+      }
       const { rotaryFactor = 1, rotaryKind } = options;
       const width = headWidth(d, options);
       const turned = rotaryKind === 'proportional' ? width : rotaryFactor * width;
@@ -213,7 +191,7 @@ export const attention = operator('attention', (options: AttentionOptions) => {
     },
     mix: (p, { q, k, v, gate }, kept, { starts, lengths, segments }) => {
       const scale = options.scale ?? Number(q.dim(3)) ** -0.5;
-      const scoring = { scale, ...(softCap !== undefined && { softCap }), window };
+      const scoring = { scale, ...(softCap !== undefined && { softCap }), window, sinks };
       const project = (out: Tensor) => {
         const gated = gate ? mul(out, expandDims(gate, 3)) : out;
         const y = linear(reshape(gated, [q.dim(0), q.dim(1), p['out_proj.weight'].dim(1)]), p['out_proj.weight']);

@@ -1,6 +1,6 @@
 // The operators that are no recurrence with a matrix state: each against its oracle, and what every operator promises.
 import { expect, it } from 'vitest';
-import { cfc, findOperator, latentAttention, longConv, ltc, sharedTransformer } from './index.ts';
+import { attention, cfc, findOperator, latentAttention, longConv, ltc, sharedTransformer } from './index.ts';
 import type { Operator } from './index.ts';
 import { itKeepsThePromises } from './testing-conformance.ts';
 import { fixtureNames, readFixture } from './testing-fixture.node.ts';
@@ -18,6 +18,9 @@ interface Fixture {
 }
 
 const small: Readonly<Record<string, Operator>> = {
+  'attention in a window': attention({ heads: 4, keyValueHeads: 2, window: 4 }),
+  'attention in a window behind sinks': attention({ heads: 2, headDim: 8, window: 3, sinks: 2 }),
+  'attention in a wide window': attention({ heads: 4, window: 600, sinks: 1 }),
   cfc: cfc({ backboneUnits: 9 }),
   latent_attention: latentAttention({
     heads: 2,

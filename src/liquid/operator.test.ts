@@ -163,6 +163,8 @@ describe('an operator', () => {
     [{ heads: 4, keyValueHeads: 3 }, /4 heads cannot share 3/],
     [{ heads: 16 }, /heads of 1/],
     [{ heads: 2, window: 1 }, /window of 1/],
+    [{ heads: 2, sinks: 1 }, /found 1 without one/],
+    [{ heads: 2, window: 4, sinks: -1 }, /0 or more/],
   ])('attention refuses sizes that do not fit: %j', (options, message) => {
     expect(() =>
       defineModel({

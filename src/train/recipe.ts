@@ -88,7 +88,7 @@ export const recipeSchema = z.strictObject({
   quantize: z
     .strictObject({
       bits: z.union([z.literal(4), z.literal(8)]),
-      block: z.union([z.literal(32), z.literal(128)]).default(32),
+      block: z.literal([32, 64, 128]).default(32),
     })
     .optional(),
   tokenizer: z

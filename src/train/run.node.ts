@@ -20,6 +20,7 @@ import { learnedVocabulary, openCorpora, scanSources } from './corpora.node.ts';
 import { lockFolder } from './lock.node.ts';
 import type { StepReport } from './loop.ts';
 import { MetricsLog, stepLine } from './metrics.node.ts';
+import { configOf } from './model-config.ts';
 import type { TrainedParts } from './model-folder.node.ts';
 import { addModelFiles } from './model-folder.node.ts';
 import type { PlanReport } from './plan-report.ts';
@@ -243,6 +244,8 @@ class Run {
     const from = { cache: join(folder, 'data'), sources, documents, ...context };
     const vocabulary = await this.#vocabulary(from);
     const model = start.model(vocabulary);
+    // What could not be saved is found before it is trained.
+    if (!recipe.adapter) configOf(model, vocabulary);
     checkpoint?.check(model);
     this.#base = await start.base?.digest();
     if (checkpoint && checkpoint.state.base !== this.#base)

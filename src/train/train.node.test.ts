@@ -24,6 +24,7 @@ import {
   swiglu,
   tiedHead,
   tokenEmbedding,
+  withRounding,
 } from '../liquid/index.ts';
 import { catalogue } from '../models/catalogue.ts';
 import { modelFromConfig } from '../models/index.ts';
@@ -168,6 +169,16 @@ describe('configOf', () => {
       return type;
     });
     expect(new Set(types)).toEqual(new Set(['lfm2', 'liquid']));
+  });
+
+  it('is the same however the loss rounds', () => {
+    const windowed = attention({ heads: 2, qkNorm: false, window: 4, sinks: 1 });
+    const model = defineModel({
+      vocabSize: 64,
+      hiddenSize: 32,
+      layers: [layer(windowed, swiglu({ intermediateSize: 32 }))],
+    });
+    expect(configOf(withRounding(model, { bits: 4, block: 32 }), ids)).toEqual(configOf(model, ids));
   });
 
   it('says what cannot be written', () => {

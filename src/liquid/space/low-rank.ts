@@ -14,7 +14,8 @@ import {
 } from '../../tensor/index.ts';
 import { attendWithState } from '../attention.ts';
 import { take } from '../parameter.ts';
-import { fixed, rows, window as lastRows } from '../state.ts';
+import { fixed, rows } from '../state.ts';
+import { windowRows } from '../window-rows.ts';
 import type { PlacedGroup } from './featurizers.ts';
 import type { Mixer } from './mixer.ts';
 import { groupsOf, headsOf, nonlinearityOf, repeatEach, requireAlike, requireSingle, toHeads } from './mixer.ts';
@@ -61,7 +62,7 @@ function softmaxAttention({ theta = 10_000, window }: LivOptions, shape: Shape, 
   if (window !== undefined && window < 2)
     throw badLiv(`window: one of ${window} tokens sees nothing of the past; expected 2 or more`);
   const row = [kept, headDim];
-  const state = window === undefined ? rows(row) : lastRows(row, window - 1);
+  const state = window === undefined ? rows(row) : windowRows(row, { window, sinks: 0 });
   return {
     ...shape,
     parameters: {},

@@ -16,7 +16,7 @@ function named(groups: Featurizer): string | Featurizer {
 
 function ofAttention(options: AttentionOptions, d: number): LivOptions | undefined {
   const { heads, keyValueHeads = heads, headDim = d / heads, theta, window, qkNorm = true, rotaryFactor = 1 } = options;
-  const more = qkNorm || options.bias || options.outBias || options.outputGate || rotaryFactor !== 1;
+  const more = qkNorm || options.bias || options.outBias || options.outputGate || options.sinks || rotaryFactor !== 1;
   if (more || heads * headDim !== d) return undefined;
   const few = { ...dense, repeat: heads / keyValueHeads };
   return {

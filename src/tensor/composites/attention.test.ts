@@ -115,6 +115,45 @@ describe('attention', () => {
   });
 });
 
+describe('attention by tiles', () => {
+  it.each([
+    [96, 2, 0],
+    [96, 33, 0],
+    [128, 33, 1],
+    [192, 40, 9],
+  ])('of %i tokens in a window of %i behind %i sinks is the definition', (T, window, sinks) => {
+    const [q, k, v] = [random('q', 2, T, 4, 2), random('k', 2, T, 2, 2), random('v', 2, T, 2, 2)];
+    const { out, lse } = run({ q, k, v }, ({ q, k, v }) => {
+      const attributes = { causal: true, window, sinks, scale: 0.8, segments: false };
+      const [out = q, lse = q] = emit('attention', [q, k, v], attributes);
+      return { out, lse };
+    });
+    const sees = (_: number, query: number, key: number) => key <= query && (key > query - window || key < sinks);
+    const expected = attend(q, k, v, 0.8, sees);
+    expect(out?.data ?? []).toBeAllClose(expected.out, close);
+    expect(lse?.data ?? []).toBeAllClose(expected.lse, close);
+  });
+
+  it('has the gradient of attention that is not cut', () => {
+    const inputs = { q: random('q', 1, 96, 2, 2), k: random('k', 1, 96, 1, 2), v: random('v', 1, 96, 1, 2) };
+    const gradients = (segments: boolean) =>
+      run(inputs, ({ q, k, v }) => {
+        // Of one document: attention in documents is not cut.
+        const operands = segments ? [q, k, v, t.zeros('int32', [1, 96])] : [q, k, v];
+        const attributes = { causal: true, window: 7, sinks: 2, scale: 0.8, segments };
+        const [out = q, lse = q] = emit('attention', operands, attributes);
+        const [dq = q, dk = k, dv = v] = emit(
+          'attention_grad',
+          [...operands.slice(0, 3), out, lse, q, ...operands.slice(3)],
+          attributes,
+        );
+        return { dq, dk, dv };
+      });
+    const [cut, whole] = [gradients(false), gradients(true)];
+    for (const name of ['dq', 'dk', 'dv']) expect(cut[name]?.data ?? []).toBeAllClose(whole[name]?.data ?? [], close);
+  });
+});
+
 describe('cached attention', () => {
   const [B, T, H, G, D, C] = [2, 6, 4, 2, 2, 8];
   const [q, k, v] = [random('q', B, T, H, D), random('k', B, T, G, D), random('v', B, T, G, D)];

@@ -10,7 +10,12 @@ const symbols = [
 ];
 const qkv = ['q', 'k', 'v'] as const;
 
-type Options = { readonly causal?: boolean; readonly window?: number | null; readonly softCap?: number };
+interface Options {
+  readonly causal?: boolean;
+  readonly window?: number | null;
+  readonly sinks?: number;
+  readonly softCap?: number;
+}
 interface Sizes {
   readonly B?: number | string;
   readonly T?: number | string;
@@ -72,6 +77,14 @@ const wholeCases: OperationCase[] = [
   attended('attention in a window of one', { T: 3 }, { window: 1 }),
   attended('attention in a window that holds all', { T: 3 }, { window: 9 }),
   attended('attention in a window, both ways', { T: 5 }, { causal: false, window: 2 }),
+  attended('attention in a window behind sinks', { T: 6, H: 2, G: 1 }, { window: 2, sinks: 1 }),
+  attended('attention in a window by tiles', { B: 1, T: 96, H: 2, G: 1, D: 2 }, { window: 5 }),
+  attended(
+    'attention in a window behind sinks by tiles',
+    { T: 128, H: 4, G: 2, D: 2 },
+    { window: 33, sinks: 3 },
+    { floats: ['float32', 'bfloat16'] },
+  ),
   attended('attention with capped scores', { T: 5, H: 4, G: 2 }, { softCap: 0.3 }, { floats: ['float32', 'bfloat16'] }),
   attended('attention with capped scores in a window', { T: 5 }, { softCap: 0.3, window: 2 }),
   attended('attention of one position', { B: 1, T: 1, H: 1, G: 1, D: 2 }, {}),
@@ -90,6 +103,7 @@ const wholeCases: OperationCase[] = [
   inDocuments('attention in documents', { H: 4, G: 2 }, {}, documents, { floats: ['float32', 'bfloat16'] }),
   inDocuments('attention in documents, both ways', {}, { causal: false }, documents),
   inDocuments('attention in documents and a window', { H: 2, G: 1 }, { window: 2 }, documents),
+  inDocuments('attention in documents and a window behind sinks', { H: 2, G: 1 }, { window: 2, sinks: 1 }, documents),
   inDocuments('attention in documents with symbols', { B: 'B', T: 'T', H: 2, G: 1, D: 2 }, {}, [0, 0, 2, 2, 3], {
     bindings: symbols,
   }),
@@ -169,6 +183,7 @@ interface CacheSizes {
   readonly G?: number;
   readonly B?: number | string;
   readonly window?: number;
+  readonly sinks?: number;
   readonly softCap?: number;
   readonly D?: number;
 }
@@ -213,7 +228,7 @@ const overLevels = (name: string, { B = 2, T, H = 4, G = 2, starts, softCap, D =
 /** Capacity 8. */
 const cached = (
   name: string,
-  { B = 2, T, H = 4, G = 2, starts, window, softCap, D = 2 }: CacheSizes,
+  { B = 2, T, H = 4, G = 2, starts, window, sinks, softCap, D = 2 }: CacheSizes,
   more: Partial<OperationCase> = {},
 ): OperationCase => ({
   ...testCase({
@@ -226,7 +241,8 @@ const cached = (
       starts: i32([B], { list: starts }),
     },
     body: ({ q, k, v, keys, values, starts }) => {
-      const options = { scale: 0.5, window: window ?? null, ...(softCap !== undefined && { softCap }) };
+      const given = { ...(sinks !== undefined && { sinks }), ...(softCap !== undefined && { softCap }) };
+      const options = { scale: 0.5, window: window ?? null, ...given };
       const found = t.cachedAttention(q, k, v, { keys, values, starts }, options);
       // What the cache holds after the rows in use is not said.
       const ends = t.reshape(t.add(starts, t.full('int32', [], Number(T))), [B, 1, 1, 1]);
@@ -254,6 +270,7 @@ const cachedCases: OperationCase[] = [
   cached('cached_attention without groups', { T: 2, H: 2, G: 2, starts: [1, 6] }),
   cached('cached_attention with one key head', { T: 2, H: 3, G: 1, starts: [2, 0] }),
   cached('cached_attention in a window', { T: 2, starts: [5, 0], window: 3 }),
+  cached('cached_attention in a window behind sinks', { T: 2, starts: [5, 0], window: 3, sinks: 2 }),
   cached('cached_attention with capped scores', { T: 2, starts: [5, 0], softCap: 0.3 }),
   cached('cached_attention with capped scores, heads of 8', { T: 1, starts: [0, 6], softCap: 0.3, D: 8 }),
   cached('cached_attention leaves out rows past the capacity', { T: 3, starts: [6, 7] }),
