@@ -9,7 +9,7 @@ export interface Budget {
 }
 
 /** Of the time, what writing the result and the samples take. */
-const FOR_THE_END = 0.05;
+const FOR_THE_END = 0.08;
 
 /** The recipe with as many steps as see `tokens` of text so often, at most its own. */
 export function recipeWithin(recipe: Recipe, tokens: number, epochs = Infinity): Recipe {
