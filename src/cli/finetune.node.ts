@@ -58,7 +58,7 @@ export function registerFinetune(command: Command, io: Io): void {
       .option('--steps <n>', 'train so many steps, in place of --minutes and --epochs', positive)
       .option('--rank <n>', 'rank of the changes (default: 8)', positive)
       .option('--alpha <n>', 'what they count: alpha / rank (default: twice the rank)', amount)
-      .option('--learning-rate <n>', 'the peak (default: 0.002)', amount)
+      .option('--learning-rate <n>', 'the peak (default: 0.003)', amount)
       .option('--length <n>', 'tokens a row (default: 256 of text, 512 of chats)', positive)
       .option('--prompt <text>', 'what the model is given before and after (default: how the file begins)'),
   )
