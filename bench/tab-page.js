@@ -6,10 +6,10 @@ const holders = {};
 
 globalThis.bench = {
   /** Loads a model under a name, and answers how long that took. */
-  async load(name, { side, threads, numerics }) {
+  async load(name, { side, url, threads, numerics }) {
     const start = performance.now();
     if (side === 'lfm') {
-      const model = await loadInTab('/model.gguf', { threads, numerics, contextLength: 1024 });
+      const model = await loadInTab(url, { threads, numerics, contextLength: 1024 });
       holders[name] = {
         model,
         run: (prompt, tokens) => lfm(model, prompt, tokens),
@@ -17,7 +17,7 @@ globalThis.bench = {
       };
     } else {
       const model = new Wllama({ default: '/wllama/wasm/wllama.wasm' }, { suppressNativeLog: true });
-      await model.loadModelFromUrl(new URL('/model.gguf', location.href).href, {
+      await model.loadModelFromUrl(new URL(url, location.href).href, {
         n_ctx: 1024,
         n_threads: threads,
         n_gpu_layers: 0,

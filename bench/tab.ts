@@ -1,12 +1,12 @@
-// npm run bench -- tab: tokens a second of the real model in a browser tab, lfm beside wllama (llama.cpp in WebAssembly) in the same
-// Chromium and run, and beside lfm on Node.
+// npm run bench -- tab: tokens a second in a browser tab, lfm beside wllama (llama.cpp in WebAssembly) in the same Chromium and run, and
+// beside lfm on Node. --model PATH, a .gguf file or a folder, may be given several times: rounds of the models alternate.
 import { execFileSync } from 'node:child_process';
 import { createReadStream, existsSync } from 'node:fs';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { extname, join, normalize } from 'node:path';
+import { basename, extname, join, normalize } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Page } from 'playwright-core';
 import { load } from '../src/generate/load.ts';
@@ -53,36 +53,54 @@ export async function benchTab(argv: readonly string[]): Promise<void> {
       rounds: { type: 'string', default: '3' },
       tokens: { type: 'string', default: '64' },
       sides: { type: 'string' },
-      model: { type: 'string', default: REAL_MODEL },
+      model: { type: 'string', multiple: true, default: [REAL_MODEL] },
     },
   });
   const [threads, rounds, tokens] = [values.threads, values.rounds, values.tokens].map(Number);
   const wanted = values.sides?.split(';') ?? [...Object.keys(sides), 'Node, fast', 'Node, stable'];
   const chromium = findChromium();
-  if (!chromium || !existsSync(values.model)) throw new Error(`Expected a Chromium and the model ${values.model}.`);
+  const models = values.model.map((path, index) => ({
+    path,
+    url: `/model-${index}${extname(path)}`,
+    name: basename(path),
+  }));
+  const missing = models.find(({ path }) => !existsSync(path));
+  if (!chromium || missing) throw new Error(`Expected a Chromium and the model ${missing?.path}.`);
   if (!existsSync(join(RIVAL, 'node_modules'))) execFileSync('npm', ['ci'], { cwd: RIVAL, stdio: 'ignore' });
   const folder = await mkdtemp(join(tmpdir(), 'lfm-bench-tab-'));
   await buildTab(folder);
-  const server = await serveFiles(folder, values.model);
+  const server = await serveFiles(folder, models);
   const browser = await openChromium(chromium);
   try {
     const page = await browser.newPage();
     await page.goto(server.url);
     await page.waitForFunction(() => 'bench' in globalThis);
     const found = new Map<string, { loadMs: number; timings: Timing[]; heapBytes?: number }>();
-    // One at a time: models of others in memory would take the caches.
-    for (const [name, what] of Object.entries(sides)) {
-      if (!wanted.includes(name)) continue;
-      console.error(`${name} …`);
-      const loadMs = await inPage(page, name, { ...what, threads });
-      const timings: Timing[] = [];
-      for (let round = 0; round < (rounds ?? 3); round++) timings.push(await runIn(page, name, PROMPT, tokens ?? 64));
-      const heapBytes = (await endIn(page, name))?.heapBytes;
-      found.set(name, { loadMs, timings, ...(heapBytes !== undefined && { heapBytes }) });
+    // One side at a time: engines of others in memory would take the caches.
+    for (const [side, what] of Object.entries(sides)) {
+      if (!wanted.includes(side)) continue;
+      const runs = models
+        .filter(({ path }) => what.side === 'lfm' || path.endsWith('.gguf'))
+        .map(({ url, name }) => ({
+          url,
+          name: models.length > 1 ? `${side}, ${name}` : side,
+          timings: [] as Timing[],
+        }));
+      for (const { name, url, timings } of runs) {
+        console.error(`${name} …`);
+        found.set(name, { loadMs: await inPage(page, name, { ...what, url, threads }), timings });
+      }
+      for (let round = 0; round < (rounds ?? 3); round++)
+        for (const { name, timings } of runs) timings.push(await runIn(page, name, PROMPT, tokens ?? 64));
+      for (const { name } of runs) Object.assign(found.get(name) ?? {}, await endIn(page, name));
     }
     for (const numerics of ['fast', 'stable'] as const) {
       if (!wanted.includes(`Node, ${numerics}`)) continue;
-      found.set(`Node, ${numerics}`, await onNode(values.model, numerics, threads ?? 2, rounds ?? 3, tokens ?? 64));
+      for (const { path, name } of models)
+        found.set(
+          models.length > 1 ? `Node, ${numerics}, ${name}` : `Node, ${numerics}`,
+          await onNode(path, numerics, threads ?? 2, rounds ?? 3, tokens ?? 64),
+        );
     }
     report(found, values.json ? await describeRun('tab') : undefined, browser.version());
   } finally {
@@ -145,11 +163,12 @@ function report(
 }
 
 /** The page, lfm's files, wllama's and the model, with the headers that let threads share memory. */
-async function serveFiles(tab: string, model: string) {
+async function serveFiles(tab: string, models: readonly { readonly path: string; readonly url: string }[]) {
   const page =
     '<!doctype html><title>bench</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
   const pathOf = (url: string): string => {
-    if (url === '/model.gguf') return model;
+    const model = models.find((one) => url === one.url || url.startsWith(`${one.url}/`));
+    if (model) return join(model.path, normalize(url.slice(model.url.length)));
     if (url === '/page.js') return join(ROOT, 'bench/tab-page.js');
     if (url.startsWith('/tab/')) return join(tab, normalize(url.slice(5)));
     return join(RIVAL, 'node_modules/@wllama/wllama/esm', normalize(url.replace('/wllama/', '/')));

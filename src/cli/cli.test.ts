@@ -1,6 +1,6 @@
 // The command line: in process over streams of the test's own, and once as a process of its own.
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -221,6 +221,16 @@ describe('inspect', () => {
     });
     expect(found).toHaveProperty('layers.length', 16);
     expect(found).toHaveProperty('layers.2.operators.0', 'attention');
+  });
+
+  it('counts packed weights as they are held', async () => {
+    const { code, out } = await run(['inspect', 'weights/brook-123m', '--json']);
+    expect(code).toBe(0);
+    const { size } = await stat('weights/brook-123m/model.safetensors');
+    // Scales of 16 bits are held in 32.
+    const { weights } = JSON.parse(out).memory[1];
+    expect(weights / size).toBeGreaterThan(1);
+    expect(weights / size).toBeLessThan(1.15);
   });
 
   it('draws a table of a folder', async () => {

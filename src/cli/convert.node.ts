@@ -13,6 +13,7 @@ import { openSource } from '../generate/source.node.ts';
 import type { ModelSource } from '../generate/source.ts';
 import { LfmError } from '../tensor/index.ts';
 import { formatBytes } from './format.node.ts';
+import { asFloats } from '../liquid/index.ts';
 import { openDefinition } from './inspect.node.ts';
 import type { Io } from './io.node.ts';
 import { interruptible } from './io.node.ts';
@@ -151,7 +152,8 @@ function write(
 async function convertPrograms(io: Io, name: string, { out, dtype: asked = 'f32', json, ...flags }: Flags) {
   const dtype = types[asked]?.stablehlo;
   if (!dtype) throw new LfmError('bad-dtype', `--dtype ${asked}: stablehlo takes f32 and bf16.`);
-  const { model } = await openDefinition(name);
+  const { model: held } = await openDefinition(name);
+  const model = asFloats(held);
   const { batch, length } = flags;
   const capacity = flags.capacity ?? Math.max(length, Math.min(4096, model.contextLength));
   if (capacity < length)

@@ -2,9 +2,9 @@
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../files/atomic.node.ts';
 import { openSource, resolveModel } from '../generate/source.node.ts';
+import { heldModel } from '../generate/weights.ts';
 import type { Device, Inspection, Model, RunType } from '../liquid/index.ts';
 import { formatLength, inspect, layerStack } from '../liquid/index.ts';
-import { modelFromConfig, parametersOf } from '../models/index.ts';
 import { deviceOption, dtypeOption } from './costs.node.ts';
 import { formatBytes, formatCount, formatDuration, formatTable } from './format.node.ts';
 import type { Io } from './io.node.ts';
@@ -41,15 +41,14 @@ export function registerInspect(program: Command, io: Io): void {
     });
 }
 
-/** The model that a name stands for, and a line about what its files hold besides; weights are not read. */
+/** The model that a name stands for, its weights as they are held here, packed or not, and a line about what its files hold besides; weights are not read. */
 export async function openDefinition(name: string): Promise<{ name: string; model: Model; notice?: string }> {
   const resolved = await resolveModel(name);
   if (resolved.kind === 'definition') return { name, model: resolved.entry.model() };
-  const { config, weights } = await openSource(name);
-  await weights.close();
-  const shapes = Object.fromEntries([...weights.tensors].map(([key, { shape }]) => [key, shape]));
-  const model = modelFromConfig(config, shapes);
-  const { notice } = parametersOf(model, config, weights, resolved.name);
+  const source = await openSource(name);
+  await source.weights.close();
+  const { model, parameters } = heldModel({ ...source, name: resolved.name }, 'stable');
+  const { notice } = parameters;
   return { name: resolved.name, model, ...(notice !== undefined && { notice }) };
 }
 

@@ -91,6 +91,8 @@ export interface Engine {
   readonly compilesBySize?: boolean;
   /** Whether packed weights are best held in one form there, however many rows a step has. */
   readonly keepsOneForm?: boolean;
+  /** Whether steps of one token are better a program of their own: it holds no weights, and its products know that x is one row. */
+  readonly prefersOneToken?: boolean;
   /** Whether attention over keys and values of int8 has kernels there, which read fewer bytes than those of floats. */
   readonly prefersInt8Rows?: boolean;
   compile(program: Program, options?: CompileOptions): Promise<Executable>;

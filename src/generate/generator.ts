@@ -321,7 +321,9 @@ export class Generator implements AsyncDisposable {
     if (!this.engine.compilesBySize) {
       // A token of each of several rows is a case of its own: kernels may take no more than that of a batch. Under an adapter there
       // is no program for few rows, whose attention over int8 is another one.
-      const decodes = longest === 1 && (batch > 1 || (adapter !== undefined && this.#manyRows !== undefined));
+      const decodes =
+        longest === 1 &&
+        (batch > 1 || this.engine.prefersOneToken || (adapter !== undefined && this.#manyRows !== undefined));
       return {
         batch: batch === 1 ? 1 : 'B',
         length: decodes ? 1 : 'T',

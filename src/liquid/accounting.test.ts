@@ -52,6 +52,13 @@ describe('accounting', () => {
     const form = { bits: 4, block: 32, affine: true } as const;
     const packed = withQuantized(model, { 'model.layers.0.feed_forward.w1.weight': form }, 'float32');
     expect(parameterCounts(packed)).toEqual({ total: parameters, active: parameters });
+    // Packed or not, a model does the same arithmetic and holds the same between its products; of the matrix a level a weight and
+    // two floats a block are left.
+    const [found, plain] = [packed, model].map((one) => memoryAt(one, 100));
+    const [rows = 0, columns = 0] = model.parameters['model.layers.0.feed_forward.w1.weight']?.shape ?? [];
+    expect(found).toMatchObject({ activations: plain?.activations, state: plain?.state });
+    expect((plain?.weights ?? 0) - (found?.weights ?? 0)).toBe(rows * columns * (2 - 1 / 2 - (2 * 4) / 32));
+    expect([decodeFlops(packed, 9), prefillFlops(packed, 9)]).toEqual([decodeFlops(model, 9), prefillFlops(model, 9)]);
     const untied = defineModel({ vocabSize: 100, hiddenSize: 8, layers: [], tieEmbeddings: false });
     expect(parameterCounts(untied)).toEqual({ total: 1608, active: 816 });
   });

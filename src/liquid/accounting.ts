@@ -6,7 +6,7 @@ import { flopsOfProgram } from './program-flops.ts';
 import { peakBytes } from './program-memory.ts';
 import { trafficOf } from './program-traffic.ts';
 import { stepProgram } from './programs.ts';
-import { parameterTypes } from './quantized.ts';
+import { asFloats, parameterTypes } from './quantized.ts';
 import { elementsAt, stateDtype } from './state.ts';
 
 /** Element type of weights and state, as a model is usually run. */
@@ -38,9 +38,9 @@ function decodeStep(model: Model, length: number, dtype: RunType): Program {
   return stepProgram(model, { batch: 1, length: 1, capacity: length, dtype });
 }
 
-/** FLOPs of the token that makes a sequence `length` long, its logits included. */
+/** FLOPs of the token that makes a sequence `length` long, its logits included. Unpacking weights is no arithmetic of the model's. */
 export function decodeFlops(model: Model, length: number): number {
-  return flopsOfProgram(decodeStep(model, length, 'float32'));
+  return flopsOfProgram(decodeStep(asFloats(model), length, 'float32'));
 }
 
 /**
@@ -48,7 +48,7 @@ export function decodeFlops(model: Model, length: number): number {
  * hides is computed all the same unless a kernel skips it.
  */
 export function prefillFlops(model: Model, length: number): number {
-  return flopsOfProgram(stepProgram(model, { batch: 1, length, capacity: length }));
+  return flopsOfProgram(stepProgram(asFloats(model), { batch: 1, length, capacity: length }));
 }
 
 export interface Traffic {
@@ -81,13 +81,7 @@ export function decodeBytes(model: Model, length: number, dtype: RunType = 'bflo
 /** Parameters stored, and those that one token reads: of a table that is looked up, a row. */
 export function parameterCounts(model: Model): { readonly total: number; readonly active: number } {
   // Packed matrices have other bytes, but as many parameters.
-  const parameters = Object.fromEntries(
-    Object.entries(model.parameters).map(([name, parameter]) => {
-      const { quantized: _, ...plain } = parameter;
-      return [name, plain];
-    }),
-  );
-  const active = decodeBytes({ ...model, parameters }, 1, 'float32').weights / byteLength('float32', 1);
+  const active = decodeBytes(asFloats(model), 1, 'float32').weights / byteLength('float32', 1);
   return { total: parameterTotal(model), active };
 }
 
@@ -107,13 +101,14 @@ export interface MemoryOptions {
 }
 
 /**
- * Bytes that a model needs for one sequence of `length` tokens, prompt and answer together: everything in `dtype`, kernels that
- * hold no attention scores, a prefill in chunks. What an engine adds for itself is not counted.
+ * Bytes that a model needs for one sequence of `length` tokens, prompt and answer together: what is not packed in `dtype`, kernels that
+ * hold no attention scores and unpack no matrix whole, a prefill in chunks. What an engine adds for itself is not counted.
  */
 export function memoryAt(model: Model, length: number, options: MemoryOptions = {}): Memory {
   const { dtype = 'bfloat16', chunk = PREFILL_CHUNK } = options;
   // As many tokens at once hold at least what one of them holds.
-  const step = stepProgram(model, { batch: 1, length: Math.min(chunk, length), capacity: length, dtype });
+  const sizes = { batch: 1, length: Math.min(chunk, length), capacity: length, dtype };
+  const step = stepProgram(asFloats(model), sizes);
   const [weights, state, activations] = [weightBytes(model, dtype), stateBytes(model, length, dtype), peakBytes(step)];
   return { weights, state, activations, total: weights + state + activations };
 }

@@ -51,7 +51,7 @@ export { bias, gain, weight } from './parameter.ts';
 export type { Init, Parameter, ParameterDeclaration, Tensors } from './parameter.ts';
 export type { Link } from './place.ts';
 export { formsFor, packable, withRounding } from './packable.ts';
-export { parameterTypes, roundedProgram, withQuantized, withRoundedRows } from './quantized.ts';
+export { asFloats, parameterTypes, roundedProgram, withQuantized, withRoundedRows } from './quantized.ts';
 export type { QuantizedForms } from './quantized.ts';
 export { roundedAs } from './rounding.ts';
 export type { Rounding } from './rounding.ts';

@@ -19,6 +19,15 @@ export function withQuantized(model: Model, forms: QuantizedForms, activations: 
   return { ...model, parameters: Object.fromEntries(parameters) };
 }
 
+/** The model with all its parameters held as floats. */
+export function asFloats(model: Model): Model {
+  const parameters = Object.entries(model.parameters).map(([name, parameter]): [string, Parameter] => {
+    const { quantized: _, ...plain } = parameter;
+    return [name, plain];
+  });
+  return { ...model, parameters: Object.fromEntries(parameters) };
+}
+
 /**
  * The model for steps over many rows, where its packed matrices meet activations of `int8`: each then is a RoundedTensor, under the
  * names of `roundedProgram`. Tables of the vocabulary stay as they are, since a prompt needs one row's scores. Undefined where there is

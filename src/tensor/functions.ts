@@ -246,8 +246,9 @@ export function dotGeneral(lhs: Tensor, rhs: Tensor, attributes: DotAttributes):
 export function linear(x: Tensor, w: Tensor): Tensor {
   if (w instanceof QuantizedTensor || w instanceof RoundedTensor) return w.times(x);
   if (w instanceof AdaptedTensor) {
-    const change = linear(linear(x, w.a), w.b);
-    return add(linear(x, w.base), w.scale === 1 ? change : mul(change, w.scale));
+    // The factor meets the few numbers between the two, and so do gradients.
+    const low = linear(x, w.a);
+    return add(linear(x, w.base), linear(w.scale === 1 ? low : mul(low, w.scale), w.b));
   }
   return dotGeneral(x, w, {
     lhsBatching: [],

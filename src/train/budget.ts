@@ -1,9 +1,6 @@
 // How many steps of a run fit into a time on this machine, and how many see the text so many times.
-import type { TokenReader } from '../data/packed.ts';
 import type { Recipe } from './recipe.ts';
 import { withSteps } from './recipe.ts';
-import type { SessionOptions } from './session.ts';
-import { createSession } from './session.ts';
 
 export interface Budget {
   readonly minutes?: number | undefined;
@@ -11,39 +8,38 @@ export interface Budget {
   readonly epochs?: number | undefined;
 }
 
-const nothing: TokenReader = { length: 0, read: async () => {} };
+/** Of the time, what writing the result and the samples take. */
+const FOR_THE_END = 0.08;
 
-/** Of the time, what is for steps: measuring, checkpoints and samples take the rest. */
-const FOR_STEPS = 0.85;
-/** The first of them may still prepare something. */
-const TRIED_STEPS = 3;
+/** The recipe with as many steps as see `tokens` of text so often, at most its own. */
+export function recipeWithin(recipe: Recipe, tokens: number, epochs = Infinity): Recipe {
+  const { size, length, accumulate } = recipe.batch;
+  const steps = Math.max(1, Math.ceil((epochs * tokens) / (size * length * accumulate)));
+  return steps < recipe.steps ? withSteps(recipe, steps) : recipe;
+}
 
 /**
- * The recipe with as many steps as the budget allows, at most its own. Where time counts, the first steps of another run of the
- * same tell how long one takes: the number is decided once, so that the run can be gone on with as it was. Errors: those of a session, the signal's reason.
+ * Tells on the way how many steps a run can have to end in time. A machine that others use too is slower at times, so the number
+ * is told anew whenever it is asked for.
  */
-export async function recipeWithin(
-  recipe: Recipe,
-  { minutes = Infinity, epochs = Infinity }: Budget,
-  options: Omit<SessionOptions, 'settings'>,
-  signal?: AbortSignal,
-): Promise<Recipe> {
-  const { size, length, accumulate } = recipe.batch;
-  const tokens = options.sources.reduce((sum, { train }) => sum + train.length, 0);
-  let steps = Math.min(recipe.steps, Math.max(1, Math.ceil((epochs * tokens) / (size * length * accumulate))));
-  if (minutes < Infinity && steps > TRIED_STEPS) {
-    const settings = { ...withSteps(recipe, TRIED_STEPS), heldOut: { share: 0, everySteps: 1, maxTokens: 1 } };
-    const sources = options.sources.map((source) => ({ ...source, heldOut: nothing }));
-    const session = await createSession({ ...options, settings, sources });
-    const times: number[] = [];
-    try {
-      await session.run({ signal, onStep: ({ seconds }) => times.push(seconds) });
-      signal?.throwIfAborted();
-    } finally {
-      session.dispose();
-    }
-    const fitting = Math.floor((60 * minutes * FOR_STEPS) / Math.min(...times.slice(1)));
-    steps = Math.max(1, Math.min(steps, fitting));
+export class Deadline {
+  readonly #end: number;
+  readonly #begin: number;
+  #last: { readonly step: number; readonly at: number };
+
+  /** All in seconds of one clock: the run's beginning, its time, what measuring at the end takes, and the present. */
+  constructor(since: number, seconds: number, measuring: number, now: number) {
+    this.#end = since + seconds * (1 - FOR_THE_END) - measuring;
+    this.#begin = now;
+    this.#last = { step: 0, at: now };
   }
-  return steps === recipe.steps ? recipe : withSteps(recipe, steps);
+
+  /** After `step` steps. A step is taken to last as long as the mean of all of them and of those since the last call do. */
+  steps(step: number, most: number, now: number): number {
+    const whole = (now - this.#begin) / step;
+    const recent = (now - this.#last.at) / (step - this.#last.step);
+    this.#last = { step, at: now };
+    const fitting = Math.floor((this.#end - now) / ((whole + recent) / 2));
+    return Math.min(most, step + Math.max(0, fitting));
+  }
 }

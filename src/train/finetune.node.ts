@@ -26,7 +26,7 @@ const MOST_STEPS = 1e6;
 /** Tokens of a step, whatever a row holds: small steps are many, which is what few minutes need. */
 const STEP_TOKENS = 512;
 const ROW_TOKENS = { text: 256, chat: 512 };
-const LEARNING_RATE = 0.002;
+const LEARNING_RATE = 0.003;
 /** A text is cut into so many pieces, of which a tenth is held out, of sizes in bytes. */
 const PIECES = 40;
 const [SMALLEST_PIECE, LARGEST_PIECE] = [256, 16_384];

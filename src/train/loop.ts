@@ -27,6 +27,7 @@ export interface LoopOptions {
   /** Labels of a step. */
   readonly tokensPerStep: number;
   readonly firstStep: number;
+  /** Read anew after each pause, which may change it. */
   readonly steps: number;
   readonly learningRate: (step: number) => number;
   /** Stops after the present step; the pause after it is made. */
@@ -50,21 +51,21 @@ const MOST_NATS = 0.1;
 const TURN_MS = 100;
 
 /**
- * Runs steps `firstStep` to `steps`. Errors: `not-finite` names the step whose loss or gradient norm is not a number,
+ * Runs steps `firstStep` to `steps`; a pause may leave fewer or more. Errors: `not-finite` names the step whose loss or gradient norm is not a number,
  * `diverged` the step at which the mean loss of twenty steps came to more than twice that of the first twenty; those
  * of the engine, the loader and `onPause`. After an error nothing is under way any more.
  */
 export async function runSteps(options: LoopOptions): Promise<{ readonly stopped: boolean }> {
-  const { trainer, firstStep, steps, signal } = options;
+  const { trainer, firstStep, signal } = options;
   const clock = new Clock(options);
   const pending: Promise<void>[] = [];
   let reported: Promise<void> = Promise.resolve();
   let batch = read(options);
   let turn = performance.now();
   try {
-    for (let step = firstStep; step <= steps; step++) {
+    for (let step = firstStep; step <= options.steps; step++) {
       const { tokens, cursor } = await batch;
-      if (step < steps) batch = read(options); // while the engine works
+      if (step < options.steps) batch = read(options); // while the engine works
       const learningRate = options.learningRate(step);
       const { result } = await trainer.step(tokens, step, learningRate);
       reported = settle(
@@ -77,13 +78,13 @@ export async function runSteps(options: LoopOptions): Promise<{ readonly stopped
         turn = performance.now();
       }
       const stopping = signal?.aborted ?? false;
-      if (stopping || step === steps || options.pausesAt(step)) {
+      if (stopping || step === options.steps || options.pausesAt(step)) {
         await reported;
         pending.length = 0;
         await options.onPause(step, cursor, stopping);
         clock.resume();
       }
-      if (stopping) return { stopped: step < steps };
+      if (stopping) return { stopped: step < options.steps };
     }
     return { stopped: false };
   } finally {

@@ -12,7 +12,7 @@ import type { Model } from '../liquid/index.ts';
 import { countOf } from '../tensor/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Budget } from './budget.ts';
-import { recipeWithin } from './budget.ts';
+import { Deadline, recipeWithin } from './budget.ts';
 import type { Checkpoint, TrainerState } from './checkpoint.node.ts';
 import { newestCheckpoint, writeCheckpoint } from './checkpoint.node.ts';
 import type { ChatRows, PrepareContext, Progress, ScannedSource } from './corpora.node.ts';
@@ -115,6 +115,7 @@ export interface RunResult {
  */
 export async function runRecipe(given: Recipe, options: RunRecipeOptions = {}): Promise<RunResult> {
   const { data = [], resume = false, signal, onEvent: tell = () => {} } = options;
+  const since = now();
   const folder = options.out ?? join('runs', given.name);
   if (!resume) await refuseExisting(folder);
   const damaged: string[] = [];
@@ -158,6 +159,7 @@ export async function runRecipe(given: Recipe, options: RunRecipeOptions = {}): 
           tell,
           resumeCommand,
           within: checkpoint ? undefined : options.within,
+          since,
         };
         return await new Run(parts).go();
       } finally {
@@ -170,6 +172,8 @@ export async function runRecipe(given: Recipe, options: RunRecipeOptions = {}): 
     await checkpoint?.close();
   }
 }
+
+const now = (): number => performance.now() / 1000;
 
 function callOf(folder: string, mesh: Engine['mesh']): string {
   const changed = mesh ? `{ ...recipe, engine: { ...recipe.engine, mesh: ${JSON.stringify(mesh)} } }` : 'recipe';
@@ -185,7 +189,7 @@ function inheritFiles(recipe: Recipe, checkpoint: Checkpoint | undefined): Recip
   return { ...recipe, data: { ...recipe.data, sources } };
 }
 
-function planned(taught: Taught | undefined): Parameters<typeof requestOf>[3] {
+function plannedFor(taught: Taught | undefined): Parameters<typeof requestOf>[3] {
   return taught && { objective: taught.objective, teacher: taught.teacher.model };
 }
 
@@ -215,6 +219,8 @@ interface RunParts {
   readonly tell: (event: RunEvent) => void;
   readonly resumeCommand: NonNullable<RunRecipeOptions['resumeCommand']>;
   readonly within: Budget | undefined;
+  /** When the run was asked for, by `now`. */
+  readonly since: number;
 }
 
 /** One run in its locked folder. */
@@ -305,7 +311,7 @@ class Run {
         textBytes: info.train.textBytes + info.heldOut.textBytes,
       };
     });
-    const request = requestOf(recipe, model, engine.mesh, planned(taught));
+    const request = requestOf(recipe, model, engine.mesh, plannedFor(taught));
     tell({ kind: 'plan', ...reportPlan(request, recipe.steps, deviceOf(engine, recipe)) });
     const frozen = taught ? await uploadTeacher(engine, taught) : {};
     try {
@@ -341,10 +347,8 @@ class Run {
       ...(checkpoint && { from: checkpoint.state }),
     };
     if (within) {
-      if (within.minutes !== undefined)
-        tell({ kind: 'notice', text: `a few steps tell how many fit into ${within.minutes} minutes` });
-      const chosen = await recipeWithin(this.#parts.recipe, within, options, this.#parts.signal);
-      this.#parts = { ...this.#parts, recipe: chosen };
+      const tokens = sources.reduce((sum, { train }) => sum + train.length, 0);
+      this.#parts = { ...this.#parts, recipe: recipeWithin(this.#parts.recipe, tokens, within.epochs) };
     }
     const { recipe } = this.#parts;
     const session = await createSession({ ...options, settings: recipe });
@@ -384,11 +388,13 @@ class Run {
 
   async #steps(session: Session, parts: TrainedParts, log: MetricsLog, frozen: Buffers): Promise<RunResult> {
     const { folder, recipe, start, engine, signal, tell } = this.#parts;
+    const before = now();
     if (start.base && session.step === 0) {
       const measured = await session.measure();
       if (measured) this.#heldOut(measured, log);
       this.#before = measured;
     }
+    const replan = this.#replanner(recipe, now() - before);
     const divided = engine.mesh && engine.parts && { parts: (key: string) => session.trainer.parts(key) };
     const { stopped } = await session.run({
       signal,
@@ -398,9 +404,11 @@ class Run {
         tell({ kind: 'step', ...report });
       },
       onHeldOut: (report) => this.#heldOut(report, log),
+      replan,
       onCheckpoint: async (step, cursor) => {
+        const { recipe: planned } = this.#parts;
         const state = { step, cursor, best: this.#best, metricsBytes: log.flush(), ...this.#ofBase() };
-        const all = { ...parts, ...divided, recipe, state, base: start.base?.parameters };
+        const all = { ...parts, ...divided, recipe: planned, state, base: start.base?.parameters };
         this.#lastGood = await writeCheckpoint(folder, all, recipe.checkpoint.keep);
         tell({ kind: 'checkpoint', step, path: this.#lastGood });
         await this.#plot();
@@ -408,6 +416,25 @@ class Run {
     });
     if (stopped) return { folder, step: session.step, stopped };
     return this.#finish(session, parts, log, frozen);
+  }
+
+  /** Where there are minutes: as many of `most`'s steps as they leave. `measuring`: what the held-out text took, in seconds. */
+  #replanner(most: Recipe, measuring: number): ((step: number) => Recipe) | undefined {
+    const { within, tell, since } = this.#parts;
+    if (within?.minutes === undefined) return undefined;
+    const deadline = new Deadline(since, 60 * within.minutes, measuring, now());
+    let isTold = false;
+    return (step) => {
+      const steps = deadline.steps(step, most.steps, now());
+      this.#parts = { ...this.#parts, recipe: steps === most.steps ? most : withSteps(most, steps) };
+      if (!isTold && steps < most.steps)
+        tell({
+          kind: 'notice',
+          text: `about ${steps} of ${most.steps} steps fit into ${within.minutes} minutes; how many is set anew on the way`,
+        });
+      isTold = true;
+      return this.#parts.recipe;
+    };
   }
 
   #ofBase(): Pick<TrainerState, 'before' | 'base'> {

@@ -61,9 +61,14 @@ export interface RunOptions {
   /** On the way; after the last step `measure` is the caller's. */
   readonly onHeldOut?: ((report: HeldOutReport) => void) | undefined;
   readonly checkpointEvery?: number;
+  /** Asked after the third step and every ten: how many steps the run is to have, at least those that are done, and on what schedule. */
+  readonly replan?: ((step: number) => Pick<Recipe, 'schedule' | 'steps'>) | undefined;
   /** Everything up to `step` is done, reported and measured. Also called after the last step, and where the signal stops the run. */
   readonly onCheckpoint?: (step: number, cursor: LoaderCursor) => Promise<void>;
 }
+
+/** The first steps tell too little of the next, and the very first may prepare something. */
+const isReplanned = (step: number): boolean => step === 3 || step % 10 === 0;
 
 export interface Session {
   readonly trainer: Trainer;
@@ -80,7 +85,8 @@ export interface Session {
 /** Errors: those of createLoader, of the engine, and of the model's programs. */
 export async function createSession(options: SessionOptions): Promise<Session> {
   const { engine, model, settings, sources, from, start, endOfText, bytesOf, segments = false } = options;
-  const { batch, seed, steps, heldOut } = settings;
+  const { batch, seed, heldOut } = settings;
+  let plan: Pick<Recipe, 'schedule' | 'steps'> = settings;
   const { size, length, accumulate } = batch;
   const marked = segments || sources.some(({ marks }) => marks);
   const loader = createLoader({
@@ -131,22 +137,29 @@ export async function createSession(options: SessionOptions): Promise<Session> {
     get step() {
       return done;
     },
-    run: ({ signal, onStep, onHeldOut, checkpointEvery = Infinity, onCheckpoint }) =>
+    run: ({ signal, onStep, onHeldOut, checkpointEvery = Infinity, onCheckpoint, replan }) =>
       runSteps({
         trainer,
         loader,
         segments,
         tokensPerStep: size * accumulate * length,
         firstStep: done + 1,
-        steps,
-        learningRate: (step) => learningRateAt(settings.schedule, settings.learningRate, step, steps),
+        get steps() {
+          return plan.steps;
+        },
+        learningRate: (step) => learningRateAt(plan.schedule, settings.learningRate, step, plan.steps),
         signal,
         onStep: (report) => {
           done = report.step;
           onStep?.(report);
         },
-        pausesAt: (step) => (measure !== undefined && step % heldOut.everySteps === 0) || step % checkpointEvery === 0,
+        pausesAt: (step) =>
+          (measure !== undefined && step % heldOut.everySteps === 0) ||
+          step % checkpointEvery === 0 ||
+          (replan !== undefined && isReplanned(step)),
         async onPause(step, cursor, stopping) {
+          if (replan && isReplanned(step)) plan = replan(step);
+          const { steps } = plan;
           if (step < steps && step % heldOut.everySteps === 0) {
             const report = await measureAll(heldOut.maxTokens);
             if (report) onHeldOut?.(report);

@@ -1,24 +1,19 @@
 // Where a run starts: a fresh model of the recipe's sizes, or the weights and vocabulary of a model that is there, under its
 // own names, with operators of it replaced where the recipe says so.
-import { join } from 'node:path';
-import type { ModelFolder } from '../files/folder.node.ts';
-import { openModelFolder } from '../files/folder.node.ts';
 import { readTextIfPresent } from '../files/json.node.ts';
 import { hashing } from '../files/manifest.node.ts';
 import type { Model } from '../liquid/index.ts';
 import { withRounding } from '../liquid/index.ts';
 import type { ParameterReader } from '../models/index.ts';
-import { modelFromConfig, parametersOf } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import type { Part } from '../tensor/part.ts';
-import { cutFloats } from '../tensor/part.ts';
 import { adaptedModel } from './adapter.ts';
 import type { Companions } from './model-folder.node.ts';
 import type { Recipe } from './recipe.ts';
 import { isStoredModel, modelOf } from './recipe-model.ts';
 import { withNarrowStored } from './narrow.ts';
 import type { Stored } from './stored.node.ts';
-import { hybridOf, openStored, readerOf, withoutStored } from './stored.node.ts';
+import { hybridOf, openFolder, openStored, readerOf, withoutStored } from './stored.node.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
 import { readVocabulary, requireVocabulary } from './vocabulary.node.ts';
 
@@ -88,60 +83,27 @@ async function openOwnStart(recipe: Recipe): Promise<StartingPoint> {
     if (vocabulary) model(vocabulary); // a mismatch is found before anything is written
     return { vocabulary, model, reader: () => undefined, [Symbol.asyncDispose]: async () => {} };
   }
-  if ('from' in spec) {
-    const whole = await openStored(spec.from, endOfText);
-    try {
-      const left = spec.drop ? withoutStored(whole, spec.drop) : whole;
-      const stored = spec.intermediateSize === undefined ? left : withNarrowStored(left, spec.intermediateSize);
-      const { adapter } = recipe;
-      const model = adapter
-        ? adaptedModel(stored.model, stored.parameters, adapter, spec.from)
-        : spec.replace
-          ? hybridOf(stored.model, spec.replace)
-          : stored.model;
-      return {
-        vocabulary: stored.vocabulary,
-        companions: stored.companions,
-        model: () => model,
-        ...(adapter && { base: { parameters: stored.parameters, digest: () => digestOf(stored) } }),
-        reader: (key) => readerOf(stored, model, key),
-        [Symbol.asyncDispose]: () => whole.close(),
-      };
-    } catch (error) {
-      await whole.close();
-      throw error;
-    }
-  }
-  const folder = await openModelFolder(spec.folder);
+  const whole = await ('from' in spec ? openStored(spec.from, endOfText) : openFolder(spec.folder, endOfText, file));
   try {
-    const own = file ?? join(folder.path, 'tokenizer.json');
-    if (file === undefined && (await readTextIfPresent(own)) === undefined) {
-      throw new LfmError(
-        'tokenizer-missing',
-        `${spec.folder} has no tokenizer.json: name one as tokenizer.file in the recipe.`,
-      );
-    }
-    const vocabulary = await readVocabulary(own, endOfText);
-    const { model, parameters } = readModel(folder, spec.folder);
-    requireVocabulary(model, vocabulary);
-    const { weights } = folder;
-    const read = async (key: string, shape: readonly number[], part?: Part): Promise<Float32Array> => {
-      const whole = parameters.whole(key);
-      if (whole !== undefined) return weights.readFloat32(whole, part);
-      return cutFloats(await parameters.readFloat32(key), shape, part);
-    };
+    const changes: Partial<Extract<typeof spec, { readonly from: string }>> = 'from' in spec ? spec : {};
+    const left = changes.drop ? withoutStored(whole, changes.drop) : whole;
+    const stored = changes.intermediateSize === undefined ? left : withNarrowStored(left, changes.intermediateSize);
+    const { adapter } = recipe;
+    const model = adapter
+      ? adaptedModel(stored.model, stored.parameters, adapter, changes.from ?? stored.name)
+      : changes.replace
+        ? hybridOf(stored.model, changes.replace)
+        : stored.model;
     return {
-      vocabulary,
-      companions: folder,
+      vocabulary: stored.vocabulary,
+      companions: stored.companions,
       model: () => model,
-      reader(key) {
-        const parameter = model.parameters[key];
-        return parameter && ((part) => read(key, parameter.shape, part));
-      },
-      [Symbol.asyncDispose]: () => weights.close(),
+      ...(adapter && { base: { parameters: stored.parameters, digest: () => digestOf(stored) } }),
+      reader: (key) => readerOf(stored, model, key),
+      [Symbol.asyncDispose]: () => whole.close(),
     };
   } catch (error) {
-    await folder.weights.close();
+    await whole.close();
     throw error;
   }
 }
@@ -153,26 +115,6 @@ async function digestOf({ model, parameters }: Stored): Promise<string> {
     hash.update(name).update(new Uint8Array(buffer, byteOffset, byteLength));
   }
   return hash.digest('hex');
-}
-
-/**
- * Every parameter must be there in its shape, be it as rows of a tensor with others or expert by expert: a run that quietly began
- * part of a model anew would be worse than none. So must every tensor have a place.
- */
-function readModel(
-  { config, weights }: ModelFolder,
-  shown: string,
-): { readonly model: Model; readonly parameters: ParameterReader } {
-  if (config['quantization_config'] !== undefined)
-    throw new LfmError(
-      'frozen-weight',
-      `${shown} holds packed weights, which cannot be trained: start from the floats.`,
-    );
-  const model = modelFromConfig(
-    config,
-    Object.fromEntries([...weights.tensors].map(([name, { shape }]) => [name, shape])),
-  );
-  return { model, parameters: parametersOf(model, config, weights, shown) };
 }
 
 /** `key: before -> now` for each key of two recipes that differs. */

@@ -1,8 +1,11 @@
 // Any model that the code can load, as training takes it: its floats by parameter, its vocabulary and what else it came with;
 // and as a teacher, held by an engine.
+import { join } from 'node:path';
 import type { Buffer, Buffers, Engine } from '../engines/engine.ts';
 import { float32ToBfloat16 } from '../files/floats.ts';
+import { openModelFolder } from '../files/folder.node.ts';
 import { isJsonObject } from '../files/json.ts';
+import type { TensorReader } from '../files/safetensors.node.ts';
 import { openSource } from '../generate/source.node.ts';
 import { requireTokenizer } from '../generate/source.ts';
 import { disposeBuffers } from '../generate/state.ts';
@@ -10,6 +13,7 @@ import { definedModel } from '../generate/weights.ts';
 import type { Model, TrainingObjective } from '../liquid/index.ts';
 import { alignment, distillation, findOperator, teacherPrefix, withOperators, withoutLayers } from '../liquid/index.ts';
 import type { ParameterReader } from '../models/index.ts';
+import { modelFromConfig, parametersOf } from '../models/index.ts';
 import { LfmError } from '../tensor/error.ts';
 import { cutFloats } from '../tensor/part.ts';
 import type { Part } from '../tensor/part.ts';
@@ -20,7 +24,7 @@ import type { Replacement } from './recipe-model.ts';
 import { isStoredModel } from './recipe-model.ts';
 import { requireSameVocabulary } from './same-vocabulary.ts';
 import type { Vocabulary } from './vocabulary.node.ts';
-import { makeVocabulary, requireVocabulary } from './vocabulary.node.ts';
+import { makeVocabulary, readVocabulary, requireVocabulary } from './vocabulary.node.ts';
 
 export interface Stored {
   readonly name: string;
@@ -28,6 +32,8 @@ export interface Stored {
   readonly parameters: ParameterReader;
   readonly vocabulary: Vocabulary;
   readonly companions: Companions;
+  /** Reads tensors as they are stored, or blocks of them, where they need not be unpacked. */
+  readonly tensors?: Pick<TensorReader, 'readFloat32'>;
   close(): Promise<void>;
 }
 
@@ -52,14 +58,56 @@ export async function openStored(name: string, endOfText: string): Promise<Store
   }
 }
 
+/**
+ * A model folder of floats, with another vocabulary where `tokenizerFile` names one. Every parameter must be there in its shape, be it as
+ * rows of a tensor with others or expert by expert: a run that quietly began part of a model anew would be worse than none. So must
+ * every tensor have a place. Errors: those of openModelFolder and of a damaged tokenizer, `tokenizer-missing`, `vocabulary-mismatch`,
+ * `frozen-weight`, `weights-mismatch`.
+ */
+export async function openFolder(shown: string, endOfText: string, tokenizerFile?: string): Promise<Stored> {
+  const folder = await openModelFolder(shown);
+  const { config, weights } = folder;
+  try {
+    if (tokenizerFile === undefined && !folder.tokenizer)
+      throw new LfmError(
+        'tokenizer-missing',
+        `${shown} has no tokenizer.json: name one as tokenizer.file in the recipe.`,
+      );
+    const vocabulary = await readVocabulary(tokenizerFile ?? join(folder.path, 'tokenizer.json'), endOfText);
+    if (config['quantization_config'] !== undefined)
+      throw new LfmError(
+        'frozen-weight',
+        `${shown} holds packed weights, which cannot be trained: start from the floats.`,
+      );
+    const shapes = Object.fromEntries([...weights.tensors].map(([name, { shape }]) => [name, shape]));
+    const model = modelFromConfig(config, shapes);
+    const parameters = parametersOf(model, config, weights, shown);
+    requireVocabulary(model, vocabulary);
+    return {
+      name: shown,
+      model,
+      parameters,
+      vocabulary,
+      companions: folder,
+      tensors: weights,
+      close: () => weights.close(),
+    };
+  } catch (error) {
+    await weights.close();
+    throw error;
+  }
+}
+
 /** Reads a parameter of `model` from the stored one, where that has it in the same shape. */
 export function readerOf(
-  { model: from, parameters }: Stored,
+  { model: from, parameters, tensors }: Stored,
   model: Model,
   key: string,
 ): ((part?: Part) => Promise<Float32Array>) | undefined {
   const { shape } = model.parameters[key] ?? {};
   if (!shape || shape.join() !== from.parameters[key]?.shape.join()) return undefined;
+  const whole = parameters.whole(key);
+  if (tensors && whole !== undefined) return (part) => tensors.readFloat32(whole, part);
   return async (part) => cutFloats(await parameters.readFloat32(key), shape, part);
 }
 

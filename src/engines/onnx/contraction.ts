@@ -3,7 +3,7 @@ import type { Dim, Operation, Shape, Value } from '../../tensor/index.ts';
 import { sameShape, sizeOf } from '../../tensor/index.ts';
 import type { DotAttributes } from '../../tensor/primitives/contraction.ts';
 import { freeAxes } from '../../tensor/primitives/contraction.ts';
-import type { Lowering, Rule } from './lowering.ts';
+import type { Lowering, NodeSpec, Rule } from './lowering.ts';
 import { castSpec, computeType, reshapeSpec } from './lowering.ts';
 import { turnedWeight } from './wasm-layouts.ts';
 
@@ -74,7 +74,24 @@ export function dotRule(scales: Scales): Rule {
     const raw: Shape = [...batch, ...(stacked ? m : [sizeOf(m)]), n];
     const alpha = scale?.factor ?? 1;
     const float = type === 'float32' || type === 'float64';
-    // The kernel reads a transposed left side by columns, at about five sixths of its rate (LOG.md): turned beforehand instead.
+    // The kernel reads a transposed left side by columns, at about five sixths of its rate (LOG.md): turned beforehand instead. Where
+    // the right side is narrow, as an adapter's, its transpose and the result's are less work.
+    if (
+      type === target.dtype &&
+      float &&
+      left.transposed &&
+      right.transposed &&
+      batch.length === 0 &&
+      isNarrow(n, sizeOf(m))
+    ) {
+      const product = lowering.node('FusedMatMul', [swapped(lowering, right.name, 2), left.name], {
+        domain: 'com.microsoft',
+        attributes: { alpha: { float: alpha } },
+      });
+      if (sameShape([sizeOf(m), n], target.shape)) return lowering.define(target, 'Transpose', [product], swapSpec(2));
+      const shape = lowering.reshapeInputs(swapped(lowering, product, 2), [sizeOf(m), n], target.shape);
+      return lowering.define(target, 'Reshape', shape, reshapeSpec(target.shape));
+    }
     if (float && left.transposed && batch.length === 0)
       left = { name: swapped(lowering, left.name, 2), transposed: false };
     // right is [.., free, contracting] unless transposed: ONNX wants [.., contracting, free]. A GPU has no fused kernel.
@@ -108,12 +125,17 @@ export function dotRule(scales: Scales): Rule {
   };
 }
 
-function swapped(lowering: Lowering, name: string, rank: number): string {
+/** Of a Transpose that swaps the last two of `rank` axes. */
+function swapSpec(rank: number): NodeSpec {
   const perm = Array.from({ length: rank }, (_, axis) => axis);
-  return lowering.node('Transpose', [name], {
-    attributes: { perm: { ints: [...perm.slice(0, -2), rank - 1, rank - 2] } },
-  });
+  return { attributes: { perm: { ints: [...perm.slice(0, -2), rank - 1, rank - 2] } } };
 }
+
+const swapped = (lowering: Lowering, name: string, rank: number): string =>
+  lowering.node('Transpose', [name], swapSpec(rank));
+
+/** Whether `n` columns are few beside `m` rows. */
+const isNarrow = (n: Dim, m: Dim): boolean => typeof n === 'number' && typeof m === 'number' && 16 * n <= m;
 
 const reducers: Record<string, string> = { sum: 'ReduceSum', max: 'ReduceMax', min: 'ReduceMin' };
 

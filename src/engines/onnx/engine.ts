@@ -3,6 +3,7 @@ import type { ArrayType, DType, HostArray, Program } from '../../tensor/index.ts
 import { bindShapes, byteLength, evaluateShape, hashProgram, LfmError } from '../../tensor/index.ts';
 import { checkBox, copyBox } from '../copy.ts';
 import type { Box, Buffer, Buffers, CompileOptions, Engine, Executable } from '../engine.ts';
+import { inTurn } from '../in-turn.ts';
 import type { LoweredProgram } from './lower.ts';
 import { lower } from './lower.ts';
 import type { Derived } from './lowering.ts';
@@ -68,7 +69,7 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
   /** Inputs that a run may be given: bound ones are fixed. */
   private readonly names: ReadonlySet<string>;
   private readonly onRelease: () => void;
-  private last: Promise<unknown> = Promise.resolve();
+  private readonly inTurn = inTurn();
   private released = false;
 
   constructor(
@@ -92,9 +93,7 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
   }
 
   run(inputs: Buffers): Promise<Record<string, Buffer>> {
-    const turn = this.last.then(() => this.runNow(inputs));
-    this.last = turn.catch(() => undefined);
-    return turn;
+    return this.inTurn(() => this.runNow(inputs));
   }
 
   private async runNow(inputs: Buffers): Promise<Record<string, Buffer>> {
@@ -157,7 +156,7 @@ class OnnxExecutable<T extends RuntimeTensor> implements Executable {
   release(): void {
     if (this.released) return;
     this.released = true;
-    void this.last.then(() => {
+    void this.inTurn(() => {
       this.binding.dispose();
       this.onRelease();
     });

@@ -42,7 +42,7 @@ export async function onnxWebEngine({ files, threads, mapped = true }: WebOption
   const why = count < wanted ? ', since the page is not cross-origin isolated' : '';
   const description = `${VERSION}, WebAssembly, ${count} ${count === 1 ? 'thread' : 'threads'}${why}`;
   const engine = engineOver(wasmRuntime(module, description, turns.take), { mapped, onClose: turns.close });
-  return withHeap(engine, module);
+  return withHeap({ ...engine, prefersOneToken: true }, module);
 }
 
 /** The GPU that a browser offers. Errors: `no-webgpu` where there is none. */

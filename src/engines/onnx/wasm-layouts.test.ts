@@ -87,3 +87,22 @@ describe.each(cases)('%s', (_title, form) => {
     }
   });
 });
+
+it('whole, where nothing divides its columns, is the same product', async () => {
+  const form: QuantizedForm = { bits: 4, block: 32, affine: false };
+  const tall = 101;
+  const types = quantizedTypes([tall, columns], form);
+  const weights = Object.entries(types).map(([name, { dtype, shape }]) =>
+    makeArray(dtype, shape.map(Number), name === 'packed' ? { below: 256 } : { range: [0.01, 0.1] }, name),
+  );
+  const programOf = (activations: Activations) =>
+    trace('product', { x: input, ...types }, ({ x, ...parts }) =>
+      x ? { y: linear(x, new QuantizedTensor(Object.values(parts), form, activations)) } : {},
+    );
+  const exact = await both(programOf('float32'), weights);
+  for (const [index, [found]] of (await both(programOf('int8'), weights)).entries()) {
+    const expected = exact[index]?.[1] ?? [];
+    expect(found).toHaveLength(expected.length);
+    expect(rms(found.map((value, i) => value - (expected[i] ?? 0))) / rms(expected)).toBeLessThan(0.02);
+  }
+});

@@ -2,7 +2,9 @@
 // 8 bits in blocks, for which those kernels are unusably slow (1.5 GOP/s; LOG.md). Made once for all programs of a model.
 // Shapes: a weight is [N, K]; turned [K, N].
 import type { Value } from '../../tensor/index.ts';
-import type { Lowering } from './lowering.ts';
+import { sizeOf } from '../../tensor/index.ts';
+import type { Lowering, NodeSpec } from './lowering.ts';
+import { reshapeSpec } from './lowering.ts';
 
 /** Rows that are turned together: each line of memory is then written once. */
 const BAND = 64;
@@ -22,6 +24,19 @@ function turnFloats([rows, columns]: readonly [number, number], into: Float32Arr
     for (let k = 0, at = first; k < columns; k++, at += rows)
       for (let i = 0, from = k; i < count; i++, from += columns) into[at + i] = band[from] as number;
   }
+}
+
+/**
+ * Columns of a turned matrix that become a product of their own, so that its bytes lie together: the kernel walks strips of 16
+ * columns, and where rows lie far apart memory comes in late, by a third, or for a whole vocabulary by two. Narrower ones cost a
+ * prompt's many rows more.
+ */
+const [LEAST_STRIP, MOST_STRIP] = [16, 32];
+
+/** The widest strip that cuts the columns evenly, or all of them. */
+function stripWidth(columns: number): number {
+  for (let width = MOST_STRIP; width >= LEAST_STRIP; width--) if (columns % width === 0) return width;
+  return columns;
 }
 
 /** The same of bytes. Apart from it, since one loop over arrays of both kinds takes three times as long. */
@@ -110,8 +125,8 @@ function roundRow(row: Float32Array, into: Uint8Array): number {
 
 /**
  * matmul_quantized, its weights expanded: to float32 where activations are; where they are int8, to 8 bits with one scale a row,
- * and then each row of x is divided by its largest element, so that no row's content moves the rounding of another by more than
- * a factor of two (DynamicQuantizeMatMul has one scale for all of x).
+ * and then each of several rows of x is divided by its largest element, so that no row's content moves the rounding of another by more
+ * than a factor of two (DynamicQuantizeMatMul has one scale for all of x).
  */
 export function expandedProduct(
   lowering: Lowering,
@@ -136,32 +151,60 @@ export function expandedProduct(
     });
     return lowering.define(y, 'MatMul', [lowering.name(x), weight]);
   }
+  const count = sizeOf(x.shape.slice(0, -1));
+  const width = stripWidth(rows);
+  const strips = rows / width;
   // Scales come of the same walk as levels, which are always made just before them.
   const found = new Float32Array(rows);
   const levels = lowering.derive(`${name} by rows, turned`, {
     dtype: 'uint8',
-    dims,
+    dims: strips === 1 ? dims : [strips, size[1], width],
     from,
     fill: (into, ...parts) => {
       const [read, line] = [rowReader(parts, form), new Float32Array(size[1])];
-      turnBytes(size, into, (n, row) => {
-        read(n, line);
-        found[n] = roundRow(line, row);
-      });
+      for (let first = 0; first < rows; first += width)
+        turnBytes([width, size[1]], into.subarray(first * size[1], (first + width) * size[1]), (n, row) => {
+          read(first + n, line);
+          found[first + n] = roundRow(line, row);
+        });
     },
   });
   const factors = lowering.derive(`${name} by rows, scales`, {
     dtype: 'float32',
-    dims: [rows],
+    dims: strips === 1 ? [rows] : [strips, 1, width],
     from,
     fill: (into) => floats(into).set(found),
   });
+  const middle = lowering.constant('uint8', [], [MIDDLE]);
+  const product = (given: string): Made => {
+    const seen = strips === 1 ? given : lowering.reshaped(given, x.shape, [1, count, size[1]]);
+    const made = {
+      type: 'DynamicQuantizeMatMul',
+      inputs: [seen, levels, factors, middle],
+      spec: { domain: 'com.microsoft' },
+    };
+    if (strips === 1) return made;
+    const byStrips = lowering.node(made.type, made.inputs, made.spec);
+    const byRows =
+      count === 1 ? byStrips : lowering.node('Transpose', [byStrips], { attributes: { perm: { ints: [1, 0, 2] } } });
+    const shape = lowering.reshapeInputs(byRows, [count, strips, width], y.shape);
+    return { type: 'Reshape', inputs: shape, spec: reshapeSpec(y.shape) };
+  };
+  if (count === 1) {
+    const { type, inputs, spec } = product(lowering.name(x));
+    return lowering.define(y, type, inputs, spec);
+  }
   const axis = lowering.integers([x.shape.length - 1]);
   const largest = lowering.node('ReduceMax', [lowering.node('Abs', [lowering.name(x)]), axis]);
   // A row of zeros stays one.
   const divisor = lowering.node('Max', [largest, lowering.constant('float32', [], [1e-30])]);
-  const middle = lowering.constant('uint8', [], [MIDDLE]);
-  const inputs = [lowering.node('Div', [lowering.name(x), divisor]), levels, factors, middle];
-  const product = lowering.node('DynamicQuantizeMatMul', inputs, { domain: 'com.microsoft' });
-  lowering.define(y, 'Mul', [product, divisor]);
+  const { type, inputs, spec } = product(lowering.node('Div', [lowering.name(x), divisor]));
+  lowering.define(y, 'Mul', [lowering.node(type, inputs, spec), divisor]);
+}
+
+/** A node that is not yet in the graph. */
+interface Made {
+  readonly type: string;
+  readonly inputs: readonly string[];
+  readonly spec: NodeSpec;
 }

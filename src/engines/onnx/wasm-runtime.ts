@@ -1,6 +1,7 @@
 // Tensors, sessions and runs of ONNX Runtime's WebAssembly module. Everything stays in the module's memory between runs.
 import type { DType } from '../../tensor/index.ts';
 import { byteLength, countOf, LfmError } from '../../tensor/index.ts';
+import type { InTurn } from '../in-turn.ts';
 import { elementTypes } from './proto.ts';
 import type { Runtime, RuntimeBinding, RuntimeSession, RuntimeTensor } from './runtime.ts';
 import type { OrtModule, Pointer } from './wasm-module.ts';
@@ -76,7 +77,6 @@ export class WasmTensor implements RuntimeTensor {
 
 /** A tensor that the module knows by its OrtValue. */
 type Placed = RuntimeTensor & { readonly pointer: Pointer };
-type InTurn = <R>(work: () => Promise<R>) => Promise<R>;
 
 /** Names and tensors as tables in the module's memory: a run writes nothing but what changed. */
 class WasmBinding<T extends Placed> implements RuntimeBinding<T> {
@@ -152,7 +152,12 @@ export class WasmSession<T extends Placed> implements RuntimeSession<T> {
   readonly #inTurn: InTurn;
 
   /** `inTurn`: how runs wait for each other, where they must. */
-  constructor(module: OrtModule, session: Pointer, afterRun: () => Promise<void>, inTurn: InTurn = (work) => work()) {
+  constructor(
+    module: OrtModule,
+    session: Pointer,
+    afterRun: () => Promise<void>,
+    inTurn: InTurn = async (work) => work(),
+  ) {
     this.#module = module;
     this.#session = session;
     this.#afterRun = afterRun;

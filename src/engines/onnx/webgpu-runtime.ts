@@ -5,6 +5,7 @@ import { byteLength, countOf, LfmError } from '../../tensor/index.ts';
 import { copyRuns } from '../copy.ts';
 import { encodeModel, GraphBuilder } from './proto.ts';
 import type { Runtime, RuntimeTensor } from './runtime.ts';
+import { inTurn } from '../in-turn.ts';
 import type { GpuModule, Pointer } from './wasm-module.ts';
 import { allocate, check, lastError, placeText } from './wasm-module.ts';
 import { createValue, openSession, WasmSession, WasmTensor } from './wasm-runtime.ts';
@@ -99,14 +100,9 @@ export async function webgpuRuntime(
   module.asyncInit?.();
   module.webgpuInit(() => undefined);
   /** The module waits for one thing at a time. */
-  let last: Promise<unknown> = Promise.resolve();
-  const inTurn = <R>(work: () => Promise<R>): Promise<R> => {
-    const turn = last.then(work);
-    last = turn.catch(() => undefined);
-    return turn;
-  };
+  const oneAtATime = inTurn();
   const open = (model: Uint8Array, hostNodes: readonly string[]) =>
-    inTurn(async () => {
+    oneAtATime(async () => {
       const session = await openSession(module, model, (options) => useGpu(module, device, options, hostNodes));
       module.webgpuOnCreateSession(session);
       return session;
@@ -117,7 +113,7 @@ export async function webgpuRuntime(
     weights: 'packed',
     zeros: (dtype, shape, isForm = false) =>
       isForm || dtype === 'float32' ? new GpuTensor(gpu, dtype, shape) : new WasmTensor(module, dtype, shape),
-    open: async (model, hostNodes) => new WasmSession(module, await open(model, hostNodes), afterRun, inTurn),
+    open: async (model, hostNodes) => new WasmSession(module, await open(model, hostNodes), afterRun, oneAtATime),
     copyBox(from, to, box) {
       if (!(from instanceof GpuTensor && to instanceof GpuTensor)) return;
       const encoder = device.createCommandEncoder();

@@ -319,10 +319,15 @@ export interface Prompt {
   readonly later: readonly string[];
 }
 
+/** What the model is told to be, one time in five. */
+export function drawSystem(random: Random): string | undefined {
+  return random.uniform() < 0.2 ? pick(random, systems) : undefined;
+}
+
 /** Draws a prompt of `turns` questions; about a passage one time in five where there are any. */
 export function drawPrompt(random: Random, turns: number, passages: readonly string[] = []): Prompt {
   const topic = pick(random, topics);
-  const system = random.uniform() < 0.2 ? pick(random, systems) : undefined;
+  const system = drawSystem(random);
   const questions = Array.from({ length: turns - 1 }, () => pick(random, later).replace('{t}', topic));
   if (passages.length > 0 && random.uniform() < 0.2) {
     const parts = [pick(random, aboutPassages), pick(random, passages)];

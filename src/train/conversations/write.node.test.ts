@@ -2,7 +2,7 @@
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import * as z from 'zod';
 import { ContaminationIndex } from '../../data/contamination.ts';
 import { writeModelFolder } from '../../generate/testing.node.ts';
@@ -12,6 +12,8 @@ import { ConversationFilter } from './filter.ts';
 import { drawPrompt, promptCount } from './prompts.ts';
 import { drawVerified } from './verified.ts';
 import { conversationDefaults, writeConversations } from './write.node.ts';
+
+vi.mock('./prompts.ts', { spy: true });
 
 let folder: string;
 let model: string;
@@ -76,7 +78,9 @@ describe('writeConversations [onnx]', () => {
         name.startsWith('part') ? file.split('\n').filter(Boolean) : [],
       );
     const invented = join(folder, 'invented');
+    vi.mocked(drawPrompt).mockClear();
     await write(invented, 8, { invented: 1, turns: 2, verified: 0, capacity: 320 });
+    expect(drawPrompt).not.toHaveBeenCalled();
     const asked = (await speakers(invented)).map((line): Conversation => JSON.parse(line));
     // Of random weights: none of the questions that code draws, which are English.
     const questions = asked.map(({ messages }) => messages.find(({ role }) => role === 'user')?.content ?? '');

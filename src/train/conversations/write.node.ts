@@ -25,7 +25,7 @@ import { writtenIn } from './conversation.ts';
 import type { Refusal } from './filter.ts';
 import { ConversationFilter } from './filter.ts';
 import { drawOpening } from './openings.ts';
-import { drawPrompt } from './prompts.ts';
+import { drawPrompt, drawSystem } from './prompts.ts';
 import { drawVerified } from './verified.ts';
 
 const settingsSchema = z.strictObject({
@@ -256,12 +256,13 @@ async function converse(
   const { maxTokens, turns, invented } = settings;
   const talks = Array.from({ length: generator.batch }, () => {
     const rounds = 1 + Math.min(turns - 1, Math.floor(random.uniform() * turns));
-    const prompt = drawPrompt(random, rounds, passages);
     const isInvented = random.uniform() < invented;
-    const system = prompt.system === undefined ? [] : [{ role: 'system' as const, content: prompt.system }];
+    const drawn = isInvented ? undefined : drawPrompt(random, rounds, passages);
+    const content = drawn ? drawn.system : drawSystem(random);
+    const system = content === undefined ? [] : [{ role: 'system' as const, content }];
     return {
-      rounds: isInvented ? rounds : 0,
-      questions: isInvented ? [] : [prompt.question, ...prompt.later],
+      rounds: drawn ? 0 : rounds,
+      questions: drawn ? [drawn.question, ...drawn.later] : [],
       messages: [...system] as Conversation['messages'][number][],
       isCut: false,
     };
