@@ -2,7 +2,7 @@
 // Shapes: B rows, T tokens of each, V classes, D features.
 import type { Buffer, Buffers, Engine, Executable } from '../engines/engine.ts';
 import type { Model, RowScales } from '../liquid/index.ts';
-import { stepProgram, withRoundedRows, withScaledRows } from '../liquid/index.ts';
+import { keepsLatest, stepProgram, withRoundedRows, withScaledRows } from '../liquid/index.ts';
 import type { Dim, Program } from '../tensor/index.ts';
 import { hashProgram, LfmError } from '../tensor/index.ts';
 import type { Adapter } from './adapter.ts';
@@ -81,6 +81,8 @@ export class Generator implements AsyncDisposable {
   readonly #running = new Set<Promise<unknown>>();
   /** Whether programs are made for states of one size: on engines of fixed shapes, and where windows or positions go by it. */
   #bySize: boolean;
+  /** Whether a token of one row has a program of its own. */
+  readonly #oneToken: boolean;
   /** The one used last stands last. */
   #compiled: readonly Compiled[] = [];
   #closed = false;
@@ -93,6 +95,7 @@ export class Generator implements AsyncDisposable {
     this.#weights = weights;
     this.#manyRows = engine.keepsOneForm ? undefined : withRoundedRows(model);
     this.#bySize = engine.compilesBySize ?? false;
+    this.#oneToken = engine.prefersOneToken ?? Object.values(model.states).some(keepsLatest);
     this.#capacities = options.capacities ?? capacitiesOf(model);
     this.#identity = options.identity;
     this.chunk = options.chunk ?? 512;
@@ -322,8 +325,7 @@ export class Generator implements AsyncDisposable {
       // A token of each of several rows is a case of its own: kernels may take no more than that of a batch. Under an adapter there
       // is no program for few rows, whose attention over int8 is another one.
       const decodes =
-        longest === 1 &&
-        (batch > 1 || this.engine.prefersOneToken || (adapter !== undefined && this.#manyRows !== undefined));
+        longest === 1 && (batch > 1 || this.#oneToken || (adapter !== undefined && this.#manyRows !== undefined));
       return {
         batch: batch === 1 ? 1 : 'B',
         length: decodes ? 1 : 'T',

@@ -72,8 +72,8 @@ describe('accounting', () => {
     const bytesAt = (options: { window: number; sinks?: number }) =>
       [1, 600, 1000].map((length) => stateBytes(windowed(options), length));
     // Small windows are held whole, others as far as they are filled.
-    expect(bytesAt({ window: 5, sinks: 2 })).toEqual([192, 192, 192]);
-    expect(bytesAt({ window: 601 })).toEqual([32, 19_200, 19_200]);
+    expect(bytesAt({ window: 5, sinks: 2 })).toEqual([256, 256, 256]);
+    expect(bytesAt({ window: 601 })).toEqual([32, 19_200, 19_264]);
   });
 
   it('counts the arithmetic of a decoded token', () => {

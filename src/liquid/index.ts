@@ -90,6 +90,6 @@ export {
 } from './space/operator-genome.ts';
 export { scalableRows, withScaledRows } from './scaled-rows.ts';
 export type { RowScales } from './scaled-rows.ts';
-export { fixed, rows, window } from './state.ts';
+export { fixed, keepsLatest, ring, rows, window } from './state.ts';
 export type { StateDeclaration } from './state.ts';
 export { swiglu } from './swiglu.ts';

@@ -2,9 +2,9 @@
 import type { Dim, DType } from '../tensor/index.ts';
 import { LfmError } from '../tensor/index.ts';
 
-/** `fixed`: the same size at any length; `rows`: a row more with each token; `window`: the last `size` rows. */
+/** `fixed`: the same size at any length; `rows`: a row more with each token; `window`: the same up to `size` rows. */
 export type StateDeclaration =
-  | { readonly kind: 'fixed'; readonly shape: readonly number[] }
+  | { readonly kind: 'fixed'; readonly shape: readonly number[]; readonly ring?: true }
   | RowsDeclaration
   | { readonly kind: 'window'; readonly shape: readonly number[]; readonly size: number };
 
@@ -25,6 +25,16 @@ export function fixed(shape: readonly number[]): StateDeclaration {
   return { kind: 'fixed', shape };
 }
 
+/** Rows of the latest tokens, the newest in the oldest's place: a step of one token is another program than one of many. */
+export function ring(shape: readonly number[]): StateDeclaration {
+  return { kind: 'fixed', shape, ring: true };
+}
+
+/** Whether a step of one token is worth a program of its own. */
+export function keepsLatest(state: StateDeclaration): boolean {
+  return state.kind === 'window' || (state.kind === 'fixed' && state.ring === true);
+}
+
 /** A row a token. For rows of shape [..., D] the buffer is [B, ..., capacity, D], filled from the front. */
 export function rows(shape: readonly number[], options: Pick<RowsDeclaration, 'turned'> = {}): StateDeclaration {
   return { kind: 'rows', shape, ...options };
@@ -35,7 +45,7 @@ export function stateDtype(state: StateDeclaration, dtype: DType): DType {
   return state.kind === 'rows' && state.scales ? 'int8' : dtype;
 }
 
-/** The last `size` rows, oldest first, filled from the front while they are fewer; the buffer is [B, ..., size, D]. */
+/** At most `size` rows, filled from the front while they are fewer, then kept as the operator likes; the buffer is [B, ..., size, D]. */
 export function window(shape: readonly number[], size: number): StateDeclaration {
   return { kind: 'window', shape, size };
 }

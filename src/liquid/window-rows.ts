@@ -1,13 +1,12 @@
 // Attention in a window while generating: the rows of the sequence's first tokens, its sinks, then a ring of those before the query's own.
-// Shapes: B batch, T new tokens, G key/value heads, D width of a head, R rows of the ring, C = sinks + R rows held.
+// Shapes: B batch, T new tokens, G key/value heads, D width of a head, R = window rows of the ring, C = sinks + R + 1 rows of a
+// buffer, or fewer where a sequence cannot be so long.
 import { LfmError } from '../tensor/error.ts';
 import type { Tensor } from '../tensor/index.ts';
 import {
   add,
-  and,
   cachedAttention,
   concatenate,
-  eq,
   expandDims,
   gatherFrom,
   gt,
@@ -16,13 +15,15 @@ import {
   maximum,
   minimum,
   remainder,
+  rowAttention,
   select,
   sub,
   transpose,
+  writeRow,
   zeros,
 } from '../tensor/index.ts';
 import type { StateDeclaration } from './state.ts';
-import { fixed, window as lastRows } from './state.ts';
+import { ring as ringRows, window as lastRows } from './state.ts';
 
 /** Up to so many rows a buffer is not worth being sized by the sequence's length. */
 const FEW_ROWS = 512;
@@ -34,14 +35,14 @@ export interface WindowOptions {
   readonly sinks: number;
 }
 
-/** What is kept of rows of a shape [G, D]. A query finds its own row among the new ones. */
+/** What is kept of rows of a shape [G, D]: those that a query sees, and one that nobody reads. */
 export function windowRows([g = 1, d = 1]: readonly number[], { window, sinks }: WindowOptions): StateDeclaration {
-  const size = sinks + window - 1;
-  return size <= FEW_ROWS ? fixed([g, size, d]) : lastRows([g, d], size);
+  const size = sinks + window + 1;
+  return size <= FEW_ROWS ? ringRows([g, size, d]) : lastRows([g, d], size);
 }
 
 interface Held {
-  /** [B, G, C, D]. The row of position p stands at p, or past the sinks at sinks + (p - sinks) mod R. */
+  /** [B, G, C, D]. The row of position p stands at p, or past the sinks at sinks + (p - sinks) mod R; what stands after them is not said. */
   readonly keys: Tensor;
   readonly values: Tensor;
   /** Tokens seen before, and valid new ones, int32 [B]. */
@@ -60,43 +61,45 @@ export function windowedAttention(
   held: Held,
   { window, sinks, ...scoring }: Scoring & WindowOptions,
 ): Attended {
-  const rows = held.keys.dim(2);
-  if (typeof rows !== 'number') throw new LfmError('unbound-symbol', `A window of ${rows} rows needs a known size.`);
-  const place = { rows, ring: window - 1, sinks };
-  return q.dim(1) === 1
+  const buffer = held.keys.dim(2);
+  if (typeof buffer !== 'number')
+    throw new LfmError('unbound-symbol', `A window of ${buffer} rows needs a known size.`);
+  const place = { rows: Math.min(buffer, sinks + window), ring: window, sinks };
+  return q.dim(1) === 1 && buffer > place.rows
     ? ofOne(q, k, v, held, scoring, place)
     : ofMany(q, k, v, held, { ...scoring, window, sinks }, place);
 }
 
 interface Place {
+  /** Sinks and ring together, or as much of them as the buffer has. */
   readonly rows: number;
   readonly ring: number;
   readonly sinks: number;
 }
 
-/** Row of the position [B, 1]. */
+/** Row of each position. */
 function rowOf(position: Tensor, { ring, sinks }: Place): Tensor {
   const past = remainder(maximum(sub(position, sinks), 0), ring);
   return select(lt(position, sinks), position, add(past, sinks));
 }
 
-/** Everything held is seen, whatever its order; the new row takes the oldest's place. */
+/**
+ * The new row takes the place of the oldest, which the window has left; all rows held are then seen, whatever their order. A row
+ * of the batch without a new token writes past them.
+ */
 function ofOne(q: Tensor, k: Tensor, v: Tensor, held: Held, scoring: Scoring, place: Place): Attended {
-  const { keys, values, starts, lengths } = held;
+  const { starts, lengths } = held;
+  const at = select(gt(lengths, 0), rowOf(starts, place), place.rows);
   const row = (x: Tensor) => transpose(x, [0, 2, 1, 3]);
-  const [newKeys, newValues] = [row(k), row(v)];
-  const room = { keys: concatenate([keys, newKeys], 2), values: concatenate([values, newValues], 2) };
-  const { out } = cachedAttention(q, k, v, { ...room, starts: minimum(starts, place.rows) }, scoring);
-  const isRow = eq(iota('int32', [1, place.rows], 1), rowOf(expandDims(starts, 1), place));
-  const written = and(isRow, gt(expandDims(lengths, 1), 0));
-  const wide = expandDims(expandDims(written, 1), 3);
-  return { out, keys: select(wide, newKeys, keys), values: select(wide, newValues, values) };
+  const [keys, values] = [writeRow(held.keys, row(k), at), writeRow(held.values, row(v), at)];
+  const counts = minimum(add(starts, 1), place.rows);
+  return { out: rowAttention(q, keys, values, counts, scoring), keys, values };
 }
 
 /** The rows held are put in order, the new ones after them; of both the last are kept. */
 function ofMany(q: Tensor, k: Tensor, v: Tensor, held: Held, options: Scoring & WindowOptions, place: Place): Attended {
   const { rows, ring, sinks } = place;
-  const [b = 1, g = 1, , d = 1] = held.keys.shape;
+  const [b = 1, g = 1, buffer = 1, d = 1] = held.keys.shape;
   const index = iota('int32', [1, rows], 1);
   const starts = expandDims(held.starts, 1);
   const count = minimum(starts, rows);
@@ -112,10 +115,11 @@ function ofMany(q: Tensor, k: Tensor, v: Tensor, held: Held, options: Scoring & 
     starts: minimum(held.starts, rows),
   };
   const { out, ...grown } = cachedAttention(q, k, v, cache, options);
-  // The last position of each row: the newest that goes there.
+  // The position that each row holds next: the newest that goes there.
+  const next = iota('int32', [1, buffer], 1);
   const last = sub(add(starts, expandDims(held.lengths, 1)), 1);
-  const back = remainder(maximum(sub(last, index), 0), ring);
-  const newest = select(lt(index, sinks), index, sub(sub(last, back), sub(starts, count)));
-  const places = select(lt(last, index), index, newest);
+  const back = remainder(maximum(sub(last, next), 0), ring);
+  const newest = select(lt(next, sinks), next, sub(sub(last, back), sub(starts, count)));
+  const places = select(lt(last, next), next, newest);
   return { out, keys: at(grown.keys, places), values: at(grown.values, places) };
 }

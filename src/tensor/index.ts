@@ -40,6 +40,8 @@ export { softmaxKl } from './composites/softmax-kl.ts';
 export type { SoftmaxKl, SoftmaxKlAttributes } from './composites/softmax-kl.ts';
 export { softplus } from './composites/softplus.ts';
 export { unitLowerInverse } from './composites/unit-lower-inverse.ts';
+export { rowAttention } from './composites/row-attention.ts';
+export { writeRow } from './composites/write-row.ts';
 export { expanded, withoutIdleHistory } from './passes.ts';
 export { hashProgram, hashText, parseProgram, printProgram } from './text.ts';
 export { Random, randomUniform, streamOf, threefry } from './random.ts';

@@ -134,6 +134,8 @@ describe('recipe files', () => {
       'brook-130m/round',
       'brook-130m/round-half',
       'brook-130m/round-on',
+      'brook-130m/windows',
+      'brook-130m/windows-round',
       'brook-7m',
       'hello',
       'lfm2-350m',

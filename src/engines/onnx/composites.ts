@@ -5,6 +5,7 @@ import type { Rule } from './lowering.ts';
 import { matmulNBits } from './quantized.ts';
 import { groupedProducts } from './ragged.ts';
 import { wholeRows } from './rounded.ts';
+import { rowAttention, writtenRow } from './ring.ts';
 
 export interface Mapping {
   /** Whether the kernel can do this instance; otherwise it is expanded. `isBound`: whether a value is fixed when compiled. */
@@ -39,6 +40,8 @@ const mappings: Readonly<Record<string, Mapping>> = {
   matmul_quantized: { ...matmulNBits, inPlace: {} },
   matmul_rows: { ...wholeRows, inPlace: {} },
   ragged_dot: { ...groupedProducts, inPlace: {} },
+  row_attention: rowAttention,
+  write_row: writtenRow,
 };
 
 export const compositeRules: Readonly<Record<string, Rule>> = Object.fromEntries(

@@ -309,4 +309,45 @@ const cachedCases: OperationCase[] = [
   }),
 ];
 
-export const attentionCases: readonly OperationCase[] = [...wholeCases, ...gradientCases, ...cachedCases];
+const written = (
+  name: string,
+  B: number | string,
+  places: readonly number[],
+  bindings?: typeof symbols,
+): OperationCase =>
+  testCase({
+    kind: 'write_row',
+    name,
+    inputs: { buffer: f([B, 3, 5, 2]), row: f([B, 3, 1, 2]), place: i32([B], { list: places }) },
+    body: ({ buffer, row, place }) => ({ out: t.writeRow(buffer, row, place) }),
+    differentiable: ['buffer', 'row'],
+    floats: ['float32', 'bfloat16'],
+    ...(bindings && { bindings }),
+  });
+
+const ofRows = (
+  name: string,
+  B: number | string,
+  counts: readonly number[],
+  more: Partial<OperationCase> = {},
+): OperationCase => ({
+  ...testCase({
+    kind: 'row_attention',
+    name,
+    inputs: { q: f([B, 1, 4, 2]), keys: f([B, 2, 5, 2]), values: f([B, 2, 5, 2]), counts: i32([B], { list: counts }) },
+    body: ({ q, keys, values, counts }) => ({ out: t.rowAttention(q, keys, values, counts, { scale: 0.7 }) }),
+    differentiable: ['q', 'keys', 'values'],
+    floats: ['float32', 'bfloat16'],
+  }),
+  ...more,
+});
+
+const rowCases: OperationCase[] = [
+  ofRows('row_attention over unequal numbers of rows', 3, [5, 1, 3]),
+  ofRows('row_attention with symbols', 'B', [2, 5], { bindings: symbols }),
+  written('write_row of unequal places', 3, [4, 0, 2]),
+  written('write_row of one row', 1, [3]),
+  written('write_row with symbols', 'B', [1, 4], symbols),
+];
+
+export const attentionCases: readonly OperationCase[] = [...wholeCases, ...gradientCases, ...cachedCases, ...rowCases];
