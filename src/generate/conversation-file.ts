@@ -1,7 +1,7 @@
 // A conversation as bytes: a mark, a version, a header in JSON, arrays one after another, and a SHA-256 of all before it.
 import * as z from 'zod';
 import type { Model } from '../liquid/index.ts';
-import { stateTypes } from '../liquid/index.ts';
+import { keepsLatest, stateTypes } from '../liquid/index.ts';
 import { byteLength, countOf, LfmError, viewHostArray } from '../tensor/index.ts';
 import { joined, sha256 } from './digest.ts';
 import type { SavedArray, SavedPrefix } from './prefix-cache.ts';
@@ -28,7 +28,8 @@ export interface SavedConversation {
 }
 
 const MARK = new TextEncoder().encode('lfm-talk');
-const VERSION = 1;
+/** Version 1 kept windows in the order of their tokens: a state with such is not read, and its text is computed again. */
+const VERSION = 2;
 /** Mark, version, and the header's length. */
 const FRONT = MARK.length + 8;
 const DIGEST = 32;
@@ -130,9 +131,10 @@ export async function decodeConversation(
     into[key] = { dtype, shape, data };
   }
   if (at !== end) throw bad('it has bytes that nothing names');
-  if (length > 0) checkArrays(definition, length, rows, snapshots);
+  const isKept = length > 0 && (version > 1 || !Object.values(definition.states).some(keepsLatest));
+  if (isKept) checkArrays(definition, length, rows, snapshots);
   const state = { length, rows, snapshots: [...snapshots].map(([position, of]) => ({ position, arrays: of })) };
-  return { model, name: header.name, system, turns, state: length > 0 ? state : undefined };
+  return { model, name: header.name, system, turns, state: isKept ? state : undefined };
 }
 
 function parseHeader(bytes: Uint8Array): z.infer<typeof headerSchema> {

@@ -4,6 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Engine } from '../engines/engine.ts';
+import { attention, defineModel, layer, stateTypes, swiglu } from '../liquid/index.ts';
+import { countOf } from '../tensor/index.ts';
+import { decodeConversation, encodeConversation } from './conversation-file.ts';
+import { joined, sha256 } from './digest.ts';
 import { load } from './load.ts';
 import type { LanguageModel } from './model.ts';
 import { engines, writeModelFolder } from './testing.node.ts';
@@ -145,7 +149,7 @@ describe('a conversation file [reference]', () => {
       await refused(whole.slice(0, length), 'bad-conversation');
     for (const at of [0, 13, 40, whole.length - 40, whole.length - 1])
       await refused(whole.with(at, (whole[at] ?? 0) ^ 1), 'bad-conversation');
-    await refused(whole.with(8, 2), 'newer-conversation');
+    await refused(whole.with(8, 3), 'newer-conversation');
     const other = await mkdtemp(join(tmpdir(), 'lfm-other-'));
     await writeModelFolder(other, { chats: true });
     const weights = await readFile(join(other, 'model.safetensors'));
@@ -156,5 +160,25 @@ describe('a conversation file [reference]', () => {
     await rm(other, { recursive: true });
     await expect(talk.load(join(folder, 'none'))).rejects.toMatchObject({ code: 'file-not-found' });
     await model.conversation().fromBytes(whole);
+  });
+
+  it('of version 1 gives a model with windows its text, whose state is computed again', async () => {
+    const layers = [layer(attention({ heads: 2, window: 3, sinks: 1 }), swiglu({ intermediateSize: 8 }))];
+    const windowed = defineModel({ vocabSize: 8, hiddenSize: 8, layers });
+    const arrays = Object.fromEntries(
+      Object.entries(stateTypes(windowed, { batch: 1, capacity: 2 })).map(([name, { shape }]) => [
+        `state.${name}`,
+        { dtype: 'float32' as const, shape: shape.map(Number), data: new Float32Array(countOf(shape.map(Number))) },
+      ]),
+    );
+    const state = { length: 2, rows: {}, snapshots: [{ position: 2, arrays }] };
+    const turns = [{ user: 'a', answer: 'b', tokens: [1, 2], isExact: true }];
+    const saved = await encodeConversation({ model: 'm', name: 'n', system: undefined, turns, state });
+    const older = saved.slice(0, -32).with(8, 1);
+    const signed = joined([older, await sha256(older)]);
+    const read = (bytes: Uint8Array) => decodeConversation(bytes, windowed, { model: 'm', name: 'n' });
+    expect((await read(saved)).state?.length).toBe(2);
+    const again = await read(signed);
+    expect([again.state, again.turns]).toEqual([undefined, turns]);
   });
 });
