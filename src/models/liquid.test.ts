@@ -148,8 +148,8 @@ describe('liquid', () => {
       'q_proj.weight [4000000000, 8]; expected',
       withMixer({ operator: 'attention', options: { heads: 2, headDim: 2e9 } }),
     ],
-    ['keys [2, 1.5, 4]', withMixer({ operator: 'attention', options: { heads: 2, window: 2.5 } })],
-    ['keys 1000.5 rows of [2, 4]', withMixer({ operator: 'attention', options: { heads: 2, window: 1001.5 } })],
+    ['keys [2, 3.5, 4]', withMixer({ operator: 'attention', options: { heads: 2, window: 2.5 } })],
+    ['keys 1002.5 rows of [2, 4]', withMixer({ operator: 'attention', options: { heads: 2, window: 1001.5 } })],
     ['option theta', withMixer({ operator: 'attention', options: { heads: 2, theta: 'big' } })],
     [
       'w1.weight [-1, 8]; expected whole sizes from 1',
