@@ -131,6 +131,43 @@ describe('sizes', () => {
     expect(await run([4, 6, 20])).toBeAllClose(await run([20]), equal);
   });
 
+  it.each(
+    engines.flatMap(([name, open]) =>
+      [
+        [3, 0],
+        [5, 2],
+        [600, 1],
+      ].map(([window = 3, sinks = 0]) => ({ name, open, window, sinks })),
+    ),
+  )('a window of $window behind $sinks sinks: one token, many and rows side by side agree [$name]', async (given) => {
+    const { open, window, sinks } = given;
+    const layers = [layer(attention({ heads: 2, window, sinks }), mlp), layer(shortConv(), mlp)];
+    const windowed = defineModel({ ...sizes, layers });
+    const engine = await open();
+    const weights = await upload(engine, windowed, initialise(windowed, 3));
+    const generator = new Generator(engine, windowed, weights, { capacities: [64] });
+    const text = Array.from({ length: 23 }, (_, t) => (7 * t * t + t) % 32);
+    const fed = async (pieces: readonly number[], beside: readonly number[] = []) => {
+      const state = await generator.open(64, beside.length > 0 ? 2 : 1);
+      let at = 0;
+      let last = new Float32Array();
+      for (const size of pieces) {
+        const rows = [text.slice(at, at + size), ...(beside.length > 0 ? [beside.slice(at, at + size)] : [])];
+        last = (await generator.feed(state, rows))[0]?.slice() ?? last;
+        at += size;
+      }
+      generator.release(state);
+      return last;
+    };
+    const ones = new Array<number>(23).fill(1);
+    const whole = await fed([23]);
+    expect(await fed(ones)).toBeAllClose(whole, near);
+    expect(await fed([4, 1, 1, 9, 1, 1, 1, 5])).toBeAllClose(whole, near);
+    expect(await fed(ones, text.toReversed())).toBeAllClose(whole, near);
+    await generator.close();
+    await engine.close();
+  });
+
   it('of states are no matter to a program [onnx]', async () => {
     const compiled: string[] = [];
     const engine = await (engines.find(([name]) => name === 'onnx')?.[1]() ?? expect.fail('onnx is absent'));
