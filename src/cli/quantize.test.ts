@@ -71,12 +71,16 @@ describe('quantize', () => {
   });
 
   it.each([
-    [['--to', 'int3', '--out', 'x'], /int4, int8/],
-    [['--to', 'int4', '--block', '48', '--out', 'x'], /32, 64, 128/],
+    [['--to', 'int3', '--out', 'OUT'], /int4, int8/],
+    [['--to', 'int4', '--block', '48', '--out', 'OUT'], /32, 64, 128/],
     [['--to', 'int4'], /--out/],
-    [['--to', 'int4', '--out', 'x', '--text', 'no-such-file'], /no-such-file cannot be read/],
+    [['--to', 'int4', '--out', 'OUT', '--text', 'no-such-file'], /no-such-file cannot be read/],
   ])('%j is one clear error', async (flags, message) => {
-    const { code, err } = await run('quantize', 'brook-7m', ...flags);
+    const { code, err } = await run(
+      'quantize',
+      'brook-7m',
+      ...flags.map((flag) => (flag === 'OUT' ? join(root, 'refused') : flag)),
+    );
     expect(code).toBe(2);
     expect(err).toMatch(message);
   });
