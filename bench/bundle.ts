@@ -5,18 +5,10 @@
 //   node lfm-bench.mjs evaluate ./model --tasks hellaswag,piqa --data data --engine xla --dtype bfloat16
 //
 // The plug-in and CUDA's libraries come from Python's packages there, or --plugin. ONNX Runtime stays behind.
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { bundled } from './bundled.ts';
 
 const [outfile = 'lfm-bench.mjs', entry = 'src/cli/main.node.ts'] = process.argv.slice(2);
-await build({
-  entryPoints: [fileURLToPath(new URL(`../${entry}`, import.meta.url))],
-  outfile,
-  bundle: true,
-  platform: 'node',
-  format: 'esm',
-  target: 'node20',
-  conditions: ['lfm-source'],
+await bundled(entry, outfile, {
   external: ['koffi'],
   // commander is CommonJS and asks for Node's modules by require, which a module has not got.
   banner: {

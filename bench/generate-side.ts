@@ -5,24 +5,15 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import { build as bundle } from 'esbuild';
 import { ROOT } from '../test/root.ts';
+import { bundled } from './bundled.ts';
 
 let built: Promise<string> | undefined;
 
 /** lfm's side as one script, since whoever uses lfm has no compiler in the process: that takes 50 MB. */
 async function build(): Promise<string> {
   const outfile = join(ROOT, '.cache/bench/generate-lfm.mjs');
-  await bundle({
-    entryPoints: [join(ROOT, 'bench/generate-lfm.ts')],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    conditions: ['lfm-source'],
-    packages: 'external',
-  });
+  await bundled('bench/generate-lfm.ts', outfile, { packages: 'external' });
   return outfile;
 }
 

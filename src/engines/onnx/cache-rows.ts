@@ -9,9 +9,7 @@ export function lastRows(lowering: Lowering, { operands }: Operation): { last: s
   const count = lowering.cast(lowering.dimScalar(length), 'int32');
   const one = lowering.constant('int32', [], [1]);
   const end = lowering.node('Sub', [lowering.node('Add', [lowering.name(starts), count]), one]);
-  const zero = lowering.constant('int64', [], [0]);
-  const rows = lowering.node('Range', [zero, lowering.dimScalar(capacity), lowering.constant('int64', [], [1])]);
-  const last = lowering.node('Gather', [lowering.cast(rows, 'int32'), end]);
+  const last = lowering.node('Gather', [lowering.cast(lowering.indices(capacity), 'int32'), end]);
   const longest = lowering.node('ReduceMax', [last], { attributes: { keepdims: { int: 0 } } });
   return { last, total: lowering.node('Add', [longest, one]) };
 }

@@ -64,8 +64,7 @@ function scanRule(lowerBody: LowerBody): Rule {
       ports.slice(0, carries).forEach(({ value }, index) => yieldAs(inner, entered[index] ?? '', value));
     const backwards = Number(attributes.reverse);
     const stacked = results.length - carries;
-    const [zero, one] = [lowering.constant('int64', [], [0]), lowering.constant('int64', [], [1])];
-    const steps = lowering.cast(lowering.node('Range', [zero, lowering.dimScalar(length), one]), 'int32');
+    const steps = lowering.cast(lowering.indices(length), 'int32');
     const directions = (count: number) => ({ ints: Array.from({ length: count }, () => backwards) });
     const spec = {
       body: { graph: inner.graph },

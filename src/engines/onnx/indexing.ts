@@ -24,14 +24,10 @@ function moved(lowering: Lowering, { name, shape }: Rows, order: readonly number
 }
 
 /** Indices [batch..., picked..., 1] as coordinates [batch..., picked..., batchDims + 1] for ScatterND. */
-function coordinates(lowering: Lowering, indices: string, shape: Shape, batchDims: number): string {
+export function coordinates(lowering: Lowering, indices: string, shape: Shape, batchDims: number): string {
   const parts = Array.from({ length: batchDims }, (_, axis) => {
     const size = shape[axis] ?? 1;
-    const line = lowering.node('Range', [
-      lowering.constant('int64', [], [0]),
-      lowering.dimScalar(size),
-      lowering.constant('int64', [], [1]),
-    ]);
+    const line = lowering.indices(size);
     const placed = [...shape, 1].map((_, i): Dim => (i === axis ? size : 1));
     return lowering.node('Expand', [lowering.reshaped(line, [size], placed), lowering.shapeTensor([...shape, 1])]);
   });

@@ -306,6 +306,12 @@ export class Lowering {
     return typeof dim === 'number' ? this.constant('int64', [], [dim]) : this.reshaped(this.dimTensor(dim), [1], []);
   }
 
+  /** int64 [dim]: 0, 1, 2, … */
+  indices(dim: Dim): string {
+    const [zero, one] = [this.constant('int64', [], [0]), this.constant('int64', [], [1])];
+    return this.node('Range', [zero, this.dimScalar(dim), one]);
+  }
+
   private symbolTensor(symbol: string): string {
     const source = this.root.symbols.get(symbol);
     if (!source)

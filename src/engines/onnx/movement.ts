@@ -29,12 +29,7 @@ function range(lowering: Lowering, dtype: DType, size: Dim): string {
       [size],
       Array.from({ length: size }, (_, i) => i),
     );
-  const count = lowering.node('Range', [
-    lowering.constant('int64', [], [0]),
-    lowering.dimScalar(size),
-    lowering.constant('int64', [], [1]),
-  ]);
-  return lowering.cast(count, dtype);
+  return lowering.cast(lowering.indices(size), dtype);
 }
 
 export const movementRules: Readonly<Record<string, Rule>> = {

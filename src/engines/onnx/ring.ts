@@ -1,26 +1,17 @@
 // A ring of past rows in ONNX: write_row as ScatterND, in place where the buffer may be overwritten, and the attention over its rows.
 import type { Mapping } from './composites.ts';
 import { floats } from './attention.ts';
+import { coordinates } from './indexing.ts';
 
 export const writtenRow: Mapping = {
   fits: ({ operands: [buffer] }) => typeof buffer?.shape[1] === 'number',
   rule: (lowering, { operands: [buffer, row, place], results: [result] }) => {
-    const [batch = 1, groups = 1] = buffer?.shape ?? [];
-    const [zero, one] = [lowering.constant('int64', [], [0]), lowering.constant('int64', [], [1])];
-    const shape = lowering.node('Concat', [lowering.dimTensor(batch), lowering.integers([Number(groups), 1, 1])], {
-      attributes: { axis: { int: 0 } },
-    });
-    const column = (name: string, dims: readonly number[]) =>
-      lowering.node('Expand', [lowering.node('Reshape', [name, lowering.integers(dims)]), shape]);
-    const at = lowering.node(
-      'Concat',
-      [
-        column(lowering.node('Range', [zero, lowering.dimScalar(batch), one]), [-1, 1, 1, 1]),
-        column(lowering.node('Range', [zero, lowering.dimScalar(groups), one]), [1, -1, 1, 1]),
-        column(lowering.cast(lowering.name(place), 'int64'), [-1, 1, 1, 1]),
-      ],
-      { attributes: { axis: { int: 3 } } },
-    );
+    const shape = [...(buffer?.shape.slice(0, 2) ?? []), 1];
+    const places = lowering.node('Reshape', [
+      lowering.cast(lowering.name(place), 'int64'),
+      lowering.integers([-1, 1, 1]),
+    ]);
+    const at = coordinates(lowering, lowering.node('Expand', [places, lowering.shapeTensor(shape)]), shape, 2);
     lowering.define(result, 'ScatterND', [lowering.name(buffer), at, lowering.name(row)]);
   },
   inPlace: { 0: 0 },
@@ -42,10 +33,8 @@ export const rowAttention: Mapping = {
       attributes: { transB: { int: 1 }, alpha: { float: Number(attributes.scale) } },
     };
     const scores = lowering.node('FusedMatMul', [lowering.shaped(q, folded), lowering.name(keys)], product);
-    const [zero, one] = [lowering.constant('int64', [], [0]), lowering.constant('int64', [], [1])];
-    const index = lowering.cast(lowering.node('Range', [zero, lowering.dimScalar(rows), one]), 'int32');
     const held = lowering.node('Less', [
-      index,
+      lowering.cast(lowering.indices(rows), 'int32'),
       lowering.node('Reshape', [lowering.name(counts), lowering.integers([-1, 1, 1, 1])]),
     ]);
     const [none, far] = [0, -1e30].map((value) => lowering.constant('float32', [], [value]));

@@ -5,16 +5,22 @@ import { LfmError } from '../error.ts';
 import {
   add,
   and,
+  cast,
+  div,
   dotGeneral,
+  exp,
+  expandDims,
   full,
   gt,
   le,
   lt,
+  max,
   mul,
   or,
   reshape,
   select,
   sub,
+  sum,
   tanh,
   transpose,
 } from '../functions.ts';
@@ -98,4 +104,18 @@ export function masked(scores: Tensor, seen: Tensor | undefined): Tensor {
   // nothing free of NaN.
   const zero = full(scores.dtype, [], 0);
   return add(scores, select(seen, zero, -1e30));
+}
+
+/**
+ * Values [B, G, S, X] by the softmax of scores [B, H, T, S], in `dtype`: out [B, H, T, X], and of each query the largest score and the
+ * sum of exponentials above it.
+ */
+export function softmaxOf(scores: Tensor, values: Tensor, dtype: DType): { out: Tensor; top: Tensor; total: Tensor } {
+  const top = max(scores, [-1]);
+  const weights = exp(sub(scores, expandDims(top, -1)));
+  const total = sum(weights, [-1]);
+  // Divided after the product with the values: X numbers a query instead of S.
+  const product = grouped(fold(cast(weights, dtype), values.dim(1)), values, 3, 2, weights.dtype);
+  const raw = reshape(product, [scores.dim(0), scores.dim(1), scores.dim(2), values.dim(3)]);
+  return { out: cast(div(raw, expandDims(total, -1)), dtype), top, total };
 }

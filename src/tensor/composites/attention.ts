@@ -6,14 +6,12 @@ import {
   add,
   and,
   cast,
-  div,
   eq,
   exp,
   expandDims,
   iota,
   log,
   lt,
-  max,
   mul,
   ne,
   or,
@@ -37,7 +35,7 @@ import {
   untiled,
   untiledStatistics,
 } from './attention-tiles.ts';
-import { all, cappedScores, fold, grouped, masked, statistics, swap, visible } from './attention-scores.ts';
+import { all, cappedScores, fold, grouped, masked, softmaxOf, statistics, swap, visible } from './attention-scores.ts';
 
 export type AttentionAttributes = Reach &
   Scoring & {
@@ -74,12 +72,7 @@ defineComposite<AttentionAttributes>({
     const [q, k, v] = [swap(tiling ? tiled(q_, tiling) : q_), met(k_), met(v_)];
     const seen = tiling ? tiledMask(tiling) : mask(q, k.dim(2), operands[3], attributes);
     const scores = masked(cappedScores(q, k, attributes), seen);
-    const top = max(scores, [-1]);
-    const weights = exp(sub(scores, expandDims(top, -1)));
-    const total = sum(weights, [-1]);
-    // Divided after the product with v: D numbers a query instead of S.
-    const raw = reshape(grouped(fold(cast(weights, q.dtype), k.dim(1)), v, 3, 2, weights.dtype), q.shape);
-    const out = cast(div(raw, expandDims(total, -1)), q.dtype);
+    const { out, top, total } = softmaxOf(scores, v, q.dtype);
     const statistic = add(top, log(total));
     return tiling ? [untiled(swap(out), tiling), untiledStatistics(statistic, tiling)] : [swap(out), statistic];
   },

@@ -3,27 +3,11 @@
 import { defineComposite } from '../definition.ts';
 import type { DType } from '../dtype.ts';
 import { LfmError } from '../error.ts';
-import {
-  add,
-  cast,
-  div,
-  exp,
-  expandDims,
-  iota,
-  max,
-  maximum,
-  minimum,
-  mul,
-  reshape,
-  roundEven,
-  scatterInto,
-  sub,
-  sum,
-} from '../functions.ts';
+import { add, cast, div, expandDims, iota, maximum, minimum, mul, roundEven, scatterInto } from '../functions.ts';
 import type { Tensor } from '../tracer.ts';
 import { emit } from '../tracer.ts';
 import type { Reach, Scoring } from './attention-scores.ts';
-import { all, cappedScores, fold, grouped, masked, swap, visible } from './attention-scores.ts';
+import { all, cappedScores, masked, softmaxOf, swap, visible } from './attention-scores.ts';
 
 /** Scales [G, D] of a cache of int8, as wide as [B, G, T, D]. */
 function wideScales(scales: Tensor | undefined): Tensor {
@@ -69,12 +53,7 @@ defineComposite<Scoring & Reach>({
     const query = expandDims(expandDims(positions, 1), 3);
     const seen = visible(query, iota('int32', [1, 1, 1, keys.dim(2)], 3), { causal: true, window, sinks });
     const scores = masked(cappedScores(q, meant(nextKeys, keyScales, q.dtype), scoring), seen);
-    const weights = exp(sub(scores, expandDims(max(scores, [-1]), -1)));
-    const raw = reshape(
-      grouped(fold(cast(weights, q.dtype), keys.dim(1)), meant(nextValues, valueScales, q.dtype), 3, 2, weights.dtype),
-      q.shape,
-    );
-    const out = cast(div(raw, expandDims(sum(weights, [-1]), -1)), q.dtype);
+    const { out } = softmaxOf(scores, meant(nextValues, valueScales, q.dtype), q.dtype);
     return [swap(out), nextKeys, nextValues];
   },
 });

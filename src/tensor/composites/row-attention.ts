@@ -2,11 +2,11 @@
 // Shapes: B batch, H query heads, G key/value heads, D width of a head, C rows of the buffers.
 import { defineComposite } from '../definition.ts';
 import { LfmError } from '../error.ts';
-import { cast, div, exp, expandDims, iota, lt, max, reshape, sub, sum } from '../functions.ts';
+import { iota, lt, reshape } from '../functions.ts';
 import type { Tensor } from '../tracer.ts';
 import { emit } from '../tracer.ts';
 import type { Scoring } from './attention-scores.ts';
-import { cappedScores, fold, grouped, masked, swap } from './attention-scores.ts';
+import { cappedScores, masked, softmaxOf, swap } from './attention-scores.ts';
 
 defineComposite<Scoring>({
   kind: 'row_attention',
@@ -17,9 +17,7 @@ defineComposite<Scoring>({
     const q = swap(q_);
     const held = lt(iota('int32', [1, 1, 1, keys.dim(2)], 3), reshape(counts, [counts.dim(0), 1, 1, 1]));
     const scores = masked(cappedScores(q, keys, scoring), held);
-    const weights = exp(sub(scores, expandDims(max(scores, [-1]), -1)));
-    const raw = reshape(grouped(fold(cast(weights, q.dtype), keys.dim(1)), values, 3, 2, weights.dtype), q.shape);
-    return [swap(cast(div(raw, expandDims(sum(weights, [-1]), -1)), q.dtype))];
+    return [swap(softmaxOf(scores, values, q.dtype).out)];
   },
 });
 
