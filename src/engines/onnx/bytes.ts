@@ -5,6 +5,7 @@
 import { turnSize } from '../../tensor/composites/rounded.ts';
 import type { Value } from '../../tensor/index.ts';
 import type { Lowering } from './lowering.ts';
+import { floatsOf } from './packed-forms.ts';
 
 /** Of several matrices, whose rows stand below one another. */
 export interface Packed {
@@ -28,8 +29,6 @@ function widthOf(columns: number, block: number): number {
   if (columns >= LONG || columns % WIDEST === 0) return Math.max(block, WIDEST);
   return columns % (2 * block) === 0 ? 2 * block : block;
 }
-
-const floatsOf = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 
 /** Multiplies blocks of `size` elements by Sylvester's matrix, in place: sums and differences of pairs, ever further apart. */
 function turn(elements: Float32Array, size: number): void {

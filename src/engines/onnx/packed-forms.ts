@@ -127,5 +127,6 @@ export function planeZeroPoints(lowering: Lowering, rows: number, { from, to }: 
   });
 }
 
-const floatsOf = (bytes: Uint8Array = new Uint8Array()) =>
+/** Bytes as the floats that they are. */
+export const floatsOf = (bytes: Uint8Array = new Uint8Array()): Float32Array =>
   new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);

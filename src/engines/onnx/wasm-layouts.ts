@@ -5,13 +5,12 @@ import type { Value } from '../../tensor/index.ts';
 import { sizeOf } from '../../tensor/index.ts';
 import type { Lowering, NodeSpec } from './lowering.ts';
 import { reshapeSpec } from './lowering.ts';
+import { floatsOf } from './packed-forms.ts';
 
 /** Rows that are turned together: each line of memory is then written once. */
 const BAND = 64;
 const MIDDLE = 128;
 const FARTHEST = 127;
-
-const floats = (bytes: Uint8Array) => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 
 type Row = (n: number, into: Float32Array) => void;
 
@@ -70,8 +69,8 @@ export function turnedWeight(
     dims: size.toReversed(),
     from: [weight],
     fill: (into, given = into) => {
-      const matrix = floats(given);
-      turnFloats(size, floats(into), (row, line) => line.set(matrix.subarray(row * size[1], (row + 1) * size[1])));
+      const matrix = floatsOf(given);
+      turnFloats(size, floatsOf(into), (row, line) => line.set(matrix.subarray(row * size[1], (row + 1) * size[1])));
     },
   });
   return { name, transposed: true };
@@ -89,8 +88,8 @@ function rowReader(
   [packed, scales, minimums]: readonly Uint8Array[],
   { bits, block, blocks }: { readonly bits: number; readonly block: number; readonly blocks: number },
 ): Row {
-  const [levels, factors] = [packed ?? new Uint8Array(), floats(scales ?? new Uint8Array())];
-  const least = minimums && floats(minimums);
+  const [levels, factors] = [packed ?? new Uint8Array(), floatsOf(scales)];
+  const least = minimums && floatsOf(minimums);
   const centre = least ? 0 : 2 ** (bits - 1);
   return (n, into) => {
     for (let g = 0, k = 0; g < blocks; g++) {
@@ -147,7 +146,7 @@ export function expandedProduct(
       dtype: 'float32',
       dims,
       from,
-      fill: (into, ...parts) => turnFloats(size, floats(into), rowReader(parts, form)),
+      fill: (into, ...parts) => turnFloats(size, floatsOf(into), rowReader(parts, form)),
     });
     return lowering.define(y, 'MatMul', [lowering.name(x), weight]);
   }
@@ -173,7 +172,7 @@ export function expandedProduct(
     dtype: 'float32',
     dims: strips === 1 ? [rows] : [strips, 1, width],
     from,
-    fill: (into) => floats(into).set(found),
+    fill: (into) => floatsOf(into).set(found),
   });
   const middle = lowering.constant('uint8', [], [MIDDLE]);
   const product = (given: string): Made => {
